@@ -1,0 +1,29 @@
+"""How a long function says how far it is: it calls `on_progress`, the caller throttles and shows."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """`done` of `total` `unit`s. `fraction` replaces done/total where units differ in work (long rows first)."""
+
+    done: int
+    total: int
+    unit: str
+    fraction: float | None = None
+    note: str = ""
+
+    @property
+    def share(self) -> float:
+        """Work done so far, 0 to 1."""
+        if self.fraction is not None:
+            return self.fraction
+        return self.done / self.total if self.total else 1.0
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def silent(progress: Progress) -> None:
+    """The progress report of callers that show none."""
