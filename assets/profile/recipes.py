@@ -1,0 +1,31 @@
+"""profile.recipes: which policy, teacher and student make which training set, and how it is cut."""
+
+import dagster as dg
+import polars as pl
+
+from dagster_project.lake import Commit, Lake
+from dagster_project.profile import Profile
+from dagster_project.results import OWNERS, key, table_result
+from dagster_project.tables import TABLES_BY_NAME
+
+TABLE = "profile.recipes"
+_NULLABLE = {"top_fraction": pl.Float64, "top_k": pl.Int64, "ifd_below": pl.Float64, "r_ifd_below": pl.Float64}
+
+
+@dg.asset(
+    key=key("profile", "recipes"),
+    description=TABLES_BY_NAME[TABLE].description,
+    kinds={"yaml", "ducklake"},
+    owners=OWNERS,
+    code_version="1",
+)
+def recipes(
+    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], profile: dg.ResourceParam[Profile]
+) -> dg.MaterializeResult:
+    rows = [
+        {"recipe": name, **recipe.model_dump(), "response_reflection": profile.response_reflection}
+        for name, recipe in profile.recipes.items()
+    ]
+    frame = pl.DataFrame(rows, schema_overrides=_NULLABLE)
+    lake.mirror({TABLE: frame}, Commit("recipes of the profile", asset="profile/recipes", run_id=context.run_id))
+    return table_result(lake, TABLE)

@@ -1,0 +1,39 @@
+"""profile.teachers: who reflects, with the prompt versions that decide which replies are current."""
+
+import dagster as dg
+import polars as pl
+
+from dagster_project.lake import Commit, Lake
+from dagster_project.profile import Profile
+from dagster_project.results import OWNERS, code_version, key, table_result
+from dagster_project.tables import TABLES_BY_NAME
+from models_py.teacher.engines import open_teacher
+
+TABLE = "profile.teachers"
+
+
+@dg.asset(
+    key=key("profile", "teachers"),
+    description=TABLES_BY_NAME[TABLE].description,
+    kinds={"yaml", "ducklake"},
+    owners=OWNERS,
+    code_version=code_version("models_py/teacher/prompts"),
+)
+def teachers(
+    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], profile: dg.ResourceParam[Profile]
+) -> dg.MaterializeResult:
+    opened = [open_teacher(spec) for spec in profile.teacher_specs()]
+    rows = [
+        {
+            "teacher": teacher.spec.name,
+            "engine": teacher.spec.engine,
+            "identity": teacher.engine.identity,
+            "instruction_prompt_version": teacher.prompt_version("instruction_reflection"),
+            "response_prompt_version": teacher.prompt_version("response_reflection"),
+        }
+        for teacher in opened
+    ]
+    lake.mirror(
+        {TABLE: pl.DataFrame(rows)}, Commit("teachers of the profile", asset="profile/teachers", run_id=context.run_id)
+    )
+    return table_result(lake, TABLE)

@@ -1,0 +1,56 @@
+"""raw.raw_pairs and raw.quarantined_rows: one reading of the sources, the good rows and the bad ones."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+import polars as pl
+
+from dagster_project.lake import Commit, Lake
+from dagster_project.profile import Profile
+from dagster_project.results import OWNERS, code_version, key, table_result
+from dagster_project.step_progress import StepProgress
+from dagster_project.tables import TABLES_BY_NAME
+from models_py.sources.read import check_bad_fraction, read_sources
+
+PAIRS, QUARANTINED = "raw.raw_pairs", "raw.quarantined_rows"
+
+
+def _spec(table: str) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        key(*table.split(".")),
+        deps=[key("profile", "sources")],
+        description=TABLES_BY_NAME[table].description,
+        kinds={"python", "polars", "ducklake"},
+        owners=OWNERS,
+        code_version=code_version("models_py/sources", "models_py/content.py"),
+        group_name="raw",
+    )
+
+
+@dg.multi_asset(specs=[_spec(QUARANTINED), _spec(PAIRS)])
+def raw_pairs(
+    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], profile: dg.ResourceParam[Profile]
+) -> Iterator[dg.MaterializeResult]:
+    read = read_sources(profile.source_specs(), StepProgress(context, "reading sources", key("raw", "raw_pairs")))
+    commit = Commit("pairs of the sources", asset="raw/raw_pairs", run_id=context.run_id)
+    # Bad rows are stored even when there are too many of them: that is when someone needs to see them.
+    lake.mirror({QUARANTINED: _relative(read.quarantined, profile)}, commit)
+    yield table_result(lake, QUARANTINED, asset=key("raw", "quarantined_rows"))
+    check_bad_fraction(read, profile.max_bad_fraction)
+    lake.mirror({PAIRS: _relative(read.pairs, profile)}, commit)
+    duplicates = int(read.pairs["duplicate_count"].sum())
+    yield table_result(
+        lake,
+        PAIRS,
+        asset=key("raw", "raw_pairs"),
+        metadata={
+            "rows_read": sum(read.rows_by_source.values()),
+            "duplicate_rows": duplicates,
+            "quarantined_rows": read.quarantined.height,
+        },
+    )
+
+
+def _relative(rows: pl.DataFrame, profile: Profile) -> pl.DataFrame:
+    """File names as they are on every machine, so that the same sources make the same data version."""
+    return rows.with_columns(file=pl.col("file").str.strip_prefix(f"{profile.root}/"))

@@ -1,0 +1,32 @@
+"""reflection.instruction_reflections: the teacher rewrites every raw pair's instruction and its answer."""
+
+import dagster as dg
+
+from assets.reflection.reflect_pending import reflect_pending
+from dagster_project.lake import Lake
+from dagster_project.profile import Profile
+from dagster_project.results import OWNERS, code_version, key
+from dagster_project.tables import TABLES_BY_NAME
+from models_py.teacher.reflections import Reflection
+from models_py.teacher.request import INSTRUCTION_REFLECTION
+
+TABLE = "reflection.instruction_reflections"
+
+
+@dg.asset(
+    key=key("reflection", "instruction_reflections"),
+    deps=[key("profile", "teachers"), key("raw", "raw_pairs")],
+    description="The teacher rewrites every raw pair's instruction and its answer. "
+    + TABLES_BY_NAME[TABLE].description,
+    kinds={"python", "ducklake"},
+    owners=OWNERS,
+    code_version=code_version("models_py/teacher"),
+)
+def instruction_reflections(
+    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], profile: dg.ResourceParam[Profile]
+) -> dg.MaterializeResult:
+    return reflect_pending(context, lake, profile, phase=INSTRUCTION_REFLECTION, table=TABLE, columns=_columns)
+
+
+def _columns(reflection: Reflection) -> dict[str, str | None]:
+    return {"pair_id": reflection.pair["pair_id"], "instruction": reflection.instruction}

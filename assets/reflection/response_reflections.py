@@ -1,0 +1,32 @@
+"""reflection.response_reflections: the teacher rewrites the answer of the pair that won the first choice."""
+
+import dagster as dg
+
+from assets.reflection.reflect_pending import reflect_pending
+from dagster_project.lake import Lake
+from dagster_project.profile import Profile
+from dagster_project.results import OWNERS, code_version, key
+from dagster_project.tables import TABLES_BY_NAME
+from models_py.teacher.reflections import Reflection
+from models_py.teacher.request import RESPONSE_REFLECTION
+
+TABLE = "reflection.response_reflections"
+
+
+@dg.asset(
+    key=key("reflection", "response_reflections"),
+    deps=[key("profile", "teachers"), key("profile", "recipes"), key("selection", "instruction_choices")],
+    description="The teacher rewrites the answer of the pair that won the first choice. "
+    + TABLES_BY_NAME[TABLE].description,
+    kinds={"python", "ducklake"},
+    owners=OWNERS,
+    code_version=code_version("models_py/teacher"),
+)
+def response_reflections(
+    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], profile: dg.ResourceParam[Profile]
+) -> dg.MaterializeResult:
+    return reflect_pending(context, lake, profile, phase=RESPONSE_REFLECTION, table=TABLE, columns=_columns)
+
+
+def _columns(reflection: Reflection) -> dict[str, str]:
+    return {name: reflection.pair[name] for name in ("pair_id", "base", "base_content_id")}

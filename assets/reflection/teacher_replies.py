@@ -1,0 +1,53 @@
+"""reflection.teacher_replies: the teacher's ledger, mirrored so that SQL can ask what was asked and what it cost."""
+
+import dagster as dg
+import polars as pl
+
+from dagster_project.commits import commit_batches
+from dagster_project.lake import Commit, Lake
+from dagster_project.profile import Profile
+from dagster_project.results import OWNERS, code_version, key, table_result
+from dagster_project.tables import TABLES_BY_NAME
+from models_py.teacher.ledger import Ledger, LedgerRow
+
+TABLE = "reflection.teacher_replies"
+
+
+@dg.asset(
+    key=key("reflection", "teacher_replies"),
+    deps=[key("reflection", "instruction_reflections"), key("reflection", "response_reflections")],
+    description=TABLES_BY_NAME[TABLE].description,
+    kinds={"sqlite", "ducklake"},
+    owners=OWNERS,
+    code_version=code_version("models_py/teacher/ledger.py"),
+)
+def teacher_replies(
+    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], profile: dg.ResourceParam[Profile]
+) -> dg.MaterializeResult:
+    mirrored = set(lake.read(f"select request_id from {TABLE}")["request_id"])
+    with Ledger(profile.ledger_path) as ledger:
+        # An error is no reply: the ledger keeps it to ask again, the lake gets the reply once it has come.
+        new = (row for row in ledger.all_since() if row.reply.error is None and row.reply.request_id not in mirrored)
+        for batch in commit_batches(new):
+            frame = pl.DataFrame([_columns(row) for row in batch], infer_schema_length=None)
+            lake.append({TABLE: frame}, Commit("replies from the ledger", asset=TABLE, run_id=context.run_id))
+    return table_result(lake, TABLE)
+
+
+def _columns(row: LedgerRow) -> dict[str, object]:
+    reply = row.reply
+    return {
+        "request_id": reply.request_id,
+        "teacher": row.teacher,
+        "phase": row.phase,
+        "content_id": row.content_id,
+        "reply": reply.reply,
+        "finish_reason": reply.finish_reason,
+        "prompt_tokens": reply.prompt_tokens,
+        "completion_tokens": reply.completion_tokens,
+        "attempts": reply.attempts,
+        "latency_s": reply.latency_s,
+        "cost_usd": reply.cost_usd,
+        "error": reply.error,
+        "created_at": row.created_at,
+    }

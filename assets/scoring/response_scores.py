@@ -1,0 +1,26 @@
+"""scoring.response_scores: the student's reversed-IFD terms of the second phase, and IFD terms of its new answers."""
+
+import dagster as dg
+
+from assets.scoring.score_pending import score_pending
+from dagster_project.lake import Lake
+from dagster_project.profile import Profile
+from dagster_project.results import OWNERS, code_version, key
+from dagster_project.tables import TABLES_BY_NAME
+
+TABLE = "scoring.response_scores"
+
+
+@dg.asset(
+    key=key("scoring", "response_scores"),
+    deps=[key("profile", "students"), key("scoring", "instruction_scores"), key("selection", "response_candidates")],
+    description=TABLES_BY_NAME[TABLE].description,
+    kinds={"pytorch", "ducklake"},
+    owners=OWNERS,
+    code_version=code_version("models_py/student"),
+    pool="gpu",
+)
+def response_scores(
+    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], profile: dg.ResourceParam[Profile]
+) -> dg.MaterializeResult:
+    return score_pending(context, lake, profile, TABLE)

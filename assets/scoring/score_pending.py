@@ -1,0 +1,69 @@
+"""The step that both scoring assets take: score what no current scorer has seen, commit as rows come."""
+
+from dataclasses import asdict
+
+import dagster as dg
+import polars as pl
+
+from dagster_project.commits import commit_batches
+from dagster_project.lake import Commit, Lake
+from dagster_project.profile import Profile
+from dagster_project.results import table_result
+from dagster_project.sql_files import load_pending
+from dagster_project.step_progress import StepProgress
+from models_py.student.resolve import resolve_student
+
+READ_ROWS = 20_000  # pending rows held in memory at once
+_SCHEMA = {
+    "answer_nll": pl.Float64,
+    "answer_nll_given_instruction": pl.Float64,
+    "answer_tokens": pl.Int64,
+    "instruction_nll": pl.Float64,
+    "instruction_nll_given_answer": pl.Float64,
+    "instruction_tokens": pl.Int64,
+    "reason": pl.String,
+}
+
+
+def score_pending(context: dg.AssetExecutionContext, lake: Lake, profile: Profile, table: str) -> dg.MaterializeResult:
+    """Append a score row to `table` for every pending text of every scorer; nothing pending loads no model."""
+    with lake.exclusively(table):
+        _score(context, lake, profile, table)
+    current = "student_fingerprint in (select scorer_fingerprint from profile.students)"
+    statuses = lake.read(
+        f"select status, count(*) as n from {table} where {current} group by status order by n desc, status"
+    )
+    metadata = {f"status/{status}": rows for status, rows in statuses.rows()}
+    return table_result(lake, table, where=current, metadata=metadata)
+
+
+def _score(context: dg.AssetExecutionContext, lake: Lake, profile: Profile, table: str) -> None:
+    pending = f"({load_pending(table.split('.')[1])})"
+    counts = dict(lake.read(f"select student_fingerprint, count(*) from {pending} group by all").iter_rows())
+    for spec in profile.student_specs():
+        if not counts:
+            break
+        student = resolve_student(spec, profile.students_dir)
+        total = counts.pop(student.fingerprint, 0)
+        if total == 0:
+            continue
+        # Only now: torch and the weights.
+        from models_py.student.loading import load_chat, load_model
+        from models_py.student.scorer import Scorer, ScoreRequest
+
+        scorer = Scorer(load_model(student), load_chat(student))
+        progress = StepProgress(context, f"scoring with {student.name}", context.asset_key)
+        requests = (
+            ScoreRequest(**row)
+            for frame in lake.batches(
+                f"select * exclude (student_fingerprint) from {pending} where student_fingerprint = ?",
+                [student.fingerprint],
+                rows=READ_ROWS,
+            )
+            for row in frame.iter_rows(named=True)
+        )
+        commit = Commit(f"scores by {student.name}", asset=table, run_id=context.run_id)
+        for batch in commit_batches(scorer.score(requests, progress, total=total)):
+            frame = pl.DataFrame([asdict(row) for row in batch], schema_overrides=_SCHEMA, infer_schema_length=None)
+            keys = {"student": pl.lit(student.name), "student_fingerprint": pl.lit(student.fingerprint)}
+            lake.append({table: frame.with_columns(**keys)}, commit)

@@ -1,0 +1,37 @@
+"""training.base_student: the models that score and are then trained, found, fetched or trained from scratch."""
+
+import dagster as dg
+
+from dagster_project.lake import Lake
+from dagster_project.profile import Profile
+from dagster_project.results import OWNERS, code_version, key
+from dagster_project.step_progress import StepProgress
+from models_py.content import fingerprint
+from models_py.student.resolve import resolve_student
+
+
+@dg.asset(
+    key=key("training", "base_student"),
+    description="The profile's students as they are before fine-tuning: hub models, folders, or a toy trained here. "
+    "Scoring and training share them. Grain: one model a student of the profile.",
+    kinds={"huggingface", "pytorch"},
+    owners=OWNERS,
+    code_version=code_version("models_py/student"),
+    pool="gpu",
+)
+def base_student(
+    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], profile: dg.ResourceParam[Profile]
+) -> dg.MaterializeResult:
+    students = []
+    with lake.exclusively("training.base_student"):
+        for spec in profile.student_specs():
+            progress = StepProgress(context, f"student {spec.name}", context.asset_key)
+            students.append(resolve_student(spec, profile.students_dir, progress))
+    lines = ["| student | model | revision | max length | fingerprint |", "| --- | --- | --- | --- | --- |"]
+    lines += [
+        f"| {s.name} | {s.model} | {s.revision or ''} | {s.max_length} | {s.fingerprint[:12]} |" for s in students
+    ]
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(fingerprint([[s.name, s.fingerprint] for s in students])[:16]),
+        metadata={"dagster/row_count": len(students), "students": dg.MetadataValue.md("\n".join(lines))},
+    )

@@ -1,0 +1,50 @@
+"""The table of contents: every stage in flow order, its resources, checks and jobs."""
+
+import dagster as dg
+
+from assets import profile as profile_stage
+from assets import raw as raw_stage
+from assets import reflection as reflection_stage
+from assets import scoring as scoring_stage
+from assets import training as training_stage
+from assets.training.student_checkpoint import student_checkpoint
+from assets.training.training_pairs import training_pairs
+from dagster_project.checks import asset_checks
+from dagster_project.jobs import jobs
+from dagster_project.lake import open_lake
+from dagster_project.profile import Profile, load_profile
+from dagster_project.sql_assets import sql_assets
+from dagster_project.sql_files import policies
+
+
+def build_definitions(profile: Profile) -> dg.Definitions:
+    """Everything Dagster knows, for one profile."""
+    return dg.Definitions(
+        assets=[
+            *dg.load_assets_from_package_module(profile_stage, group_name="profile"),
+            *dg.load_assets_from_package_module(raw_stage),
+            *dg.load_assets_from_package_module(reflection_stage, group_name="reflection"),
+            *dg.load_assets_from_package_module(scoring_stage, group_name="scoring"),
+            *sql_assets(),
+            *dg.load_assets_from_package_module(training_stage, group_name="training"),
+            *(make(recipe) for recipe in profile.recipes for make in (training_pairs, student_checkpoint)),
+        ],
+        asset_checks=asset_checks(),
+        jobs=jobs(),
+        resources={"lake": open_lake(profile), "profile": profile},
+        executor=_executor(profile),
+    )
+
+
+def _executor(profile: Profile) -> dg.ExecutorDefinition:
+    # One step at a time even across processes: phases depend on each other, and GPU memory is freed when a step ends.
+    return (
+        dg.in_process_executor
+        if profile.executor == "in_process"
+        else dg.multiprocess_executor.configured({"max_concurrent": 1})
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    return build_definitions(load_profile(policies=policies()))

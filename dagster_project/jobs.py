@@ -1,0 +1,34 @@
+"""The jobs people start: the whole flow, and each of its phases."""
+
+import dagster as dg
+
+MAIN_JOB = "reflection_lake"
+
+_PHASES = {
+    "read_sources": "Mirror the profile, read the sources, quarantine bad rows.",
+    "resolve_students": "Fetch, fingerprint or train the base students.",
+    "instruction_phase": "Reflect on instructions, score, choose by higher IFD.",
+    "response_phase": "Reflect on answers, score, choose by lower reversed IFD.",
+    "select_pairs": "Apply every policy and recipe.",
+    "train_students": "Freeze each recipe's rows and fine-tune its student.",
+}
+
+
+def jobs() -> list:
+    """The main job first, then one job a phase in flow order."""
+    profile = dg.AssetSelection.groups("profile")
+    students = dg.AssetSelection.assets(["training", "base_student"], ["profile", "students"])
+    raw = dg.AssetSelection.groups("raw") | (profile - students)
+    first = dg.AssetSelection.assets(["selection", "instruction_choices"]).upstream() - raw - students
+    replies = dg.AssetSelection.assets(["reflection", "teacher_replies"])
+    second = (dg.AssetSelection.assets(["selection", "response_choices"]).upstream() | replies) - first - raw - students
+    selected = dg.AssetSelection.groups("selection") - first - second
+    trained = dg.AssetSelection.groups("training") - students
+    selections = [raw, students, first, second, selected, trained]
+    phases = [
+        dg.define_asset_job(name, selection=selection, description=description)
+        for (name, description), selection in zip(_PHASES.items(), selections, strict=True)
+    ]
+    everything = dg.AssetSelection.all() - dg.AssetSelection.groups("evaluation")
+    whole = dg.define_asset_job(MAIN_JOB, selection=everything, description="Raw pairs to fine-tuned students.")
+    return [whole, *phases]

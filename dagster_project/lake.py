@@ -1,0 +1,442 @@
+"""The one owner of the DuckLake: attach, read, append, mirror, views, snapshots.
+
+A lake is a catalog (SQLite beside the data by default, PostgreSQL by profile) and Parquet files. Every operation
+attaches late and detaches early; every write is one transaction, under a file lock, re-run whole on a conflict, with
+author, message and `extra_info` in its commit. Tables come from dagster_project/tables.py, views and macros from sql/.
+
+Facts this file is built on (DuckLake 1.5.5): SQLite catalogs serve many local processes but lock on commit; creating
+tables or views concurrently can corrupt a catalog (duckdb/ducklake#1404); a kill in an open transaction leaves at most
+an orphan Parquet file; `ducklake_merge_adjacent_files` never merges across schema versions, so the full schema is
+created up front.
+"""
+
+import importlib.util
+import json
+import random
+import re
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+import polars as pl
+from filelock import FileLock
+
+from dagster_project.sql_files import VIEW_SCHEMA, View, load_macros, load_views
+from dagster_project.tables import LAKE_CONTRACT, SCHEMAS, TABLES, TABLES_BY_NAME
+from models_py.content import fingerprint
+from models_py.errors import UserError
+
+if TYPE_CHECKING:
+    from dagster_project.profile import Profile
+
+# Loading an extension costs a large part of a second (its signature is checked), so idle DuckDB instances are kept.
+_idle_instances: dict[tuple[str, ...], list[duckdb.DuckDBPyConnection]] = defaultdict(list)
+_CONFLICTS = ("database is locked", "conflict", "could not serialize", "failed to commit")
+_ATTEMPTS = 12
+_IDENTIFIER = re.compile(r"^[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)?$")
+
+
+class NoLakeError(UserError):
+    """There is no lake yet, or no more than the beginning of one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Who changed the lake and why; kept with the snapshot (`select * from lake.snapshots()`)."""
+
+    message: str
+    asset: str = ""
+    run_id: str = ""
+    data_version: str = ""
+    author: str = "reflection-lake"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Some rows of the lake, summed up. `data_version` hashes their content, whatever their order."""
+
+    rows: int
+    columns: list[tuple[str, str]]  # name, type
+    preview: list[tuple[object, ...]]
+    data_version: str
+    snapshot_id: int
+
+
+class Lake:
+    """The lake of a warehouse folder.
+
+    `catalog` is a SQLite file (default: beside the data) or `postgres:<libpq string>`; `data_path` a folder or an s3://
+    prefix. Nothing is opened or created before the first operation.
+    """
+
+    def __init__(self, warehouse: Path, *, catalog: str | None = None, data_path: str | None = None) -> None:
+        self.warehouse = warehouse
+        self.catalog = catalog or str(warehouse / "catalog.sqlite")
+        self.data_path = data_path or f"{warehouse / 'data'}/"
+        self._data_is_beside_catalog = catalog is None and data_path is None
+        self._lock = warehouse / "catalog.lock"
+        self._prepared = False
+
+    # ── reading ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def read(
+        self, sql: str, params: Sequence[object] | Mapping[str, object] = (), *, as_of: int | None = None
+    ) -> pl.DataFrame:
+        """The rows of a query, on the latest snapshot or on snapshot `as_of`."""
+        with self.connect(as_of=as_of) as connection:
+            return connection.execute(sql, params).pl()
+
+    def scalar(self, sql: str, params: Sequence[object] = ()) -> object:
+        """The first value of the first row."""
+        with self.connect() as connection:
+            row = connection.execute(sql, params).fetchone()
+        return row[0] if row else None
+
+    def batches(self, sql: str, params: Sequence[object] = (), *, rows: int) -> Iterator[pl.DataFrame]:
+        """The rows of a query in frames of about `rows`, in order, without ever holding them all."""
+        with self.connect() as connection:
+            for batch in connection.execute(sql, params).to_arrow_reader(rows):
+                if batch.num_rows:
+                    yield pl.DataFrame(batch)
+
+    def facts(
+        self, rows: str, columns: Sequence[str], params: Sequence[object] = (), *, preview_rows: int = 0
+    ) -> "Facts":
+        """What there is to know of some rows (`rows` is SQL); `columns` make up the data version."""
+        # Sums of hashes, not bit_xor: there two equal rows cancel out, whatever they say.
+        hashes = "sum(md5_number_lower(row))::varchar, sum(md5_number_upper(row))::varchar"
+        texts = f"(select to_json(row({_names(columns)}))::varchar as row from {rows})"
+        with self.connect() as connection:
+            counted = connection.execute(f"select count(*), {hashes} from {texts}", params).fetchone()
+            preview = connection.execute(f"select * from {rows} limit {preview_rows}", params)
+            described = [(name, str(type).lower()) for name, type, *_ in preview.description or []]
+            first_rows = preview.fetchall()
+            snapshot = connection.execute("select id from lake.current_snapshot()").fetchone()
+        assert counted is not None
+        assert snapshot is not None
+        return Facts(
+            rows=counted[0],
+            columns=described,
+            preview=first_rows,
+            data_version=fingerprint(list(columns), *counted)[:16],
+            snapshot_id=snapshot[0],
+        )
+
+    def snapshot_id(self) -> int:
+        """The latest snapshot."""
+        return int(str(self.scalar("select id from lake.current_snapshot()")))
+
+    def exists(self) -> bool:
+        return self.catalog.startswith("postgres:") or Path(self.catalog).exists()
+
+    @contextmanager
+    def exclusively(self, work: str) -> Iterator[None]:
+        """Hold the warehouse's lock for one kind of work, so that two processes never pay for the same rows.
+
+        The operating system frees it when the holder dies, however it dies.
+        """
+        self.warehouse.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.warehouse / f"{work}.lock"):
+            yield
+
+    # ── writing ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def append(self, frames: Mapping[str, pl.DataFrame], commit: Commit) -> int:
+        """Append the frames' rows to their tables, all or nothing; the snapshot id."""
+
+        def change(connection: duckdb.DuckDBPyConnection) -> None:
+            for table, frame in frames.items():
+                _insert(connection, table, frame)
+
+        return self.write(change, commit)
+
+    def mirror(self, frames: Mapping[str, pl.DataFrame], commit: Commit) -> int:
+        """Make the tables equal to the frames in one transaction, touching only those whose content differs."""
+
+        def change(connection: duckdb.DuckDBPyConnection) -> None:
+            for table, frame in frames.items():
+                with _registered(connection, frame):
+                    _replace_if_different(connection, table, TABLES_BY_NAME[table].stable_columns)
+
+        return self.write(change, commit)
+
+    def refresh(self, view: View, commit: Commit) -> None:
+        """Bring the stored rows of a `materialized: table` view up to date; a plain view always is."""
+
+        def change(connection: duckdb.DuckDBPyConnection) -> None:
+            connection.execute(f"create or replace temp table fresh as {view.file.sql}")
+            _replace_if_different(connection, view.table, list(view.columns))
+
+        if view.is_stored:
+            self.write(change, commit)
+        else:
+            self.prepare()
+
+    def write(self, change: Callable[[duckdb.DuckDBPyConnection], None], commit: Commit) -> int:
+        """Run `change` in one transaction under the lake's lock, from the start again on a conflict; the snapshot."""
+        self.prepare()
+        return self._transact(change, commit)
+
+    def _transact(self, change: Callable[[duckdb.DuckDBPyConnection], None], commit: Commit) -> int:
+        self.warehouse.mkdir(parents=True, exist_ok=True)
+        with FileLock(self._lock):
+            for attempt in range(1, _ATTEMPTS + 1):
+                try:
+                    with self.connect(read_only=False) as connection:
+                        return _commit(connection, change, commit)
+                except duckdb.Error as error:
+                    conflict = any(text in str(error).lower() for text in _CONFLICTS)
+                    if not conflict or attempt == _ATTEMPTS:
+                        raise
+                    time.sleep(random.uniform(0, min(2.0, 0.02 * 2**attempt)))
+        raise AssertionError("unreachable")
+
+    def prepare(self) -> None:
+        """Create the whole schema, or bring the views of an existing lake up to the files. Cheap when nothing changed.
+
+        Raises:
+            UserError: the lake was made by another version of this project.
+
+        """
+        if self._prepared:
+            return
+        wanted = _definitions()
+        if self._present() != wanted:
+            self._transact(lambda connection: self._define(connection, wanted), Commit("define tables and views"))
+        self._prepared = True
+
+    def _define(self, connection: duckdb.DuckDBPyConnection, wanted: dict[str, str]) -> None:
+        present = self._definitions_in(connection)  # again, now that this process holds the lock
+        if present == wanted:
+            return
+        if present is None:
+            _create_tables(connection)
+        _create_views(connection, present or {}, wanted)
+        connection.execute("delete from main.lake_definitions")
+        # One statement, one Parquet file: executemany would leave one a row.
+        connection.execute(
+            "insert into main.lake_definitions select unnest(?), unnest(?)", [list(wanted), list(wanted.values())]
+        )
+
+    def _present(self) -> dict[str, str] | None:
+        """The definitions the lake was made with, None where there is no lake yet."""
+        try:
+            with self.connect() as connection:
+                return self._definitions_in(connection)
+        except NoLakeError:
+            return None
+
+    def _definitions_in(self, connection: duckdb.DuckDBPyConnection) -> dict[str, str] | None:
+        tables = {row[0] for row in connection.execute("show tables from lake.main").fetchall()}
+        if "lake_contract" not in tables:
+            return None
+        row = connection.execute("select contract from main.lake_contract").fetchone()
+        if row is None or row[0] != LAKE_CONTRACT:
+            raise UserError(
+                f"The lake at {self.catalog} was made with table contract {row and row[0]}, this version of the "
+                f"project has contract {LAKE_CONTRACT}. Name another `warehouse` in the profile, or check out the "
+                "version of the project that made it."
+            )
+        return dict(connection.execute("select name, hash from main.lake_definitions").fetchall())
+
+    # ── attaching ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    @contextmanager
+    def connect(self, *, read_only: bool = True, as_of: int | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A DuckDB connection of one's own with the lake attached and in use as `lake`."""
+        if read_only and not self.exists():
+            raise self._no_lake()
+        with _instance(self._extensions()) as connection:
+            try:
+                connection.execute(self.attach_statement(read_only=read_only, as_of=as_of))
+            except duckdb.Error as error:
+                raise self._attach_error(error, as_of) from error
+            connection.execute("use lake")
+            yield connection
+
+    def attach_statement(self, *, read_only: bool = True, as_of: int | None = None) -> str:
+        """The ATTACH line, also for people at a DuckDB prompt of their own."""
+        options = [f"DATA_PATH {_literal(self.data_path)}"]
+        # Files are stored relative to the data path, so a warehouse that was moved or copied whole goes on working.
+        options += ["OVERRIDE_DATA_PATH true"] if self._data_is_beside_catalog else []
+        if self.catalog.startswith("postgres:"):
+            target = f"ducklake:{self.catalog}"
+        else:
+            target = f"ducklake:sqlite:{self.catalog}"
+            options += [] if read_only else ["META_JOURNAL_MODE 'WAL'"]
+            options += ["META_BUSY_TIMEOUT 5000"]
+        options += ["READ_ONLY"] if read_only else ["DATA_INLINING_ROW_LIMIT 0"]
+        options += [f"SNAPSHOT_VERSION {int(as_of)}"] if as_of is not None else []
+        return f"ATTACH {_literal(target)} AS lake ({', '.join(options)})"
+
+    def _extensions(self) -> tuple[str, ...]:
+        catalog = "postgres_scanner" if self.catalog.startswith("postgres:") else "sqlite_scanner"
+        return ("ducklake", catalog, "httpfs") if "://" in self.data_path else ("ducklake", catalog)
+
+    def _attach_error(self, error: duckdb.Error, as_of: int | None) -> UserError:
+        text = str(error).splitlines()[0]
+        if (
+            "creating a new DuckLake is explicitly disabled" in text
+        ):  # a kill while the catalog was made leaves it empty
+            return self._no_lake()
+        if as_of is not None and ("snapshot" in text.lower() or as_of < 0):
+            return UserError(
+                f"The lake at {self.catalog} has no snapshot {as_of}. "
+                "List them with: select snapshot_id, snapshot_time, commit_message from lake.snapshots()"
+            )
+        return UserError(
+            f"The lake at {self.catalog} cannot be opened: {text}. If another version of DuckLake made it, name "
+            "another `warehouse` in the profile; if the file is damaged, restore it from a backup."
+        )
+
+    def _no_lake(self) -> NoLakeError:
+        return NoLakeError(f"There is no lake at {self.catalog} yet. `make run` creates it.")
+
+
+def open_lake(profile: "Profile") -> Lake:
+    """The lake that a profile names."""
+    return Lake(profile.warehouse, catalog=profile.lake.catalog, data_path=profile.lake.data_path)
+
+
+@contextmanager
+def _instance(extensions: tuple[str, ...]) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB instance with the extensions loaded, used by one caller at a time; one that met an error is closed."""
+    idle = _idle_instances[extensions]
+    connection = idle.pop() if idle else _new_instance(extensions)
+    try:
+        yield connection
+        connection.execute("use memory")
+        connection.execute("detach lake")
+        connection.execute("drop table if exists temp.fresh")
+    except BaseException:
+        connection.close()
+        raise
+    idle.append(connection)
+
+
+def _new_instance(extensions: tuple[str, ...]) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(config={"autoinstall_known_extensions": "false"})
+    for extension in extensions:
+        load_extension(connection, extension)
+    return connection
+
+
+def load_extension(connection: duckdb.DuckDBPyConnection, extension: str) -> None:
+    """Load a signed extension from its installed wheel; from the network only where the wheel is absent."""
+    spec = importlib.util.find_spec(f"duckdb_extension_{extension}")
+    if spec is None or not spec.submodule_search_locations:
+        connection.execute(f"INSTALL {extension}")
+        connection.execute(f"LOAD {extension}")
+        return
+    folder = Path(spec.submodule_search_locations[0]) / "extensions"
+    file = next(folder.glob(f"v{duckdb.__version__}/*.duckdb_extension"), None)
+    if file is None:
+        raise UserError(
+            f"{folder} holds no {extension} extension for duckdb {duckdb.__version__}. "
+            f"Install duckdb-extension-{extension.replace('_', '-')}=={duckdb.__version__}."
+        )
+    connection.execute(f"LOAD {_literal(str(file))}")
+
+
+def _definitions() -> dict[str, str]:
+    """`view <name>`, `table <name>` or `macro <name>` -> hash of its text; `prepare` compares a lake with it."""
+    views = {view.definition: fingerprint(view.file.sql, view.description) for view in load_views().values()}
+    return views | {f"macro {VIEW_SCHEMA}.{name}": fingerprint(file.sql) for name, file in load_macros().items()}
+
+
+def _create_tables(connection: duckdb.DuckDBPyConnection) -> None:
+    for schema in SCHEMAS:
+        connection.execute(f"create schema {schema}")
+    for table in TABLES:
+        connection.execute(table.ddl)
+        connection.execute(f"comment on table {table.name} is {_literal(table.description)}")
+        for column in table.columns:
+            connection.execute(f"comment on column {table.name}.{column.name} is {_literal(column.description)}")
+    connection.execute("create table main.lake_contract (contract bigint)")
+    connection.execute("insert into main.lake_contract values (?)", [LAKE_CONTRACT])
+    connection.execute("create table main.lake_definitions (name varchar, hash varchar)")
+
+
+def _create_views(connection: duckdb.DuckDBPyConnection, present: dict[str, str], wanted: dict[str, str]) -> None:
+    """Define what changed, in order of dependence, and drop what is gone."""
+    for name in set(present) - set(wanted):
+        kind, _, table = name.partition(" ")
+        connection.execute(f"drop {kind} if exists {_identifier(table)}")
+    for macro in load_macros().values():
+        connection.execute(macro.sql)
+    for view in load_views().values():
+        if present.get(view.definition) == wanted[view.definition]:
+            continue
+        if view.is_stored:  # rows come with its next materialization, the old ones stay in the old snapshots
+            connection.execute(f"drop table if exists {view.table}")
+            connection.execute(f"create table {view.table} as {view.file.sql} limit 0")
+        else:
+            connection.execute(f"create or replace view {view.table} as {view.file.sql}")
+        kind = "table" if view.is_stored else "view"
+        connection.execute(f"comment on {kind} {view.table} is {_literal(view.description)}")
+
+
+def _commit(
+    connection: duckdb.DuckDBPyConnection, change: Callable[[duckdb.DuckDBPyConnection], None], commit: Commit
+) -> int:
+    extra = {key: value for key, value in asdict(commit).items() if key not in {"message", "author"} and value}
+    connection.execute("begin")
+    connection.execute(
+        "call lake.set_commit_message(?, ?, extra_info => ?)", [commit.author, commit.message, json.dumps(extra)]
+    )
+    change(connection)
+    connection.execute("commit")
+    committed = connection.execute("select id from lake.last_committed_snapshot()").fetchone()
+    if committed is None or committed[0] is None:  # nothing changed, nothing was committed
+        committed = connection.execute("select id from lake.current_snapshot()").fetchone()
+    assert committed is not None
+    return int(committed[0])
+
+
+@contextmanager
+def _registered(connection: duckdb.DuckDBPyConnection, frame: pl.DataFrame) -> Iterator[None]:
+    connection.register("fresh", frame.to_arrow())
+    yield
+    connection.unregister("fresh")
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, table: str, frame: pl.DataFrame) -> None:
+    """Insert by name; columns that the frame lacks become NULL, but `created_at`, which becomes now."""
+    name = _identifier(table)
+    if "created_at" not in frame.columns and any(c.name == "created_at" for c in TABLES_BY_NAME[table].columns):
+        frame = frame.with_columns(created_at=pl.lit(datetime.now(UTC).replace(tzinfo=None)))
+    if not frame.is_empty():
+        with _registered(connection, frame):
+            connection.execute(f"insert into {name} by name select * from fresh")
+
+
+def _replace_if_different(connection: duckdb.DuckDBPyConnection, table: str, columns: Sequence[str]) -> None:
+    """Make `table` hold the rows of the relation `fresh`, unless it already does."""
+    name, names = _identifier(table), _names(columns)
+    different = connection.execute(
+        f"select (select count(*) from fresh) <> (select count(*) from {name}) "
+        f"or exists (select {names} from fresh except all select {names} from {name})"
+    ).fetchone()
+    if different != (False,):
+        connection.execute(f"delete from {name}")
+        connection.execute(f"insert into {name} by name select * from fresh")
+
+
+def _names(columns: Sequence[str]) -> str:
+    return ", ".join('"' + column.replace('"', '""') + '"' for column in columns)
+
+
+def _identifier(name: str) -> str:
+    if not _IDENTIFIER.match(name):
+        raise ValueError(f"not a table name: {name!r}")
+    return name
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

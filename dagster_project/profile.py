@@ -1,0 +1,541 @@
+"""A profile: one YAML file that says what a run reads, who reflects, who scores, what is trained and where it all lies.
+
+    profile = load_profile()                  # REFLECTION_PROFILE, else profiles/quickstart.yaml
+    profile = load_profile("mine")            # profiles/mine.yaml
+    profile = load_profile("tmp/mine.yaml")
+    profile.recipes["paper"].policy, profile.warehouse, profile.student_spec("toy")
+
+`profiles/quickstart.yaml` explains every key. Relative paths start at the project, the folder that holds `profiles/`;
+of a profile that lies elsewhere, at its own folder. Everything that is wrong is said at once, with the key's path.
+
+Loading reads no other file than the profile: whether sources, prompts and models exist is found by who opens them.
+Values of the domain (training settings, sampling, the toy student) are the domain's own dataclasses, so that a key, its
+default and its limits have one home.
+"""
+
+import dataclasses
+import difflib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_type_hints
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from models_py.errors import UserError
+from models_py.sources.spec import FORMAT_BY_SUFFIX, OPTIONAL_FIELDS, REQUIRED_FIELDS, SourceSpec
+from models_py.student.spec import ScratchSpec, StudentSpec
+from models_py.teacher.engines import ENGINES, TeacherSpec
+from models_py.teacher.request import Sampling
+from models_py.training.settings import TrainingSettings
+
+PROFILE_VARIABLE = "REFLECTION_PROFILE"
+PROFILES_DIR = Path(__file__).resolve().parents[1] / "profiles"
+DEFAULT_PROFILE = "quickstart"
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_GLOB = re.compile(r"[*?\[]")
+
+
+# --- kinds of values
+
+
+def _problem(message: str, key: str = "") -> PydanticCustomError:
+    """A complaint in our own words; `key` is appended to the path of the value that was being checked."""
+    return PydanticCustomError("profile", "{message}", {"message": message, "key": key})
+
+
+def _name(value: str) -> str:
+    if not _NAME.fullmatch(value):
+        raise _problem(
+            f"{value!r} is no usable name; names are lower snake case (a-z, 0-9, _) and begin with a letter, for they "
+            "become table values, asset keys and folders"
+        )
+    return value
+
+
+def _absolute(path: str | Path, info: ValidationInfo) -> Path:
+    root = info.context
+    assert isinstance(root, Path)
+    try:
+        return Path(os.path.normpath(root / Path(path).expanduser()))
+    except RuntimeError as error:  # ~somebody who does not exist
+        raise _problem(f"{path} cannot be resolved; write the folder's path") from error
+
+
+def _absolute_texts(scratch: ScratchSpec, info: ValidationInfo) -> ScratchSpec:
+    return dataclasses.replace(scratch, texts=tuple(_absolute(path, info) for path in scratch.texts))
+
+
+def _absolute_pattern(pattern: str, info: ValidationInfo) -> str:
+    if "://" in pattern:
+        raise _problem(f"{pattern} is an address; download the file and name it here")
+    return str(_absolute(pattern, info))
+
+
+def _absolute_unless_address(folder: str, info: ValidationInfo) -> str:
+    return folder if "://" in folder else f"{_absolute(folder, info)}/"
+
+
+def _absolute_if_folder(model: str, info: ValidationInfo) -> str:
+    folder = _absolute(model, info)
+    return str(folder) if model.startswith(("/", ".", "~")) or os.path.isdir(folder) else model  # noqa: PTH112 (False, not an error, for names no file can have)
+
+
+def _in_words(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    """Let a dataclass that checks itself be one complaint among others."""
+    try:
+        return handler(value)
+    except UserError as error:
+        raise _problem(str(error)) from error
+
+
+def _available_executor(value: object) -> object:
+    if value == "ray":
+        raise _problem("ray is not yet available; use in_process or multiprocess")
+    return value
+
+
+Name = Annotated[str, AfterValidator(_name)]
+FilePath = Annotated[Path, AfterValidator(_absolute)]
+FilePattern = Annotated[str, AfterValidator(_absolute_pattern)]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LakeSettings(_Settings):
+    """Where catalog and data lie, when not in the warehouse.
+
+    `catalog`: `postgres:<libpq string>`, without the password: libpq takes it from PGPASSWORD or ~/.pgpass.
+    `data_path`: a folder or an object store's address (s3://bucket/folder/).
+    """
+
+    catalog: str | None = None
+    data_path: Annotated[str, AfterValidator(_absolute_unless_address)] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> "LakeSettings":
+        if self.catalog is not None and not self.catalog.startswith("postgres:"):
+            raise _problem(
+                f"{self.catalog!r} does not begin with postgres:; leave it out for SQLite in the warehouse", "catalog"
+            )
+        return self
+
+
+class Source(_Settings):
+    """Files that pairs are read from: `path` or `paths`, each a file, a folder or a glob."""
+
+    name: Name
+    path: FilePattern | None = None
+    paths: tuple[FilePattern, ...] | None = None
+    format: Literal["json", "jsonl", "csv", "parquet"] | None = None
+    fields: dict[str, str] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> "Source":
+        if (self.path is None) == (self.paths is None):
+            raise _problem("give either path or paths (a list)")
+        if not self.patterns:
+            raise _problem("is empty; name at least one file", "paths")
+        for name in REQUIRED_FIELDS:
+            if self.fields is not None and name not in self.fields:
+                raise _problem(f"{name} is missing; write {name}: <the file's field>", "fields")
+        for name in self.fields or {}:
+            if name not in REQUIRED_FIELDS + OPTIONAL_FIELDS:
+                raise _problem(_unknown("one of our fields", name, REQUIRED_FIELDS + OPTIONAL_FIELDS), f"fields.{name}")
+        return self
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """What `path` or `paths` says, absolute, not expanded."""
+        return (self.path,) if self.path is not None else self.paths or ()
+
+
+class Prompts(_Settings):
+    """Jinja files that replace the bundled teacher prompts."""
+
+    instruction_reflection: FilePath | None = None
+    response_reflection: FilePath | None = None
+
+
+class RecordedTeacherSettings(_Settings):
+    """A teacher whose replies lie in a file. The next engine makes a discriminated union of this."""
+
+    engine: Literal["recorded"]
+    replies: FilePath
+    prompts: Prompts = Prompts()
+    sampling: Sampling = Sampling()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_engine(cls, value: object) -> object:
+        # Checked first: the keys of another engine would only hide what is wrong.
+        if isinstance(value, dict) and value.get("engine", "recorded") not in ENGINES:
+            raise _problem(_unknown("an engine", value["engine"], ENGINES), "engine")
+        return value
+
+    @model_validator(mode="after")
+    def _check_sampling(self) -> "RecordedTeacherSettings":
+        sampling = self.sampling
+        if sampling.temperature < 0:
+            raise _problem(f"{sampling.temperature} is below 0", "sampling.temperature")
+        if not 0 < sampling.top_p <= 1:
+            raise _problem(f"{sampling.top_p} is not above 0 and at most 1", "sampling.top_p")
+        if sampling.max_tokens < 1:
+            raise _problem(f"{sampling.max_tokens} is below 1", "sampling.max_tokens")
+        return self
+
+
+class Student(_Settings):
+    """A model to score with and to train: `model` (hub id or folder) or `scratch` (a toy trained here).
+
+    `max_length` counts tokens of the longest sequence; without it 2048, or the positions of the toy.
+    """
+
+    model: Annotated[str, AfterValidator(_absolute_if_folder)] | None = None
+    revision: str | None = None
+    scratch: Annotated[ScratchSpec, AfterValidator(_absolute_texts)] | None = None
+    chat_template: FilePath | None = None
+    reverse_prompt: FilePath | None = None
+    max_length: Annotated[int, Field(ge=8)] | None = None
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+
+    @model_validator(mode="after")
+    def _check(self) -> "Student":
+        if (self.model is None) == (self.scratch is None):
+            raise _problem("give either model (a hub id or a folder) or scratch (a toy trained here)")
+        if self.revision is not None and self.model is None:
+            raise _problem("only a model has a revision", "revision")
+        if self.scratch is None:
+            return self
+        for name, value in dataclasses.asdict(self.scratch).items():
+            if isinstance(value, int | float) and value <= 0 and name != "seed":
+                raise _problem(f"{value} is not above 0", f"scratch.{name}")
+        if (self.max_length or 0) > self.scratch.max_length:
+            raise _problem(
+                f"{self.max_length} is more than the {self.scratch.max_length} of scratch.max_length", "max_length"
+            )
+        return self
+
+
+class Recipe(_Settings):
+    """One training set and the checkpoint made from it. The fields are the columns of `profile.recipes`.
+
+    `top_fraction` (floor) or `top_k` keep the rows of highest IFD; `ifd_below` and `r_ifd_below` are gates;
+    `mix` is the share of rows that go back to their original; `seed` of everything random.
+    """
+
+    policy: str
+    teacher: str
+    student: str
+    top_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=1)] | None = None
+    ifd_below: Annotated[float, Field(gt=0)] | None = None
+    r_ifd_below: Annotated[float, Field(gt=0)] | None = None
+    mix: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _check(self) -> "Recipe":
+        if self.top_fraction is not None and self.top_k is not None:
+            raise _problem("give top_fraction or top_k, not both", "top_k")
+        return self
+
+
+# --- the profile
+
+
+class Profile(_Settings):
+    """A checked profile. All paths are absolute. Made by `load_profile`."""
+
+    warehouse: FilePath
+    sources: tuple[Source, ...]
+    teachers: dict[Name, RecordedTeacherSettings]
+    students: dict[Name, Student]
+    recipes: dict[Name, Recipe]
+    lake: LakeSettings = LakeSettings()
+    executor: Annotated[Literal["in_process", "multiprocess"], BeforeValidator(_available_executor)] = "in_process"
+    max_bad_fraction: Annotated[float, Field(ge=0, le=1)] = 0.05
+    response_reflection: Literal["selected", "all"] = "selected"
+    training: Annotated[TrainingSettings, WrapValidator(_in_words)] = TrainingSettings()
+
+    _file: Path = PrivateAttr()
+    _root: Path = PrivateAttr()
+
+    @property
+    def name(self) -> str:
+        """The file's name without its suffix."""
+        return self._file.stem
+
+    @property
+    def file(self) -> Path:
+        """The profile's file."""
+        return self._file
+
+    @property
+    def root(self) -> Path:
+        """Where relative paths start."""
+        return self._root
+
+    @property
+    def ledger_path(self) -> Path:
+        """The teacher's ledger."""
+        return self.warehouse / "teacher.sqlite"
+
+    @property
+    def students_dir(self) -> Path:
+        """Where students made here lie."""
+        return self.warehouse / "students"
+
+    @property
+    def checkpoints_dir(self) -> Path:
+        """Where fine-tuned students lie."""
+        return self.warehouse / "checkpoints"
+
+    def source_specs(self) -> list[SourceSpec]:
+        """The sources with folders and globs expanded, files sorted. Raises UserError when a source matches no file."""
+        return [SourceSpec(source.name, self._files(source), source.format, source.fields) for source in self.sources]
+
+    def teacher_specs(self) -> list[TeacherSpec]:
+        """Every teacher, in the profile's order."""
+        return [
+            TeacherSpec(
+                name=name,
+                engine=teacher.engine,
+                replies=teacher.replies,
+                prompts={phase: path for phase, path in teacher.prompts if path is not None},
+                sampling=teacher.sampling,
+            )
+            for name, teacher in self.teachers.items()
+        ]
+
+    def student_specs(self) -> list[StudentSpec]:
+        """Every student, in the profile's order."""
+        return [self.student_spec(name) for name in self.students]
+
+    def student_spec(self, name: str) -> StudentSpec:
+        """The student of that name."""
+        student = self.students[name]
+        default_length = student.scratch.max_length if student.scratch else StudentSpec(name).max_length
+        return StudentSpec(
+            name=name,
+            model=student.model,
+            revision=student.revision,
+            scratch=student.scratch,
+            chat_template=student.chat_template,
+            max_length=student.max_length or default_length,
+            dtype=student.dtype,
+            reverse_prompt=student.reverse_prompt,
+        )
+
+    def training_settings(self) -> TrainingSettings:
+        """The hyperparameters that all recipes share."""
+        return self.training
+
+    def _files(self, source: Source) -> tuple[Path, ...]:
+        files: dict[Path, None] = {}
+        for pattern in source.patterns:
+            path = Path(pattern)
+            if path.is_dir():
+                found = [file for file in sorted(path.iterdir()) if _is_data(file, source.format)]
+            elif _GLOB.search(pattern) and not path.exists():
+                anchor = Path(path.anchor)
+                found = sorted(file for file in anchor.glob(str(path.relative_to(anchor))) if file.is_file())
+            else:
+                found = [path]
+            if not found:
+                raise UserError(
+                    f"{_shown(self._file)}: sources.{source.name}.path: {pattern} holds no file to read "
+                    f"({', '.join(FORMAT_BY_SUFFIX)}, also .gz); correct it or set the source's format"
+                )
+            files.update(dict.fromkeys(found))
+        return tuple(files)
+
+
+def _is_data(file: Path, format: str | None) -> bool:
+    suffix = Path(file.name.removesuffix(".gz")).suffix.lower()
+    return file.is_file() and not file.name.startswith(".") and (format is not None or suffix in FORMAT_BY_SUFFIX)
+
+
+# --- loading
+
+
+def load_profile(path: str | Path | None = None, policies: Mapping[str, str] | None = None) -> Profile:
+    """Read and check a profile.
+
+    `path`: a file, or a bare name for profiles/<name>.yaml; None takes REFLECTION_PROFILE, else the quickstart.
+    `policies`: the known policies and the `response_reflection` each needs (selected or all); None checks neither.
+    Raises UserError with one line for everything that is wrong: the key's path, what was found, the remedy.
+    """
+    file = _find(path if path is not None else os.environ.get(PROFILE_VARIABLE) or DEFAULT_PROFILE)
+    root = file.parent.parent if file.parent.name == PROFILES_DIR.name else file.parent
+    raw = _read_yaml(file)
+    problems: list[str] = []
+    profile: Profile | None = None
+    try:
+        profile = Profile.model_validate(raw, context=root)
+    except ValidationError as error:
+        problems += [_in_one_line(details, raw) for details in error.errors()]
+    problems += _cross_problems(raw, policies)
+    if problems or profile is None:
+        count = f"{len(problems)} things to correct" if len(problems) > 1 else "one thing to correct"
+        raise UserError(f"{_shown(file)}: {count}\n" + "\n".join(f"  {problem}" for problem in problems))
+    profile._file, profile._root = file, root
+    return profile
+
+
+def _find(path: str | Path) -> Path:
+    text = str(path)
+    is_name = "/" not in text and os.sep not in text and not text.endswith((".yaml", ".yml"))
+    file = (PROFILES_DIR / f"{text}.yaml" if is_name else Path(text).expanduser()).absolute()
+    if file.is_file():
+        return file
+    there = sorted(profile.stem for profile in PROFILES_DIR.glob("*.yaml"))
+    raise UserError(
+        f"{_shown(file)}: no such profile{_did_you_mean(file.stem, there)}. In {_shown(PROFILES_DIR)}: "
+        f"{', '.join(there) or 'none'}. Name one of these or a YAML file."
+    )
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without the trap that of two equal keys the first is silently lost."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[object] = set()
+        for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                continue
+            if key_node.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"the key {key_node.value!r} stands there twice", problem_mark=key_node.start_mark
+                )
+            seen.add(key_node.value)
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
+
+
+def _read_yaml(file: Path) -> dict[Any, Any]:
+    try:
+        raw = yaml.load(file.read_text(encoding="utf-8"), _Loader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{_shown(file)}: cannot be read as UTF-8 text: {error}") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise UserError(f"{_shown(file)}: not valid YAML: {where}{getattr(error, 'problem', error)}") from error
+    if not isinstance(raw, dict):
+        raise UserError(f"{_shown(file)}: expected keys such as warehouse and sources at the top; see quickstart.yaml")
+    return raw
+
+
+# --- what is wrong, in words
+
+
+def _cross_problems(raw: Mapping[Any, Any], policies: Mapping[str, str] | None) -> Iterator[str]:
+    """What one part of the profile says of another. Reads the raw YAML, so that it is said beside all else."""
+    for part in ("sources", "teachers", "students", "recipes"):
+        if raw.get(part) in ([], {}):
+            yield f"{part}: is empty; name at least one"
+    names = [source.get("name") for source in _list(raw.get("sources")) if isinstance(source, dict)]
+    for name in sorted({str(name) for name in names if name is not None and names.count(name) > 1}):
+        yield f"sources: two sources are called {name}; give each its own name"
+    for name, recipe in _dict(raw.get("recipes")).items():
+        if not isinstance(recipe, dict):
+            continue
+        for one, many in (("teacher", "teachers"), ("student", "students")):
+            known, value = [str(key) for key in _dict(raw.get(many))], recipe.get(one)
+            if isinstance(value, str) and value not in known:
+                yield f"recipes.{name}.{one}: {_unknown(f'one of the {many} above', value, known)}"
+        policy = recipe.get("policy")
+        if policies is None or not isinstance(policy, str):
+            continue
+        if policy not in policies:
+            yield f"recipes.{name}.policy: {_unknown('a policy (a file in sql/policies)', policy, sorted(policies))}"
+        elif policies[policy] == "all" and raw.get("response_reflection", "selected") != "all":
+            yield (
+                f"recipes.{name}.policy: {policy} needs the second reflection of both bases; set "
+                "response_reflection: all (it costs one more teacher call a pair) or choose another policy"
+            )
+
+
+def _in_one_line(details: ErrorDetails, raw: Mapping[Any, Any]) -> str:
+    """One of pydantic's complaints as `key.path: what is wrong; the remedy`."""
+    loc, kind, message = details["loc"], details["type"], details["msg"]
+    context = details.get("ctx", {})
+    where = _where(loc, raw)
+    if kind == "profile":
+        where = ".".join(filter(None, [where, context["key"]]))
+        return message if message.startswith(f"{where}.") else f"{where}: {message}"
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"{where}: {_unknown('a key here', loc[-1], _keys_at(loc[:-1]))}"
+    if kind in ("missing", "missing_argument"):
+        return f"{where}: is missing; add it"
+    if kind == "literal_error":
+        return f"{where}: found {details['input']!r}; use {context['expected']}"
+    return f"{where}: {message[:1].lower()}{message[1:]}, found {_short(details['input'])}"
+
+
+def _where(loc: tuple[int | str, ...], raw: Mapping[Any, Any]) -> str:
+    """The path of a key, a source by its name where it has one."""
+    parts = [str(part) for part in loc if part != "[key]"]
+    if loc[:1] == ("sources",) and len(loc) > 1 and isinstance(loc[1], int):
+        for source in _list(raw.get("sources"))[loc[1] : loc[1] + 1]:
+            parts[1] = str(_dict(source).get("name", loc[1] + 1))
+    return ".".join(parts)
+
+
+def _keys_at(loc: tuple[int | str, ...]) -> list[str]:
+    """The keys that are valid at a place in the profile, found by walking the types of the fields."""
+    kind: Any = Profile
+    for part in loc:
+        kind = get_type_hints(kind)[str(part)] if hasattr(kind, "__annotations__") else get_args(kind)[-1]
+        options = [option for option in get_args(kind) if option is not type(None)]
+        if type(None) in get_args(kind):
+            kind = options[0]
+        elif options and options[-1] is ...:
+            kind = list[options[0]]  # type: ignore[valid-type]
+    return list(kind.model_fields if issubclass(kind, BaseModel) else kind.__dataclass_fields__)
+
+
+def _unknown(what: str, found: object, known: list[str] | tuple[str, ...]) -> str:
+    return f"{found!r} is not {what}{_did_you_mean(str(found), known)}; there are: {', '.join(known) or 'none'}"
+
+
+def _did_you_mean(found: str, known: list[str] | tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(found, known, n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def _shown(path: Path) -> str:
+    """The path as a person in the project's folder would write it."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:60] + "…"
+
+
+def _dict(value: object) -> dict[Any, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,118 @@
+"""What every asset reports when it has materialized: rows, schema, preview, snapshot, data version.
+
+Assets return `MaterializeResult`, never a pickled value: the lake holds the rows, Dagster holds what is known of them.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from dagster_project.lake import Facts, Lake
+from dagster_project.sql_files import View, column_lineage, load_views
+from dagster_project.tables import TABLES_BY_NAME
+from models_py.content import file_sha256, fingerprint
+
+OWNERS = ["team:reflection-lake"]
+PROJECT_ROOT = Path(__file__).resolve().parents[1]
+_PREVIEW_ROWS = 5
+_PREVIEW_CHARS = 90
+
+
+def table_result(
+    lake: Lake,
+    table: str,
+    *,
+    asset: dg.AssetKey | None = None,
+    where: str = "true",
+    params: Sequence[object] = (),
+    data_version: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> dg.MaterializeResult:
+    """The result of an asset whose rows are those of `table` that satisfy `where` (SQL, with `params`).
+
+    The data version is a hash of those rows without their volatile columns, unless the asset knows a better one.
+    """
+    facts = lake.facts(f"(from {table} where {where})", stable_columns(table), params, preview_rows=_PREVIEW_ROWS)
+    return dg.MaterializeResult(
+        asset_key=asset,
+        data_version=dg.DataVersion(data_version or facts.data_version),
+        metadata={
+            "dagster/row_count": facts.rows,
+            "dagster/table_name": table,
+            "dagster/column_schema": _column_schema(table, facts),
+            **_lineage_metadata(table),
+            "snapshot_id": facts.snapshot_id,
+            "preview": _preview(facts),
+            **(metadata or {}),
+        },
+    )
+
+
+def asset_key(table: str) -> dg.AssetKey:
+    """`schema.table` -> the asset that makes it: group and name."""
+    return dg.AssetKey(table.split("."))
+
+
+def key(*parts: str) -> dg.AssetKey:
+    return dg.AssetKey(list(parts))
+
+
+@cache
+def code_version(*paths: str) -> str:
+    """A hash of the source files that an asset's result depends on, folders read whole."""
+    files: list[Path] = []
+    for path in paths:
+        place = PROJECT_ROOT / path
+        files += (
+            sorted(p for p in place.rglob("*") if p.suffix in {".py", ".jinja", ".sql"}) if place.is_dir() else [place]
+        )
+    return fingerprint([[str(f.relative_to(PROJECT_ROOT)), file_sha256(f)] for f in files])[:12]
+
+
+def stable_columns(table: str) -> Sequence[str]:
+    if table in TABLES_BY_NAME:
+        return TABLES_BY_NAME[table].stable_columns
+    return list(_view(table).columns)
+
+
+def _view(table: str) -> View:
+    return load_views()[table.split(".")[1]]
+
+
+def _column_schema(table: str, facts: Facts) -> dg.TableSchema:
+    if table in TABLES_BY_NAME:
+        descriptions = {column.name: column.description for column in TABLES_BY_NAME[table].columns}
+    else:
+        descriptions = _view(table).columns
+    return dg.TableSchema(
+        [dg.TableColumn(name, type, description=descriptions.get(name)) for name, type in facts.columns]
+    )
+
+
+def _lineage_metadata(table: str) -> dict[str, dg.TableColumnLineage]:
+    if table in TABLES_BY_NAME:
+        return {}
+    return {
+        "dagster/column_lineage": dg.TableColumnLineage(
+            {
+                column: [dg.TableColumnDep(asset_key=asset_key(t), column_name=c) for t, c in sources]
+                for column, sources in column_lineage()[table.split(".")[1]].items()
+                if sources
+            }
+        )
+    }
+
+
+def _preview(facts: Facts) -> dg.MarkdownMetadataValue:
+    lines = ["| " + " | ".join(name for name, _ in facts.columns) + " |", "|" + " --- |" * len(facts.columns)]
+    lines += ["| " + " | ".join(map(_cell, row)) + " |" for row in facts.preview]
+    return dg.MetadataValue.md("\n".join(lines))
+
+
+def _cell(value: object) -> str:
+    text = "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    text = " ".join(text.split()).replace("|", "\\|")
+    return text if len(text) <= _PREVIEW_CHARS else text[: _PREVIEW_CHARS - 1] + "…"

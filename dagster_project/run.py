@@ -1,0 +1,102 @@
+"""`make run`: materialize every asset of a profile and say what came out.
+
+    python -m dagster_project.run [--profile NAME] [--job JOB]
+
+The run is an ordinary Dagster run: the UI shows it, with its logs. Dagster's own chatter goes to a log file.
+"""
+
+import argparse
+import logging
+import os
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import dagster as dg
+from rich.console import Console
+from rich.markup import escape
+
+from dagster_project.definitions import build_definitions
+from dagster_project.jobs import MAIN_JOB
+from dagster_project.lake import open_lake
+from dagster_project.profile import PROFILE_VARIABLE, load_profile
+from dagster_project.results import PROJECT_ROOT
+from dagster_project.sql_files import policies
+from dagster_project.terminal import WATCH_TAG, RunWatcher, print_summary
+from models_py.errors import UserError
+
+DAGSTER_YAML = "telemetry:\n  enabled: false\nnux:\n  enabled: false\n"  # ask nothing, send nothing
+
+
+def job_of_profile(name: str) -> dg.JobDefinition:
+    """A job of the profile that the environment names; steps in processes of their own load it again through this."""
+    return build_definitions(load_profile(policies=policies())).resolve_job_def(name)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit status 0 when every asset was materialized and no blocking check failed."""
+    parser = argparse.ArgumentParser(prog="make run", description=__doc__)
+    parser.add_argument("--profile", help="name in profiles/ or path (default: REFLECTION_PROFILE, else quickstart)")
+    parser.add_argument("--job", default=MAIN_JOB, help=f"job to run (default: {MAIN_JOB})")
+    options = parser.parse_args(arguments)
+    # Dagster redirects standard output while a step runs; people still want to see.
+    console = Console(file=os.fdopen(os.dup(1), "w"), highlight=False, soft_wrap=True)
+    try:
+        return _run(options.profile, options.job, console)
+    except UserError as error:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold red]Error[/] {escape(str(error))}")
+        return 1
+
+
+def _run(profile_name: str | None, job: str, console: Console) -> int:
+    if profile_name:
+        os.environ[PROFILE_VARIABLE] = profile_name
+    profile = load_profile(policies=policies())
+    started = time.monotonic()
+    home = dagster_home()
+    reconstructable = dg.build_reconstructable_job("dagster_project.run", "job_of_profile", (job,))
+    log = _log_to(home / "logs" / f"{time.strftime('%Y%m%d-%H%M%S')}.log")
+    console.print(f"[bold]reflection-lake[/]  profile {profile.name}   [dim]log {_short(log)}[/]\n")
+    with dg.DagsterInstance.get() as instance:
+        token = uuid.uuid4().hex
+        with RunWatcher(instance, token, console) as watcher:
+            result = dg.execute_job(reconstructable, instance, run_config=_QUIET, tags={WATCH_TAG: token})
+    if not result.success:
+        for failure in watcher.failures:
+            console.print(f"\n[bold red]Failed[/] {escape(failure)}")
+        console.print("\nWhat was finished is kept: mend the cause and `make run` goes on from there.")
+        return 1
+    print_summary(open_lake(profile), profile, console, time.monotonic() - started)
+    return 0
+
+
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+def dagster_home() -> Path:
+    """The folder of Dagster's own records; `.dagster` in the project unless DAGSTER_HOME names another."""
+    home = Path(os.environ.setdefault("DAGSTER_HOME", str(PROJECT_ROOT / ".dagster")))
+    home.mkdir(parents=True, exist_ok=True)
+    config = home / "dagster.yaml"
+    if not config.exists():
+        config.write_text(DAGSTER_YAML, encoding="utf-8")
+    return home
+
+
+def _log_to(path: Path) -> Path:
+    """Send every Python log record to a file instead of the terminal."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logging.getLogger().handlers = [handler]
+    logging.getLogger().setLevel(logging.INFO)
+    return path
+
+
+def _short(path: Path) -> str:
+    return str(path.relative_to(PROJECT_ROOT)) if path.is_relative_to(PROJECT_ROOT) else str(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,213 @@
+"""The lake's tables: every column with its type and meaning, in one place.
+
+The lake is created from these definitions, the Dagster UI shows them as column schemas, and the README's contract
+is tested against them. Views are not here: a view documents itself in its file under sql/.
+
+`volatile` columns (times, latencies) say when something happened, not what it is, and stay out of data versions.
+"""
+
+from dataclasses import dataclass
+
+# Raised whenever a table changes in a way that an existing lake does not follow by itself.
+LAKE_CONTRACT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    name: str
+    type: str
+    description: str
+    volatile: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    name: str  # schema.table
+    description: str
+    columns: tuple[Column, ...]
+
+    @property
+    def ddl(self) -> str:
+        columns = ", ".join(f"{column.name} {column.type}" for column in self.columns)
+        return f"create table {self.name} ({columns})"
+
+    @property
+    def stable_columns(self) -> tuple[str, ...]:
+        """The columns that make up a data version."""
+        return tuple(column.name for column in self.columns if not column.volatile)
+
+
+def _table(name: str, description: str, *columns: Column) -> Table:
+    return Table(name, description, columns)
+
+
+_SCORE_COLUMNS = (
+    Column("student", "varchar", "scoring student's name in the profile"),
+    Column("student_fingerprint", "varchar", "hash of weights, tokenizer, template, max length and scoring contract"),
+    Column("content_id", "varchar", "sha256 of the scored instruction, input and output"),
+    Column("answer_nll", "double", "summed negative log-likelihood of y alone, nats"),
+    Column("answer_nll_given_instruction", "double", "summed negative log-likelihood of y given x, nats"),
+    Column("answer_tokens", "bigint", "target tokens of y, the same in both terms"),
+    Column("instruction_nll", "double", "summed negative log-likelihood of x alone, nats"),
+    Column("instruction_nll_given_answer", "double", "summed negative log-likelihood of x given y, nats"),
+    Column("instruction_tokens", "bigint", "target tokens of x, the same in both terms"),
+    Column("truncated", "boolean", "true when a text lost its tail to max_length"),
+    Column("status", "varchar", "ok, or why a term is NULL; a term that was not asked for is NULL and ok"),
+    Column("reason", "varchar", "which term failed and how, NULL when ok"),
+    Column("created_at", "timestamp", "when the row was committed, UTC", volatile=True),
+)
+
+TABLES: tuple[Table, ...] = (
+    _table(
+        "profile.sources",
+        "What the profile reads pairs from; one row a source.",
+        Column("source", "varchar", "name in the profile"),
+        Column("paths", "varchar[]", "files, in reading order"),
+        Column("max_bad_fraction", "double", "share of bad rows that stops a run"),
+    ),
+    _table(
+        "profile.teachers",
+        "The profile's teachers with their current prompt versions; one row a teacher.",
+        Column("teacher", "varchar", "name in the profile"),
+        Column("engine", "varchar", "how it is reached"),
+        Column("identity", "varchar", "what answers: part of every request id"),
+        Column("instruction_prompt_version", "varchar", "hash of identity, sampling and instruction-reflection prompt"),
+        Column("response_prompt_version", "varchar", "hash of identity, sampling and response-reflection prompt"),
+    ),
+    _table(
+        "profile.students",
+        "The profile's students with their current fingerprints; one row a student.",
+        Column("student", "varchar", "name in the profile"),
+        Column("model", "varchar", "hub id or folder"),
+        Column("revision", "varchar", "resolved revision of a hub model, NULL for folders"),
+        Column("max_length", "bigint", "tokens a sequence may have"),
+        Column(
+            "student_fingerprint", "varchar", "hash of weights, tokenizer, template, max length and scoring contract"
+        ),
+        Column("scored_by", "varchar", "student whose scores decide, itself by default"),
+        Column("scorer_fingerprint", "varchar", "fingerprint of that student"),
+    ),
+    _table(
+        "profile.recipes",
+        "The profile's recipes; one row a recipe.",
+        Column("recipe", "varchar", "name in the profile"),
+        Column("policy", "varchar", "file in sql/policies"),
+        Column("teacher", "varchar", "teacher whose rewrites compete"),
+        Column("student", "varchar", "student that is trained"),
+        Column("top_fraction", "double", "share kept by IFD, floor, NULL = no cut"),
+        Column("top_k", "bigint", "rows kept by IFD, NULL = no cut"),
+        Column("ifd_below", "double", "keep IFD < this, NULL = no gate"),
+        Column("r_ifd_below", "double", "keep reversed IFD < this, NULL = no gate"),
+        Column("mix", "double", "share of the rows that go back to their original, 0 to 1"),
+        Column("seed", "bigint", "seed of everything random in the recipe"),
+        Column("response_reflection", "varchar", "selected | all: which bases the teacher reflects on twice"),
+    ),
+    _table(
+        "raw.raw_pairs",
+        "The distinct instruction/response pairs of all sources; one row a pair.",
+        Column("pair_id", "varchar", "content id: sha256 of instruction, input and output"),
+        Column("source", "varchar", "source of its first occurrence"),
+        Column("file", "varchar", "file of that source, relative to the project where it lies below it"),
+        Column("source_row", "bigint", "row in that file, from 1"),
+        Column("instruction", "varchar", "instruction as read"),
+        Column("input", "varchar", "optional input, empty when absent"),
+        Column("output", "varchar", "answer as read"),
+        Column("category", "varchar", "category as read, NULL when absent"),
+        Column("duplicate_count", "bigint", "further rows with the same text"),
+    ),
+    _table(
+        "raw.quarantined_rows",
+        "The input rows that are no pairs, with the reason; one row a rejected row.",
+        Column("source", "varchar", "source"),
+        Column("file", "varchar", "file, relative to the project where it lies below it"),
+        Column("source_row", "bigint", "row in the file, from 1"),
+        Column("byte_offset", "bigint", "where the row starts, NULL where the format has no such thing"),
+        Column("reason", "varchar", "what is wrong with it"),
+        Column("excerpt", "varchar", "beginning of the row"),
+    ),
+    _table(
+        "reflection.teacher_replies",
+        "Every reply a teacher ever gave; one row a request.",
+        Column("request_id", "varchar", "sha256 of what was asked: model, messages, sampling, prompt version"),
+        Column("teacher", "varchar", "name in the profile"),
+        Column("phase", "varchar", "instruction_reflection | response_reflection"),
+        Column("content_id", "varchar", "id of the pair that was shown"),
+        Column("reply", "varchar", "raw text, NULL when none came"),
+        Column("finish_reason", "varchar", "as reported: stop, length, content_filter, ..."),
+        Column("prompt_tokens", "bigint", "as reported, NULL when unknown"),
+        Column("completion_tokens", "bigint", "as reported, NULL when unknown"),
+        Column("attempts", "bigint", "calls it took"),
+        Column("latency_s", "double", "seconds of the last call, NULL when recorded", volatile=True),
+        Column("cost_usd", "double", "US dollars, NULL when the price is unknown"),
+        Column("error", "varchar", "why no reply came, NULL otherwise"),
+        Column("created_at", "timestamp", "when the reply arrived, UTC", volatile=True),
+    ),
+    _table(
+        "reflection.instruction_reflections",
+        "The teacher's new instruction and answer for every raw pair; one row a (teacher, prompt_version, pair).",
+        Column("teacher", "varchar", "name in the profile"),
+        Column("prompt_version", "varchar", "hash of identity, sampling and prompt"),
+        Column("pair_id", "varchar", "raw pair that was shown"),
+        Column("request_id", "varchar", "request in reflection.teacher_replies"),
+        Column("status", "varchar", "ok | missing_tag | placeholder | empty | truncated | refused | failed"),
+        Column("critique", "varchar", "what the teacher found lacking"),
+        Column("content_id", "varchar", "id of the new pair, NULL unless ok"),
+        Column("instruction", "varchar", "new, self-contained instruction, NULL unless ok"),
+        Column("output", "varchar", "new answer, NULL unless ok"),
+        Column("created_at", "timestamp", "when the row was committed, UTC", volatile=True),
+    ),
+    _table(
+        "reflection.response_reflections",
+        "The teacher's better answer to a base pair; one row a (teacher, prompt_version, pair, base, base content).",
+        Column("teacher", "varchar", "name in the profile"),
+        Column("prompt_version", "varchar", "hash of identity, sampling and prompt"),
+        Column("pair_id", "varchar", "raw pair it descends from"),
+        Column("base", "varchar", "pair that was shown: original | instruction"),
+        Column("base_content_id", "varchar", "id of that pair's text"),
+        Column("request_id", "varchar", "request in reflection.teacher_replies"),
+        Column("status", "varchar", "ok | missing_tag | placeholder | empty | truncated | refused | failed"),
+        Column("critique", "varchar", "what the teacher found lacking"),
+        Column("content_id", "varchar", "id of the base with the new answer, NULL unless ok"),
+        Column("output", "varchar", "new answer, NULL unless ok"),
+        Column("created_at", "timestamp", "when the row was committed, UTC", volatile=True),
+    ),
+    _table(
+        "scoring.instruction_scores",
+        "IFD terms of the first phase's texts; one row a (student_fingerprint, content).",
+        *_SCORE_COLUMNS,
+    ),
+    _table(
+        "scoring.response_scores",
+        "Reversed-IFD terms of the second phase's texts, and IFD terms of answers new in it; "
+        "one row a (student_fingerprint, content).",
+        *_SCORE_COLUMNS,
+    ),
+    _table(
+        "training.training_pairs",
+        "The exact rows that models were trained on, frozen; one row a (recipe, data_version, rank).",
+        Column("recipe", "varchar", "recipe"),
+        Column("data_version", "varchar", "hash of the rows in order"),
+        Column("rank", "bigint", "order in the set, 1 = highest IFD"),
+        Column("pair_id", "varchar", "raw pair the row descends from"),
+        Column("candidate", "varchar", "original | instruction | response | both"),
+        Column("instruction", "varchar", "instruction"),
+        Column("input", "varchar", "optional input"),
+        Column("output", "varchar", "answer"),
+        Column("created_at", "timestamp", "when the set was frozen, UTC", volatile=True),
+    ),
+    _table(
+        "training.student_checkpoints",
+        "Every fine-tuned student; one row a checkpoint.",
+        Column("recipe", "varchar", "recipe"),
+        Column("checkpoint_id", "varchar", "hash of rows, base student and settings"),
+        Column("path", "varchar", "folder"),
+        Column("data_version", "varchar", "training rows, in training.training_pairs"),
+        Column("snapshot_id", "bigint", "lake snapshot that holds those rows"),
+        Column("student_fingerprint", "varchar", "base student"),
+        Column("manifest", "json", "settings, losses, versions: a copy of the folder's manifest.json"),
+        Column("created_at", "timestamp", "when it was published, UTC", volatile=True),
+    ),
+)
+
+TABLES_BY_NAME = {table.name: table for table in TABLES}
+SCHEMAS = ("profile", "raw", "reflection", "scoring", "selection", "training", "evaluation")

@@ -1,0 +1,182 @@
+"""What a run looks like in a terminal: a line an asset as it finishes, live progress, and a closing summary."""
+
+import json
+import os
+import re
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import dagster as dg
+from dagster import DagsterEventType, DagsterInstance
+from rich.console import Console
+from rich.text import Text
+
+from dagster_project.lake import Lake
+from dagster_project.profile import Profile
+from dagster_project.step_progress import duration
+
+WATCH_TAG = "reflection_lake/watch"  # how the watcher finds its run
+_POLL_S = 0.25
+_PROGRESS_LINE = re.compile(r": [\d,]+/[\d,]+ .*ETA ")
+_CANDIDATES = ("original", "instruction", "response", "both")
+_BAR_CHARS = 32
+
+
+@dataclass
+class RunWatcher:
+    """Prints the events of one run as they are stored, from a thread of its own; works with every executor."""
+
+    instance: DagsterInstance
+    token: str  # value of WATCH_TAG on the run
+    console: Console
+    failures: list[str] = field(default_factory=list)
+    _started: dict[str, float] = field(default_factory=dict)
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _run_id: str | None = None
+    _cursor: str | None = None
+
+    def __enter__(self) -> "RunWatcher":
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._drain()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(_POLL_S):
+            self._drain()
+
+    def _drain(self) -> None:
+        if self._run_id is None:
+            runs = self.instance.get_runs(dg.RunsFilter(tags={WATCH_TAG: self.token}), limit=1)
+            self._run_id = runs[0].run_id if runs else None
+        while self._run_id is not None:
+            page = self.instance.get_records_for_run(self._run_id, cursor=self._cursor, limit=500)
+            for record in page.records:
+                self._show(record.event_log_entry)
+            self._cursor = page.cursor
+            if not page.has_more:
+                return
+
+    def _show(self, entry: dg.EventLogEntry) -> None:
+        if not entry.is_dagster_event:
+            if _PROGRESS_LINE.search(entry.user_message):
+                self.console.print(Text(f"    {entry.user_message}", style="dim"))
+            return
+        event = entry.get_dagster_event()
+        step = event.step_key or ""
+        match event.event_type:
+            case DagsterEventType.STEP_START:
+                self._started[step] = entry.timestamp
+            case DagsterEventType.ASSET_MATERIALIZATION:
+                self._asset_line(event, entry.timestamp - self._started.get(step, entry.timestamp))
+            case DagsterEventType.ASSET_CHECK_EVALUATION:
+                self._check_line(event.asset_check_evaluation_data)
+            case DagsterEventType.STEP_FAILURE:
+                self.failures.append(_failure(event))
+
+    def _asset_line(self, event: dg.DagsterEvent, seconds: float) -> None:
+        materialization = event.step_materialization_data.materialization
+        count = materialization.metadata.get("dagster/row_count")
+        rows = "" if count is None else f"{count.value:,} rows"
+        name = materialization.asset_key.to_user_string()
+        self.console.print(Text.assemble(("  ✓ ", "green"), f"{name:<46}{rows:>14}", (f"{seconds:>9.1f} s", "dim")))
+
+    def _check_line(self, check: dg.AssetCheckEvaluation) -> None:
+        if check.passed:
+            return
+        style, mark = ("yellow", "!") if check.severity == dg.AssetCheckSeverity.WARN else ("red", "✗")
+        text = f"  {mark} check {check.check_name} on {check.asset_key.to_user_string()}"
+        violations = check.metadata.get("violations")
+        self.console.print(Text(f"{text}: {violations.value if violations else '?'} violations", style=style))
+
+
+def _failure(event: dg.DagsterEvent) -> str:
+    """The message of the innermost error; only our own and Dagster's failures are shown without their class."""
+    error = event.step_failure_data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    if error is None:
+        return f"{event.step_key}: failed"
+    message = error.message.strip()
+    for known in ("UserError: ", "Failure: "):
+        message = message.split(known, 1)[-1] if known in message.split("\n")[0] else message
+    return f"{event.step_key}: {message}"
+
+
+def print_summary(lake: Lake, profile: Profile, console: Console, seconds: float) -> None:
+    """Rows at each stage, the four outcomes, each recipe with its losses, where things are, what to do next."""
+    console.print()
+    stages = lake.read(_STAGES).rows()
+    console.print(Text("Rows  ", style="bold") + Text("  →  ".join(f"{name} {rows:,}" for name, rows in stages)))
+    _print_outcomes(lake, console)
+    _print_recipes(lake, console)
+    console.print(
+        f"[bold]Lake[/]  {_short(lake.catalog)}, snapshot {lake.snapshot_id()}   [bold]time[/] {duration(seconds)}\n"
+    )
+    profile_argument = "" if profile.name == "quickstart" else f" PROFILE={profile.name}"
+    for command, purpose in (
+        ("make ui", "look at every asset, its rows and its lineage"),
+        (f'make sql{profile_argument} Q="from selection.selection_summary"', "compare the recipes"),
+        (f'make sql{profile_argument} Q="from selection.pair_decisions limit 20"', "why a pair was kept or dropped"),
+    ):
+        console.print(f"  {command:<62}[dim]{purpose}[/]")
+
+
+_STAGES = """
+select stage, n from (
+    select 1 as place, 'quarantined' as stage, count(*) as n from raw.quarantined_rows
+    union all select 2, 'raw pairs', count(*) from raw.raw_pairs
+    union all
+    select 3, 'instructions reflected', count(*) from selection.current_instruction_reflections where status = 'ok'
+    union all select 4, 'answers reflected', count(*) from selection.current_response_reflections where status = 'ok'
+    union all select 5, 'chosen', count(*) from selection.response_choices where choice is not null
+) order by place
+"""
+
+
+def _print_outcomes(lake: Lake, console: Console) -> None:
+    pairings = lake.read(
+        "select teacher, student, coalesce(choice, 'dropped') as choice, count(*) as n "
+        "from selection.response_choices group by all order by all"
+    )
+    for (teacher, student), group in pairings.group_by(["teacher", "student"], maintain_order=True):
+        console.print(f"\n[bold]What {student} chose of {teacher}'s rewrites[/]")
+        counts = dict(group.select("choice", "n").iter_rows())
+        total = sum(counts.values())
+        for choice in (*_CANDIDATES, "dropped"):
+            n = counts.get(choice, 0)
+            bar = "█" * round(_BAR_CHARS * n / total) if total else ""
+            console.print(
+                Text.assemble(
+                    f"  {choice:<12}",
+                    (f"{bar:<{_BAR_CHARS}}", "cyan"),
+                    f"{n:>8,}",
+                    (f"{n / max(total, 1):>7.1%}", "dim"),
+                )
+            )
+
+
+def _print_recipes(lake: Lake, console: Console) -> None:
+    recipes = lake.read(
+        "select s.recipe, s.policy, s.kept, c.manifest, c.path from selection.selection_summary as s "
+        "left join training.student_checkpoints as c on c.recipe = s.recipe "
+        "qualify row_number() over (partition by s.recipe order by c.created_at desc nulls last) = 1 order by s.recipe"
+    )
+    console.print(f"\n[bold]{'Recipe':<20}{'policy':<20}{'rows':>8}   {'training loss':<16}checkpoint[/]")
+    for row in recipes.iter_rows(named=True):
+        manifest = json.loads(row["manifest"] or "{}")
+        loss = f"{manifest['loss_before']:.3f} → {manifest['loss_after']:.3f}" if manifest else "not trained"
+        console.print(f"{row['recipe']:<20}{row['policy']:<20}{row['kept']:>8,}   {loss:<16}{_short(row['path'])}")
+    console.print()
+
+
+def _short(path: str | None) -> str:
+    """Relative to where the reader stands, if it lies below."""
+    if path is None:
+        return ""
+    return os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else path

@@ -1,0 +1,30 @@
+"""Parquet files, batch by batch; only columns that can matter are read.
+
+Columns of another type than text are no error here: each row then says what it holds instead.
+A file that is no Parquet, or is damaged, ends where polars gives up; that is one bad row with `ends_file`.
+"""
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import polars as pl
+
+from models_py.sources.row import Row
+
+_BATCH_ROWS = 10_000
+
+
+def read_parquet(path: Path, wanted: Collection[str]) -> Iterator[Row]:
+    """One row a row of the file. `wanted` names the columns to read; all are read when the file has none of them."""
+    number = 0
+    try:
+        table = pl.scan_parquet(path, glob=False)
+        columns = table.collect_schema().names()
+        chosen = [name for name in columns if name in wanted] or columns
+        for batch in table.select(chosen).collect_batches(chunk_size=_BATCH_ROWS):
+            for record in batch.iter_rows(named=True):
+                number += 1
+                yield Row(number, None, record, record)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        first_line = (str(error).splitlines() or [""])[0]
+        yield Row(number + 1, None, None, "", f"the Parquet file cannot be read: {first_line}", ends_file=True)

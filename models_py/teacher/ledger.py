@@ -1,0 +1,189 @@
+"""The teacher's ledger: every reply is committed the moment it arrives and is never paid for twice.
+
+One SQLite file, one row a request, keyed by the hash of what was asked. A reply that arrived is final: the first one
+stays. An error is not: its row is overwritten by the next attempt, and the reply that at last arrives gets a new
+`seq`, so whoever mirrors rows after a `seq` sees it.
+
+WAL with synchronous=NORMAL: a reply survives kill -9 of this process as soon as `record` returns, and costs no wait for
+the disk. Only a power failure can lose replies, those since the last checkpoint (about 4 MB); the file stays whole.
+WAL needs a local disk. Several processes may write; each waits for its turn.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from models_py.errors import UserError
+from models_py.teacher.parser import encodable
+from models_py.teacher.request import TeacherReply, TeacherRequest
+
+SCHEMA_VERSION = 1
+
+_BUSY_TIMEOUT_S = 60.0
+_PAGE_ROWS = 1000
+
+_SCHEMA = """
+create table if not exists teacher_replies (
+    request_id         text primary key,         -- sha256 of the payload
+    seq                integer not null unique,  -- order in which final replies were committed
+    teacher            text not null,            -- name in the profile that asked first
+    identity           text not null,            -- engine, model and version that answered
+    phase              text not null,
+    content_id         text not null,            -- of the pair that was shown
+    payload            text not null,            -- JSON: identity, phase, prompt hash, messages, sampling
+    reply              text,                     -- raw text; null when nothing arrived
+    finish_reason      text,
+    prompt_tokens      integer,
+    completion_tokens  integer,
+    attempts           integer not null,         -- over all runs
+    latency_s          real,
+    cost_usd           real,                     -- null when the price is unknown
+    error              text,                     -- null when a reply arrived
+    created_at         text not null             -- UTC, ISO 8601
+) strict
+"""
+
+_REPLY_COLUMNS = (
+    "request_id, reply, finish_reason, prompt_tokens, completion_tokens, attempts, latency_s, cost_usd, error"
+)
+
+_RECORD = f"""
+insert into teacher_replies (seq, teacher, identity, phase, content_id, payload, created_at, {_REPLY_COLUMNS})
+values ((select coalesce(max(seq), 0) + 1 from teacher_replies), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+on conflict (request_id) do update set
+    seq = case when excluded.error is null then excluded.seq else teacher_replies.seq end,
+    teacher = excluded.teacher,
+    created_at = excluded.created_at,
+    reply = excluded.reply,
+    finish_reason = excluded.finish_reason,
+    prompt_tokens = excluded.prompt_tokens,
+    completion_tokens = excluded.completion_tokens,
+    attempts = teacher_replies.attempts + excluded.attempts,
+    latency_s = excluded.latency_s,
+    cost_usd = excluded.cost_usd,
+    error = excluded.error
+where teacher_replies.error is not null
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRow:
+    """One row as mirrored to the lake; `created_at` is UTC, ISO 8601."""
+
+    seq: int
+    teacher: str
+    identity: str
+    phase: str
+    content_id: str
+    payload: str
+    created_at: str
+    reply: TeacherReply
+
+
+class Ledger:
+    """The ledger at `path`, created when absent. Use it as a context manager, in one thread.
+
+    Raises UserError when the file is no ledger or was made by another version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # isolation_level=None: every statement is its own transaction, committed when it returns.
+        self._connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
+        try:
+            self._connection.execute("pragma journal_mode = wal")
+            self._connection.execute("pragma synchronous = normal")
+            self._create()
+        except sqlite3.DatabaseError as error:
+            self.close()
+            raise UserError(
+                f"{path}: cannot be used as the teacher's ledger ({error}). "
+                "Move the file aside or name another `warehouse` in the profile."
+            ) from error
+        except UserError:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the file; the last one to leave folds the WAL back into it."""
+        self._connection.close()
+
+    def replies(self, request_ids: Sequence[str]) -> dict[str, TeacherReply]:
+        """What is known of these requests, by request id; failed attempts included (`error`)."""
+        rows = self._connection.execute(
+            f"select {_REPLY_COLUMNS} from teacher_replies where request_id in (select value from json_each(?))",
+            [json.dumps(request_ids)],
+        )
+        return {row[0]: TeacherReply(*row) for row in rows}
+
+    def record(self, request: TeacherRequest, reply: TeacherReply) -> TeacherReply:
+        """Commits one reply and returns what the ledger holds now.
+
+        That is an earlier reply when one is there already (asked by another process at the same time).
+        """
+        self._connection.execute(
+            _RECORD,
+            [
+                request.teacher,
+                request.identity,
+                request.phase,
+                request.content_id,
+                json.dumps(request.payload(), sort_keys=True),  # ASCII: any text of a pair can be stored
+                datetime.now(UTC).isoformat(timespec="milliseconds"),
+                request.request_id,
+                None if reply.reply is None else encodable(reply.reply),
+                reply.finish_reason,
+                reply.prompt_tokens,
+                reply.completion_tokens,
+                reply.attempts,
+                reply.latency_s,
+                reply.cost_usd,
+                None if reply.error is None else encodable(reply.error),
+            ],
+        )
+        return self.replies([request.request_id])[request.request_id]
+
+    def all_since(self, seq: int = 0) -> Iterator[LedgerRow]:
+        """Rows with a greater `seq`, in order, read page by page; a row that failed and later succeeded comes again."""
+        while True:
+            rows = self._connection.execute(
+                f"select seq, teacher, identity, phase, content_id, payload, created_at, {_REPLY_COLUMNS} "
+                "from teacher_replies where seq > ? order by seq limit ?",
+                [seq, _PAGE_ROWS],
+            ).fetchall()
+            for row in rows:
+                fields = (*row[:7], TeacherReply(*row[7:]))
+                yield LedgerRow(*fields)
+            if len(rows) < _PAGE_ROWS:
+                return
+            seq = rows[-1][0]
+
+    def _create(self) -> None:
+        self._connection.execute("begin immediate")
+        try:
+            (found,) = self._connection.execute("pragma user_version").fetchone()
+            if found not in (0, SCHEMA_VERSION):
+                raise UserError(
+                    f"{self.path}: a ledger of version {found}, this project reads version {SCHEMA_VERSION}. "
+                    "Use the project's version that made it, or move the file aside."
+                )
+            self._connection.execute(_SCHEMA)
+            self._connection.execute(f"pragma user_version = {SCHEMA_VERSION}")
+        except BaseException:
+            self._connection.execute("rollback")
+            raise
+        self._connection.execute("commit")

@@ -1,0 +1,119 @@
+"""What is asked of a teacher and what comes back, as plain values.
+
+A request is known by the hash of everything that decides its reply: who answers, the messages, the sampling, the
+prompt's text. Ask the same thing twice and it is the same request: the ledger answers the second time.
+
+Example: TeacherRequest(request_id="9f2c...", teacher="gpt", identity="openai:gpt-4.1-mini", phase=
+"instruction_reflection", content_id="51ab...", messages=(Message("system", "..."), Message("user", "...")), ...)
+
+Engines live elsewhere (`recorded.py`); nothing here performs input or output.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+from models_py.content import fingerprint
+
+INSTRUCTION_REFLECTION = "instruction_reflection"
+RESPONSE_REFLECTION = "response_reflection"
+PHASES = (INSTRUCTION_REFLECTION, RESPONSE_REFLECTION)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of the conversation: `role` is system or user."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the teacher samples; the defaults are the paper's. `max_tokens` bounds the reply, in tokens.
+
+    A later optional field must default to None: None is left out of the payload, so the ids of requests that
+    were paid for before the field existed stay what they are.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_tokens: int = 2048
+    seed: int | None = None
+
+    def payload(self) -> dict[str, float | int]:
+        """The fields that are set, numbers in one form: 1 and 1.0 in a profile are the same request."""
+        floats = {"temperature": float(self.temperature), "top_p": float(self.top_p)}
+        return {name: floats.get(name, value) for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherRequest:
+    """One question to a teacher about one pair. Built by `models_py.teacher.prompt.build_request`."""
+
+    request_id: str  # sha256 hex of identity, phase, prompt, messages and sampling
+    teacher: str  # the name in the profile; not part of the id
+    identity: str  # what answers: engine, model and version
+    phase: str
+    content_id: str  # of the pair that is shown to the teacher
+    prompt: str  # hash of the template's text
+    messages: tuple[Message, ...]
+    sampling: Sampling
+
+    def payload(self) -> dict[str, object]:
+        """What decides the reply, JSON-able: the preimage of `request_id`."""
+        return _payload(self.identity, self.phase, self.prompt, self.messages, self.sampling)
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherReply:
+    """What came back for one request.
+
+    `error` says why nothing came back (transport, or no recording); such a reply is not final, the next run asks
+    again. A reply that arrived is final, whatever it says: `parse_reply` judges it. `finish_reason` uses OpenAI's
+    words: stop, length, content_filter. Unknown counts, seconds and dollars are None, never 0.
+    """
+
+    request_id: str
+    reply: str | None = None
+    finish_reason: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    attempts: int = 1
+    latency_s: float | None = None
+    cost_usd: float | None = None
+    error: str | None = None
+
+
+class Teacher(ABC):
+    """Whoever answers requests: a hosted model, a local engine, a recording."""
+
+    @property
+    @abstractmethod
+    def identity(self) -> str:
+        """What answers, with its version: part of every request id, so another model is asked anew."""
+
+    @abstractmethod
+    def ask(self, requests: Sequence[TeacherRequest]) -> Iterator[TeacherReply]:
+        """Yields replies as they finish, in any order, each request at most once.
+
+        One request's failure is a reply with `error`, not an exception. A teacher that must stop early (a budget)
+        just ends: what it left unanswered is asked by the next run. It raises only when no request can succeed.
+        """
+
+
+def request_hash(*, identity: str, phase: str, prompt: str, messages: tuple[Message, ...], sampling: Sampling) -> str:
+    """The sha256 hex digest of everything that decides a reply."""
+    return fingerprint(_payload(identity, phase, prompt, messages, sampling))
+
+
+def _payload(
+    identity: str, phase: str, prompt: str, messages: tuple[Message, ...], sampling: Sampling
+) -> dict[str, object]:
+    return {
+        "identity": identity,
+        "phase": phase,
+        "prompt": prompt,
+        "messages": [{"role": message.role, "content": message.content} for message in messages],
+        "sampling": sampling.payload(),
+    }

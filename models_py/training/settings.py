@@ -1,0 +1,90 @@
+"""What a fine-tuning run is told and what it tells back.
+
+The defaults of `TrainingSettings` are those of the paper's 7B students (arXiv 2402.10110): Adam at 2e-5, three epochs,
+a global batch of 128, 3 % warm-up, no weight decay, 2048 tokens. A 13B student takes 1e-5. Its decay of the learning
+rate is this project's choice: cosine, as in the training scripts of Vicuna and Alpaca.
+
+This module stays free of torch: the wiring reads settings without paying for a training framework.
+"""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from models_py.errors import UserError
+
+SCHEDULES = ("cosine", "linear", "constant", "constant_with_warmup")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSettings:
+    """The hyperparameters of one full fine-tune.
+
+    `batch_size` counts the rows of one optimizer step; it is reached by accumulating forward passes of
+    `device_batch_size` rows, so lowering the latter saves memory and changes no gradient. A run ends after `epochs`,
+    or after `max_steps` optimizer steps where that is set. The shorter of `max_length` and the student's own limit cuts
+    the rows, in tokens.
+    """
+
+    epochs: float = 3.0
+    learning_rate: float = 2e-5
+    batch_size: int = 128
+    device_batch_size: int = 8
+    warmup_ratio: float = 0.03
+    weight_decay: float = 0.0
+    schedule: str = "cosine"
+    max_length: int = 2048
+    max_steps: int | None = None
+    seed: int = 0
+    gradient_checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse values that would fail, or silently do nothing, minutes into a run."""
+        for name in ("epochs", "learning_rate", "batch_size", "device_batch_size", "max_length", "max_steps"):
+            value = getattr(self, name)
+            if value is not None and not (value > 0 and math.isfinite(value)):
+                raise UserError(f"training.{name} is {value}; it must be above 0.")
+        if not 0 <= self.warmup_ratio < 1:
+            raise UserError(f"training.warmup_ratio is {self.warmup_ratio}; it is a share of all steps, 0 to below 1.")
+        if self.weight_decay < 0:
+            raise UserError(f"training.weight_decay is {self.weight_decay}; it must not be below 0.")
+        if self.schedule not in SCHEDULES:
+            raise UserError(f"training.schedule is {self.schedule}; it must be one of {', '.join(SCHEDULES)}.")
+        if self.batch_size % min(self.device_batch_size, self.batch_size):
+            raise UserError(
+                f"training.batch_size is {self.batch_size}, which is no multiple of training.device_batch_size "
+                f"({self.device_batch_size}); choose a device batch that divides it."
+            )
+
+    @property
+    def rows_a_pass(self) -> int:
+        """Rows of one forward pass: never more than one optimizer step takes."""
+        return min(self.device_batch_size, self.batch_size)
+
+    @property
+    def accumulation(self) -> int:
+        """Forward passes a step: `rows_a_pass * accumulation == batch_size`."""
+        return self.batch_size // self.rows_a_pass
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRow:
+    """One pair to learn from; `pair_id` names it in the reasons of dropped rows."""
+
+    pair_id: str
+    instruction: str
+    input: str
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """A published checkpoint. Losses are mean nats a target token, on the same rows (see `fine_tune`)."""
+
+    path: Path
+    loss_before: float
+    loss_after: float
+    steps: int
+    trained_rows: int
+    dropped: list[tuple[str, str]] = field(default_factory=list)  # (pair_id, reason)
+    seconds: float = 0.0

@@ -1,0 +1,7 @@
+-- At least 80 % of a teacher's instruction reflections can be used.
+-- asset: reflection/instruction_reflections
+-- severity: warn
+select teacher, count(*) as replies, count(*) filter (where status = 'ok') as usable
+from selection.current_instruction_reflections
+group by teacher
+having count(*) filter (where status = 'ok') < 0.8 * count(*)

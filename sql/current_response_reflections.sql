@@ -1,0 +1,28 @@
+-- The newest outcome of every response reflection under the teacher's current prompt, whatever its status.
+-- grain: one row a (teacher, pair_id, base, base_content_id)
+with teachers as (
+    select teacher, response_prompt_version from profile.teachers
+),
+
+reflections as (
+    select * from reflection.response_reflections
+)
+
+select
+    reflections.teacher, -- teacher that reflected
+    reflections.pair_id, -- raw pair it descends from
+    reflections.base, -- pair it was shown: original | instruction
+    reflections.base_content_id, -- id of that pair's exact text
+    reflections.request_id, -- request in the teacher's ledger
+    reflections.status, -- ok, or why the reply cannot be used
+    reflections.critique, -- what the teacher found lacking
+    reflections.content_id, -- id of the base with the new answer, NULL unless ok
+    reflections.output -- new answer
+from reflections
+inner join teachers
+    on teachers.teacher = reflections.teacher
+    and teachers.response_prompt_version = reflections.prompt_version
+qualify row_number() over (
+    partition by reflections.teacher, reflections.pair_id, reflections.base, reflections.base_content_id
+    order by reflections.created_at desc, reflections.status
+) = 1

@@ -1,0 +1,19 @@
+-- Ablation: of the four texts, the one with the lowest reversed IFD.
+-- response_reflection: all
+-- grain: one row a (teacher, student, pair_id)
+with scores as (
+    select teacher, student, pair_id, candidate, r_ifd
+    from selection.candidate_scores
+    where status = 'ok' and r_ifd is not null
+)
+
+select
+    scores.teacher, -- teacher
+    scores.student, -- student
+    scores.pair_id, -- raw pair
+    scores.candidate -- original | instruction | response | both; a tie keeps the less rewritten
+from scores
+qualify row_number() over (
+    partition by scores.teacher, scores.student, scores.pair_id
+    order by scores.r_ifd, list_position(['original', 'instruction', 'response', 'both'], scores.candidate)
+) = 1

@@ -1,0 +1,15 @@
+-- Ablation: both reflections applied, unasked of the student; pairs without two usable rewrites are dropped.
+-- response_reflection: all
+-- grain: one row a (teacher, student, pair_id)
+with scores as (
+    select teacher, student, pair_id, candidate
+    from selection.candidate_scores
+    where candidate = 'both' and status = 'ok'
+)
+
+select
+    scores.teacher, -- teacher
+    scores.student, -- student
+    scores.pair_id, -- raw pair
+    scores.candidate -- always both
+from scores

@@ -1,0 +1,14 @@
+-- Ablation: the instruction-reflected pair, unasked of the student; pairs without a usable rewrite are dropped.
+-- grain: one row a (teacher, student, pair_id)
+with scores as (
+    select teacher, student, pair_id, candidate
+    from selection.candidate_scores
+    where candidate = 'instruction' and status = 'ok'
+)
+
+select
+    scores.teacher, -- teacher
+    scores.student, -- student
+    scores.pair_id, -- raw pair
+    scores.candidate -- always instruction
+from scores

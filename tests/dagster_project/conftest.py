@@ -1,0 +1,52 @@
+"""A lake that tests only read, and a process that is in the middle of writing to one."""
+
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from dagster_project.lake import Lake
+from tests.dagster_project.support import append, first_line, python
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from dagster_project.lake import Commit, Lake
+
+def change(connection):
+    connection.execute("insert into raw.raw_pairs (pair_id) values ('half')")
+    print("open", flush=True)
+    time.sleep(600)
+
+lake = Lake(Path(sys.argv[1]))
+with lake.exclusively("scoring"):
+    lake.write(change, Commit("never finished"))
+"""
+
+
+@pytest.fixture(scope="module")
+def shared_lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    """One lake for the tests of a module that do not write."""
+    lake = Lake(tmp_path_factory.mktemp("shared") / "warehouse")
+    lake.prepare()
+    return lake
+
+
+@pytest.fixture
+def written_lake(lake: Lake) -> Lake:
+    """A lake with one committed pair, `whole`."""
+    append(lake, "whole")
+    return lake
+
+
+@pytest.fixture
+def writer(written_lake: Lake) -> Iterator["subprocess.Popen[str]"]:
+    """A process with an open transaction on `written_lake`, which also holds its `scoring` work exclusively."""
+    process = python(WRITER, written_lake.warehouse)
+    try:
+        assert first_line(process) == "open"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+

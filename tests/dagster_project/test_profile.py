@@ -1,0 +1,362 @@
+"""Profiles: what is accepted, and that everything wrong is said at once, where it stands, with the remedy."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dagster_project.profile import PROFILE_VARIABLE, PROFILES_DIR, Profile, load_profile
+from dagster_project.sql_files import policies
+from models_py.errors import UserError
+from models_py.student.spec import StudentSpec
+from models_py.teacher.request import Sampling
+from models_py.training.settings import TrainingSettings
+
+POLICIES = {"paper": "selected", "paper_gated": "selected", "original": "selected", "reflect_both": "all"}
+SMALLEST = {
+    "warehouse": "house",
+    "sources": [{"name": "mine", "path": "pairs.jsonl"}],
+    "teachers": {"tape": {"engine": "recorded", "replies": "replies.jsonl"}},
+    "students": {"toy": {"scratch": {}}},
+    "recipes": {"first": {"policy": "paper", "teacher": "tape", "student": "toy"}},
+}
+
+
+def changed(path: str = "", value: object = None) -> dict:
+    """The smallest profile with one value set; `path` has dots, a list's places are numbers."""
+    profile = copy.deepcopy(SMALLEST)
+    if path:
+        *parents, last = [int(part) if part.isdigit() else part for part in path.split(".")]
+        place = profile
+        for part in parents:
+            place = place[part] if isinstance(place, list) else place.setdefault(part, {})
+        place[last] = value
+    return profile
+
+
+def load(folder: Path, profile: dict | str) -> Profile:
+    file = folder / "mine.yaml"
+    file.write_text(profile if isinstance(profile, str) else yaml.safe_dump(profile, sort_keys=False), encoding="utf-8")
+    return load_profile(file, POLICIES)
+
+
+def complaint(folder: Path, profile: dict | str) -> str:
+    with pytest.raises(UserError) as caught:
+        load(folder, profile)
+    return str(caught.value)
+
+
+# --- what is accepted
+
+
+def test_the_smallest_profile_has_the_defaults(tmp_path):
+    profile = load(tmp_path, SMALLEST)
+    assert (profile.name, profile.file, profile.root) == ("mine", tmp_path / "mine.yaml", tmp_path)
+    assert (profile.executor, profile.max_bad_fraction, profile.response_reflection) == ("in_process", 0.05, "selected")
+    assert (profile.lake.catalog, profile.lake.data_path) == (None, None)
+    assert profile.training_settings() == TrainingSettings()
+    assert profile.recipes["first"].model_dump() == {
+        "policy": "paper",
+        "teacher": "tape",
+        "student": "toy",
+        "top_fraction": None,
+        "top_k": None,
+        "ifd_below": None,
+        "r_ifd_below": None,
+        "mix": 0.0,
+        "seed": 0,
+    }
+
+
+def test_paths_are_absolute_and_lie_in_the_warehouse(tmp_path):
+    profile = load(tmp_path, SMALLEST)
+    assert profile.warehouse == tmp_path / "house"
+    assert profile.ledger_path == tmp_path / "house" / "teacher.sqlite"
+    assert profile.students_dir == tmp_path / "house" / "students"
+    assert profile.checkpoints_dir == tmp_path / "house" / "checkpoints"
+    assert load(tmp_path, changed("warehouse", "../elsewhere")).warehouse == tmp_path.parent / "elsewhere"
+
+
+def test_paths_of_a_profile_in_a_profiles_folder_start_at_the_project(tmp_path):
+    (tmp_path / "profiles").mkdir()
+    assert load(tmp_path / "profiles", SMALLEST).warehouse == tmp_path / "house"
+
+
+def test_the_lake_may_lie_elsewhere(tmp_path):
+    lake = load(tmp_path, changed("lake", {"catalog": "postgres:dbname=lake", "data_path": "s3://b/f/"})).lake
+    assert (lake.catalog, lake.data_path) == ("postgres:dbname=lake", "s3://b/f/")
+    assert load(tmp_path, changed("lake.data_path", "data")).lake.data_path == f"{tmp_path}/data/"
+
+
+def test_teacher_specs(tmp_path):
+    settings = {
+        "engine": "recorded",
+        "replies": "replies.jsonl",
+        "prompts": {"response_reflection": "r.jinja"},
+        "sampling": {"temperature": 0.5, "max_tokens": 100},
+    }
+    (spec,) = load(tmp_path, changed("teachers.tape", settings)).teacher_specs()
+    assert (spec.name, spec.engine, spec.replies) == ("tape", "recorded", tmp_path / "replies.jsonl")
+    assert spec.prompts == {"response_reflection": tmp_path / "r.jinja"}
+    assert spec.sampling == Sampling(temperature=0.5, top_p=1.0, max_tokens=100)
+
+
+def test_student_specs(tmp_path):
+    (tmp_path / "model").mkdir()
+    students = {
+        "toy": {"scratch": {"texts": ["a.txt"], "max_length": 512}},
+        "hub": {"model": "some/name", "revision": "abc", "dtype": "bfloat16"},
+        "folder": {"model": "model", "chat_template": "chat.jinja", "max_length": 100},
+        "absent": {"model": "./absent"},
+    }
+    toy, hub, folder, absent = load(tmp_path, changed("students", students)).student_specs()
+    assert (toy.scratch.texts, toy.max_length) == ((tmp_path / "a.txt",), 512)
+    assert hub == StudentSpec("hub", model="some/name", revision="abc", dtype="bfloat16", max_length=2048)
+    assert (folder.model, folder.chat_template) == (str(tmp_path / "model"), tmp_path / "chat.jinja")
+    assert (folder.max_length, absent.model) == (100, str(tmp_path / "absent"))
+
+
+def test_training_settings_take_numbers_as_people_write_them(tmp_path):
+    text = yaml.safe_dump(SMALLEST) + "training: {learning_rate: 2e-5, epochs: 1, max_steps: 7}\n"
+    settings = load(tmp_path, text).training_settings()
+    assert (settings.learning_rate, settings.epochs, settings.max_steps, settings.batch_size) == (2e-5, 1.0, 7, 128)
+
+
+def test_folders_and_globs_become_sorted_files(tmp_path):
+    for name in (
+        "d/b.jsonl",
+        "d/a.csv.gz",
+        "d/notes.md",
+        "d/.hidden.json",
+        "e/x/1.parquet",
+        "e/y/2.parquet",
+        "one.txt",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    source = {"name": "mine", "paths": ["d", "e/**/*.parquet", "d/b.jsonl", "one.txt"], "format": None}
+    (spec,) = load(tmp_path, changed("sources.0", source)).source_specs()
+    assert [str(path.relative_to(tmp_path)) for path in spec.paths] == [
+        "d/a.csv.gz",
+        "d/b.jsonl",
+        "e/x/1.parquet",
+        "e/y/2.parquet",
+        "one.txt",
+    ]
+
+
+def test_a_pattern_without_files_is_refused_when_the_sources_are_wanted(tmp_path):
+    profile = load(tmp_path, changed("sources.0.path", "no/*.jsonl"))
+    with pytest.raises(UserError, match=r"mine\.yaml: sources\.mine\.path: .*no/\*\.jsonl holds no file to read"):
+        profile.source_specs()
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "line"),
+    [
+        ("warehose", "x", "warehose: 'warehose' is not a key here (did you mean warehouse?); there are: warehouse, "),
+        (
+            "recipes.first.top_fracton",
+            1,
+            "recipes.first.top_fracton: 'top_fracton' is not a key here (did you mean top_fr",
+        ),
+        ("students.toy.scratch.step", 5, "students.toy.scratch.step: 'step' is not a key here (did you mean steps?)"),
+        ("training.epoch", 5, "training.epoch: 'epoch' is not a key here (did you mean epochs?)"),
+        ("lake.catalogue", "x", "lake.catalogue: 'catalogue' is not a key here (did you mean catalog?)"),
+        ("sources.0.pth", "x", "sources.mine.pth: 'pth' is not a key here (did you mean path?)"),
+        (
+            "teachers.tape.sampling.top_q",
+            1,
+            "teachers.tape.sampling.top_q: 'top_q' is not a key here (did you mean top_p?)",
+        ),
+        (
+            "teachers.tape.prompts.answer",
+            "x",
+            "teachers.tape.prompts.answer: 'answer' is not a key here; there are: inst",
+        ),
+    ],
+)
+def test_an_unknown_key_names_its_path_and_the_nearest(tmp_path, path, value, line):
+    assert f"\n  {line}" in complaint(tmp_path, changed(path, value))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "line"),
+    [
+        ("executor", "ray", "executor: ray is not yet available; use in_process or multiprocess"),
+        ("executor", "threads", "executor: found 'threads'; use 'in_process' or 'multiprocess'"),
+        ("response_reflection", "both", "response_reflection: found 'both'; use 'selected' or 'all'"),
+        ("max_bad_fraction", 5, "max_bad_fraction: input should be less than or equal to 1, found 5"),
+        ("lake.catalog", "x.sqlite", "lake.catalog: 'x.sqlite' does not begin with postgres:"),
+        ("sources", [], "sources: is empty; name at least one"),
+        (
+            "sources.0.name",
+            "My Pairs",
+            "sources.My Pairs.name: 'My Pairs' is no usable name; names are lower snake case",
+        ),
+        ("sources.0", {"name": "mine", "paths": []}, "sources.mine.paths: is empty; name at least one file"),
+        ("sources.0.paths", ["x"], "sources.mine: give either path or paths (a list)"),
+        ("sources.0.path", "hf://data", "sources.mine.path: hf://data is an address; download the file"),
+        ("sources.0.format", "xml", "sources.mine.format: found 'xml'; use 'json', 'jsonl', 'csv' or 'parquet'"),
+        ("sources.0.fields", {"instruction": "q"}, "sources.mine.fields: output is missing; write output: <the file's"),
+        ("teachers.tape.engine", "vllm", "teachers.tape.engine: 'vllm' is not an engine; there are: recorded"),
+        ("teachers.tape.sampling", {"top_p": 0}, "teachers.tape.sampling.top_p: 0.0 is not above 0 and at most 1"),
+        ("teachers.tape", {"engine": "recorded"}, "teachers.tape.replies: is missing; add it"),
+        ("students.toy.model", "x", "students.toy: give either model (a hub id or a folder) or scratch"),
+        ("students.toy", {}, "students.toy: give either model (a hub id or a folder) or scratch"),
+        ("students.toy.revision", "x", "students.toy.revision: only a model has a revision"),
+        ("students.toy.scratch.steps", 0, "students.toy.scratch.steps: 0 is not above 0"),
+        ("students.toy.max_length", 4000, "students.toy.max_length: 4000 is more than the 2048 of scratch.max_length"),
+        (
+            "students.toy.dtype",
+            "int4",
+            "students.toy.dtype: found 'int4'; use 'auto', 'float32', 'bfloat16' or 'float16'",
+        ),
+        ("recipes.A-1", SMALLEST["recipes"]["first"], "recipes.A-1: 'A-1' is no usable name"),
+        ("recipes.first.top_k", 0, "recipes.first.top_k: input should be greater than or equal to 1, found 0"),
+        ("recipes.first.top_fraction", 1.5, "recipes.first.top_fraction: input should be less than or equal to 1"),
+        ("recipes.first.mix", 1, "recipes.first.mix: input should be less than 1, found 1"),
+        (
+            "recipes.first.teacher",
+            "tap",
+            "recipes.first.teacher: 'tap' is not one of the teachers above (did you mean tape?)",
+        ),
+        ("recipes.first.student", "x", "recipes.first.student: 'x' is not one of the students above; there are: toy"),
+        (
+            "recipes.first.policy",
+            "papr",
+            "recipes.first.policy: 'papr' is not a policy (a file in sql/policies) (did you me",
+        ),
+        (
+            "recipes.first.policy",
+            "reflect_both",
+            "recipes.first.policy: reflect_both needs the second reflection of both",
+        ),
+        ("training.epochs", -1, "training.epochs is -1.0; it must be above 0."),
+        ("recipes", {}, "recipes: is empty; name at least one"),
+    ],
+)
+def test_a_wrong_value_names_its_path_and_the_remedy(tmp_path, path, value, line):
+    message = complaint(tmp_path, changed(path, value))
+    assert f"\n  {line}" in message
+    assert message.splitlines()[0].endswith("mine.yaml: one thing to correct")
+
+
+def test_both_cuts_in_one_recipe_are_refused(tmp_path):
+    recipe = SMALLEST["recipes"]["first"] | {"top_k": 5, "top_fraction": 0.5}
+    message = complaint(tmp_path, changed("recipes.first", recipe))
+    assert "recipes.first.top_k: give top_fraction or top_k, not both" in message
+
+
+def test_two_sources_of_one_name_are_refused(tmp_path):
+    message = complaint(tmp_path, changed("sources", SMALLEST["sources"] * 2))
+    assert "sources: two sources are called mine; give each its own name" in message
+
+
+def test_everything_wrong_is_said_at_once(tmp_path):
+    profile = changed("recipes.first", {"policy": "nope", "teacher": "who", "top_fraction": 2})
+    profile |= {"executor": "ray", "warehose": "x"}
+    message = complaint(tmp_path, profile)
+    paths = [line.split(":")[0].strip() for line in message.splitlines()[1:]]
+    assert sorted(paths) == [
+        "executor",
+        "recipes.first.policy",
+        "recipes.first.student",
+        "recipes.first.teacher",
+        "recipes.first.top_fraction",
+        "warehose",
+    ]
+    assert "6 things to correct" in message
+
+
+def test_a_policy_that_needs_all_is_accepted_with_all(tmp_path):
+    profile = changed("recipes.first.policy", "reflect_both") | {"response_reflection": "all"}
+    assert load(tmp_path, profile).recipes["first"].policy == "reflect_both"
+
+
+def test_policies_are_not_checked_when_not_known(tmp_path):
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(changed("recipes.first.policy", "anything")))
+    assert load_profile(tmp_path / "mine.yaml").recipes["first"].policy == "anything"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "expected keys such as warehouse"),
+        ("- a\n- b\n", "expected keys such as warehouse"),
+        ("a: [1\n", "not valid YAML: line 2"),
+        ("lake: {}\nlake: {}\n", "not valid YAML: line 2, column 1: the key 'lake' stands there twice"),
+        ("a: !!python/name:os.system\n", "not valid YAML: line 1"),
+        ("1: 2\n", "1: keys should be strings"),
+        (
+            "recipes: {false: 3}\nsources: [1, a]\nstudents: 4\n",
+            "students: input should be a valid dictionary, found 4",
+        ),
+    ],
+)
+def test_a_file_that_is_no_profile(tmp_path, text, reason):
+    assert reason in complaint(tmp_path, text)
+
+
+def test_anchors_and_merges_work(tmp_path):
+    text = yaml.safe_dump(SMALLEST, sort_keys=False).replace("  first:", "  first: &first")  # recipes come last
+    assert load(tmp_path, text + "  second: {<<: *first, seed: 3}\n").recipes["second"].seed == 3
+
+
+PATHS = [
+    "warehouse", "sources", "sources.0", "sources.0.path", "sources.0.fields", "teachers", "teachers.tape",
+    "teachers.tape.engine", "teachers.tape.sampling", "students", "students.toy", "students.toy.scratch",
+    "students.toy.model", "recipes", "recipes.first", "recipes.first.policy", "recipes.first.top_k", "lake", "executor",
+    "response_reflection", "training", "training.epochs", "max_bad_fraction", "other",
+]  # fmt: skip
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(["~nobody/x", "/"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5) | st.integers(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(path=st.sampled_from(PATHS), value=values)
+def test_any_value_anywhere_is_accepted_or_refused_in_words(tmp_path, path, value):
+    try:
+        load(tmp_path, changed(path, value))
+    except UserError as error:
+        assert len(str(error)) > 20
+
+
+# --- which profile
+
+
+def test_a_missing_profile_lists_those_there_are(monkeypatch):
+    with pytest.raises(UserError, match=r"no such profile \(did you mean quickstart\?\).*quickstart"):
+        load_profile("quikstart")
+    monkeypatch.setenv(PROFILE_VARIABLE, "absent/mine.yaml")
+    with pytest.raises(UserError, match=r"absent/mine\.yaml: no such profile"):
+        load_profile()
+
+
+def test_the_environment_names_the_profile(tmp_path, monkeypatch):
+    load(tmp_path, SMALLEST)
+    monkeypatch.setenv(PROFILE_VARIABLE, str(tmp_path / "mine.yaml"))
+    assert load_profile().name == "mine"
+    monkeypatch.delenv(PROFILE_VARIABLE)
+    assert load_profile().name == "quickstart"
+
+
+@pytest.mark.parametrize("file", sorted(PROFILES_DIR.glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_bundled_profile_loads(file):
+    assert load_profile(file, policies()).file == file
+
+
+def test_the_quickstart_has_the_recipes_of_the_readme():
+    profile = load_profile("quickstart", POLICIES)
+    assert list(profile.recipes) == ["paper", "paper_gated", "paper_top", "original"]
+    assert profile.recipes["paper_top"].top_fraction == 0.5
+    assert profile.student_spec("toy").max_length == 512

@@ -1,0 +1,101 @@
+"""What an asset reports: counts, schema, preview, versions."""
+
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from dagster_project import results
+from dagster_project.lake import Commit, Lake
+from dagster_project.results import asset_key, code_version, stable_columns, table_result
+from tests.dagster_project.support import append
+
+
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that stands for the project's sources."""
+    monkeypatch.setattr(results, "PROJECT_ROOT", tmp_path)
+    (tmp_path / "domain").mkdir()
+    (tmp_path / "domain" / "a.py").write_text("x = 1\n")
+    return tmp_path / "domain"
+
+
+def test_code_versions_follow_the_files(source: Path) -> None:
+    version = code_version.__wrapped__
+    before = version("domain")
+    assert version("domain") == before != version("domain/a.py")
+    (source / "notes.md").write_text("no code")
+    assert version("domain") == before
+    (source / "a.py").write_text("x = 2\n")
+    changed = version("domain")
+    (source / "prompt.jinja").write_text("new")
+    assert len({before, changed, version("domain")}) == 3
+
+
+def test_a_renamed_file_is_another_version(source: Path) -> None:
+    before = code_version.__wrapped__("domain")
+    (source / "a.py").rename(source / "b.py")
+    assert code_version.__wrapped__("domain") != before
+
+
+def test_keys_are_group_and_name() -> None:
+    assert asset_key("selection.paper") == dg.AssetKey(["selection", "paper"])
+
+
+def test_volatile_columns_stay_out_of_data_versions() -> None:
+    assert "created_at" not in stable_columns("reflection.instruction_reflections")
+    assert {"created_at", "latency_s"}.isdisjoint(stable_columns("reflection.teacher_replies"))
+    assert stable_columns("selection.paper") == ["teacher", "student", "pair_id", "candidate"]
+
+
+def test_a_table_reports_its_rows_and_columns(lake: Lake) -> None:
+    append(lake, "a", "b", "c")
+    result = table_result(lake, "raw.raw_pairs", where="pair_id <> ?", params=["c"], metadata={"extra": 7})
+    metadata = result.metadata
+    assert (metadata["dagster/row_count"], metadata["dagster/table_name"], metadata["extra"]) == (2, "raw.raw_pairs", 7)
+    assert metadata["snapshot_id"] == lake.snapshot_id()
+    column = metadata["dagster/column_schema"].columns[0]
+    assert (column.name, column.type, column.description[:10]) == ("pair_id", "varchar", "content id")
+    assert "dagster/column_lineage" not in metadata
+
+
+def test_a_view_reports_its_documentation_and_lineage(lake: Lake) -> None:
+    metadata = table_result(lake, "selection.paper").metadata
+    assert [c.description for c in metadata["dagster/column_schema"].columns][-1] == "response | both"
+    [dep] = metadata["dagster/column_lineage"].deps_by_column["candidate"]
+    assert (dep.asset_key, dep.column_name) == (dg.AssetKey(["selection", "response_choices"]), "choice")
+
+
+def test_the_data_version_forgets_when_and_remembers_what(lake: Lake) -> None:
+    table = "training.training_pairs"
+
+    def version() -> str:
+        return table_result(lake, table).data_version.value
+
+    lake.append({table: pl.DataFrame({"recipe": ["r"]})}, Commit("first"))
+    first = version()
+    lake.write(lambda connection: connection.execute(f"update {table} set created_at = now()"), Commit("later"))
+    assert version() == first
+    lake.append({table: pl.DataFrame({"recipe": ["s"]})}, Commit("more"))
+    assert version() != first
+    assert table_result(lake, table, data_version="known").data_version.value == "known"
+
+
+def test_a_preview_is_a_table_whatever_the_cells_hold(lake: Lake) -> None:
+    frame = pl.DataFrame({"pair_id": ["a"], "instruction": ["x | y\n\nz"], "output": ["long " * 50], "source_row": [3]})
+    lake.append({"raw.raw_pairs": frame}, Commit("odd text"))
+    text = table_result(lake, "raw.raw_pairs").metadata["preview"].value
+    header, rule, row = text.split("\n")
+    assert header.startswith("| pair_id | source |")
+    assert rule.count("---") == header.count("|") - 1
+    assert row.count("|") - row.count("\\|") == header.count("|")
+    assert "| x \\| y z |" in row
+    assert "| 3 |" in row
+    assert "…" in row
+    assert len(row) < 250
+
+
+def test_a_preview_shows_five_rows(lake: Lake) -> None:
+    append(lake, *"abcdefgh")
+    assert len(table_result(lake, "raw.raw_pairs").metadata["preview"].value.split("\n")) == 2 + 5

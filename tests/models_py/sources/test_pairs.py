@@ -1,0 +1,104 @@
+"""Records of every shape, and the reasons of those that are no pair."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models_py.sources.pairs import Pair, to_pair
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+field_names = st.sampled_from(
+    ["instruction", "input", "context", "output", "response", "category", "messages", "conversations", "id"]
+)
+
+
+def chat(*turns: tuple[str, object]) -> list[dict[str, object]]:
+    return [{"role": role, "content": content} for role, content in turns]
+
+
+@pytest.mark.parametrize(
+    ("record", "pair"),
+    [
+        ({"instruction": "a", "input": "b", "output": "c"}, Pair("a", "b", "c", None)),
+        ({"instruction": "a", "output": "c", "id": 7}, Pair("a", "", "c", None)),
+        ({"instruction": "a", "input": None, "output": ""}, Pair("a", "", "", None)),
+        ({"instruction": " a\r\n", "output": "\tc "}, Pair(" a\r\n", "", "\tc ", None)),
+        (
+            {"instruction": "a", "context": "b", "response": "c", "category": "qa"},
+            Pair("a", "b", "c", "qa"),
+        ),
+        ({"instruction": "a", "response": "c", "category": ""}, Pair("a", "", "c", None)),
+        ({"messages": chat(("system", "s"), ("user", "a"), ("assistant", "c"))}, Pair("a", "", "c", None)),
+        (
+            {
+                "messages": chat(
+                    ("assistant", "x"), ("user", "a"), ("assistant", "c"), ("user", "d"), ("assistant", "e")
+                )
+            },
+            Pair("a", "", "c", None),
+        ),
+        (
+            {"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "c"}], "category": "qa"},
+            Pair("a", "", "c", "qa"),
+        ),
+    ],
+)
+def test_recognised_shapes(record, pair):
+    assert to_pair(record) == pair
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        (
+            ["a"],
+            "expected an object with fields, found a list of 1; for a file that is one JSON array set format: json",
+        ),
+        ("x" * 99, f"expected an object with fields, found text '{'x' * 60}…'"),
+        ({"output": "c"}, "no recognised fields: found 'output'; expected instruction"),
+        ({"instruction": "a"}, "field output is missing: found 'instruction'"),
+        ({"instruction": "", "output": "c"}, "field instruction is empty"),
+        ({"instruction": " \n", "output": "c"}, "field instruction is empty"),
+        ({"instruction": "a", "output": None}, "field output: expected text, found null"),
+        ({"instruction": "a", "output": 42}, "field output: expected text, found the number 42"),
+        ({"instruction": "a", "output": True}, "field output: expected text, found true"),
+        ({"instruction": "a", "input": ["b"], "output": "c"}, "field input: expected text, found a list of 1"),
+        ({"instruction": "a", "output": {"t": 1}}, "field output: expected text, found an object with 't'"),
+        ({"instruction": "a", "response": "c", "category": 3}, "field category: expected text, found the number 3"),
+        ({"instruction": "a", "output": "c\x00"}, "field output: holds a NUL character at position 2"),
+        ({"instruction": "\ud800", "output": "c"}, "field instruction: holds a lone surrogate (\\ud800) at position 1"),
+        ({"messages": "hi"}, "field messages: expected a list of turns, found text 'hi'"),
+        ({"messages": []}, "field messages: no user turn; found roles none"),
+        ({"messages": chat(("user", "a"))}, "field messages: no assistant turn behind the first user turn"),
+        ({"messages": ["a"]}, "field messages[0]: expected an object with role and content (or from and value)"),
+        (
+            {"messages": chat(("user", "a"), ("assistant", None))},
+            "field messages[1].content: expected text, found null",
+        ),
+        ({"messages": chat(("user", ""), ("assistant", "c"))}, "field messages[0].content is empty"),
+    ],
+)
+def test_reasons(record, reason):
+    assert to_pair(record).startswith(reason)
+
+
+def test_explicit_fields_replace_recognition():
+    record = {"question": "a", "answer": "c", "output": "not this"}
+    assert to_pair(record, {"instruction": "question", "output": "answer"}) == Pair("a", "", "c", None)
+    assert (
+        to_pair({"q": "a"}, {"instruction": "question", "output": "answer"}) == "field question is missing: found 'q'"
+    )
+
+
+@given(st.dictionaries(field_names, json_values, max_size=6))
+def test_any_record_gives_a_storable_pair_or_a_bounded_reason(record):
+    result = to_pair(record)
+    if isinstance(result, Pair):
+        assert result.instruction.strip()
+        "".join([result.instruction, result.input, result.output, result.category or ""]).encode("utf-8")
+    else:
+        assert 0 < len(result.encode("utf-8")) < 2000

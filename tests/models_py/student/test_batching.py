@@ -1,0 +1,47 @@
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models_py.student.batching import chunks, distinct, plan_batches
+
+LENGTHS = st.lists(st.integers(1, 50))
+
+
+def test_longest_first_within_the_budget() -> None:
+    assert plan_batches([3, 9, 2, 8], token_budget=20) == [[1, 3], [0, 2]]
+
+
+def test_padding_counts() -> None:
+    assert plan_batches([10, 1, 1], token_budget=19) == [[0], [1, 2]]
+
+
+def test_a_sequence_above_the_budget_stands_alone() -> None:
+    assert plan_batches([5, 100, 5], token_budget=10) == [[1], [0, 2]]
+
+
+@given(LENGTHS, st.integers(1, 200))
+def test_every_index_once_and_no_batch_above_the_budget(lengths: list[int], budget: int) -> None:
+    batches = plan_batches(lengths, budget)
+    assert sorted(itertools.chain(*batches)) == list(range(len(lengths)))
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= budget
+
+
+@given(LENGTHS, st.integers(1, 200))
+def test_lengths_fall_through_the_plan(lengths: list[int], budget: int) -> None:
+    planned = [lengths[i] for batch in plan_batches(lengths, budget) for i in batch]
+    assert planned == sorted(lengths, reverse=True)
+
+
+@given(st.lists(st.integers(0, 5)))
+def test_distinct_items_give_the_list_back(items: list[int]) -> None:
+    unique, places = distinct(items)
+    assert [unique[place] for place in places] == items
+    assert len(set(unique)) == len(unique)
+
+
+def test_chunks_read_only_what_is_taken() -> None:
+    numbers = iter(range(10))
+    assert next(chunks(numbers, 3)) == [0, 1, 2]
+    assert next(numbers) == 3

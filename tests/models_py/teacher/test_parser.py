@@ -1,0 +1,257 @@
+import re
+import time
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from models_py.teacher.parser import ParsedReply, normalise_reply, parse_reply
+from models_py.teacher.prompt import load_prompts
+from models_py.teacher.request import INSTRUCTION_REFLECTION, PHASES, RESPONSE_REFLECTION
+
+WHOLE = "Vague.\n\n[New Instruction] Compare two sorts. [End]\n\n[New Answer] Merge sort splits. [End]"
+
+
+def instruction(reply: str | None, finish_reason: str | None = "stop") -> ParsedReply:
+    return parse_reply(INSTRUCTION_REFLECTION, reply, finish_reason)
+
+
+def response(reply: str | None, finish_reason: str | None = "stop") -> ParsedReply:
+    return parse_reply(RESPONSE_REFLECTION, reply, finish_reason)
+
+
+def test_reads_critique_instruction_and_answer():
+    assert instruction(WHOLE) == ParsedReply("ok", "Vague.", "Compare two sorts.", "Merge sort splits.")
+
+
+def test_reads_a_better_answer():
+    assert response("Curt.\n[Better Answer]\nThe Baltic.\n[End]") == ParsedReply("ok", "Curt.", None, "The Baltic.")
+
+
+def test_reads_a_reply_on_one_line():
+    reply = "Vague. [New Instruction] Compare. [End] [New Answer] Merge sort. [End]"
+    assert instruction(reply) == ParsedReply("ok", "Vague.", "Compare.", "Merge sort.")
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        ("[new instruction]", "[END]", "[NEW ANSWER]", "[end]"),
+        ("[ New  Instruction ]:", "[ End ]", "[New\tAnswer]:", "[End]"),
+        ("**[New Instruction]**", "**[End]**", "**[New Answer]:**", "**[End]**"),
+        ("### [New Instruction]", "[End]", "2. [New Answer]", "[End]"),
+        ("\u200e[New\u00a0Instruction]\u200f", "\u202a[End]\u202c", "\ufeff[New Answer]", "[\u200bEnd]"),
+    ],
+)
+def test_tags_may_vary_in_case_space_and_decoration(tags: tuple[str, ...]):
+    open_instruction, end_instruction, open_answer, end_answer = tags
+    parsed = instruction(f"Why.\n{open_instruction} Ask.\n{end_instruction}\n\n{open_answer} Reply.\n{end_answer}")
+    assert (parsed.status, parsed.critique) == ("ok", "Why.")
+    assert [str(text).strip("\u200f\u202a\n ") for text in (parsed.instruction, parsed.output)] == ["Ask.", "Reply."]
+
+
+@pytest.mark.parametrize("tag", ["[New Instructions]", "(New Instruction)", "New Instruction:", "[NewInstruction]"])
+def test_look_alikes_are_text(tag: str):
+    assert instruction(WHOLE.replace("[New Instruction]", tag)).status == "missing_tag"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "Close it with [End] and go on.",
+        "The closing tag is\n[End]\nand stands alone.",
+        "print(items[end])\nlast = v[End]",
+        "Use `[New Answer]`, then a [Better Answer] follows.",
+        "Write [New Instruction] first.",
+    ],
+)
+def test_an_answer_may_speak_of_tags(answer: str):
+    assert instruction(f"Weak.\n[New Instruction] Explain it. [End]\n[New Answer] {answer} [End]").output == answer
+    assert response(f"Weak.\n[Better Answer]\n{answer}\n[End]").output == answer
+
+
+@pytest.mark.parametrize(
+    "mention", ["The `[New Instruction]` will ask more.", "I end with [End].", "No [New Answer] yet"]
+)
+def test_a_critique_may_speak_of_tags(mention: str):
+    assert instruction(f"{mention}\n{WHOLE}") == ParsedReply(
+        "ok", f"{mention}\nVague.", "Compare two sorts.", "Merge sort splits."
+    )
+
+
+def test_a_mention_alone_is_no_block():
+    assert response("The [Better Answer] would name a sea.").status == "missing_tag"
+
+
+def test_text_after_the_last_end_is_dropped():
+    assert response("Curt.\n[Better Answer] The Baltic. [End]\n\nI hope this helps!").output == "The Baltic."
+
+
+def test_a_second_try_replaces_the_first():
+    second = WHOLE.replace("Compare two", "Rank three").replace("splits", "wins")
+    parsed = instruction(f"{WHOLE}\n\nBetter still:\n\n{second}")
+    assert (parsed.instruction, parsed.output) == ("Rank three sorts.", "Merge sort wins.")
+
+
+def test_a_second_answer_goes_with_the_instruction_before_it():
+    parsed = instruction(f"{WHOLE}\n[New Answer] Merge sort halves. [End]")
+    assert (parsed.instruction, parsed.output) == ("Compare two sorts.", "Merge sort halves.")
+
+
+def test_a_format_shown_inside_an_answer_stays_in_it():
+    answer = "Use this:\n[New Instruction] task [End]\n[New Answer] solution [End]\nand fill it in."
+    assert instruction(f"[New Instruction] Design a format. [End]\n[New Answer]\n{answer}\n[End]").output == answer
+
+
+def test_repeated_tags_that_do_not_balance_are_not_guessed_at():
+    assert instruction(f"[New Instruction] is too easy.\n{WHOLE}").status == "missing_tag"
+
+
+@pytest.mark.parametrize(
+    ("finish_reason", "status"),
+    [("stop", "ok"), (None, "missing_tag"), ("abort", "missing_tag"), ("length", "truncated")],
+)
+def test_the_last_end_may_be_forgotten_only_by_a_teacher_that_stopped(finish_reason: str | None, status: str):
+    parsed = instruction(WHOLE.removesuffix("[End]"), finish_reason)
+    assert (parsed.status, parsed.output) == (status, "Merge sort splits." if status == "ok" else None)
+
+
+def test_a_next_block_closes_an_instruction():
+    assert instruction(WHOLE.replace("sorts. [End]", "sorts.")).instruction == "Compare two sorts."
+
+
+def test_a_reply_without_the_answer_tag_keeps_only_the_critique():
+    assert instruction("Vague.\n[New Instruction] Compare. [End]\nMerge sort.") == ParsedReply("missing_tag", "Vague.")
+
+
+def test_blocks_in_the_wrong_order_are_missing():
+    assert instruction("[New Answer] Merge sort. [End]\n[New Instruction] Compare. [End]").status == "missing_tag"
+
+
+def test_a_cut_reply_is_truncated_even_if_it_looks_whole():
+    assert instruction(WHOLE, "length") == ParsedReply("truncated", "Vague.")
+
+
+@pytest.mark.parametrize("reply", [None, "", " \n\t", "\u200b\ufeff\x00"])
+def test_nothing_is_empty(reply: str | None):
+    assert instruction(reply).status == "empty"
+
+
+@pytest.mark.parametrize("body", ["", "\n \n", "\u200f\u202e", "\x00"])
+def test_an_empty_block_is_empty(body: str):
+    assert response(f"Fine.\n[Better Answer]{body}[End]") == ParsedReply("empty", "Fine.")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "your better answer",
+        "Your better answer here.",
+        "<new instruction>",
+        "[insert the improved response here]",
+        "...",
+        "[…]",
+        "the full text of the better answer",
+        "The new answer goes here",
+    ],
+)
+def test_an_echo_is_a_placeholder(body: str):
+    assert response(f"Fine.\n[Better Answer] {body} [End]").status == "placeholder"
+
+
+@pytest.mark.parametrize(
+    "body", ["Question", "Text.", "[]", "Your answer is wrong: 7.", "42", "😀", "Write a new poem."]
+)
+def test_a_short_answer_is_no_placeholder(body: str):
+    assert response(f"Fine.\n[Better Answer] {body} [End]").output == body
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_echoing_the_bundled_prompt_is_a_placeholder(phase: str):
+    asked = load_prompts("any")[phase].messages("Name a sea.", "", "Baltic.")[-1].content
+    assert parse_reply(phase, asked, "stop").status == "placeholder"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "I'm sorry, but I can't help with that.",
+        "I’m really sorry, I cannot rewrite this.",
+        "As an AI language model, I do not judge people.",
+        "Thank you for asking. Unfortunately I am unable to assist with this request.",
+        "I cannot write a [New Instruction] about weapons.",
+    ],
+)
+def test_a_refusal_is_refused(reply: str):
+    assert instruction(reply) == ParsedReply("refused")
+
+
+def test_a_polite_critique_with_blocks_is_no_refusal():
+    assert instruction(f"I'm sorry to say this is weak.\n{WHOLE}").status == "ok"
+
+
+def test_the_content_filter_refuses():
+    assert instruction(None, "content_filter").status == "refused"
+    assert instruction(WHOLE, "content_filter") == ParsedReply("refused", "Vague.")
+
+
+def test_an_error_is_failed():
+    assert parse_reply(RESPONSE_REFLECTION, None, None, "timeout after 60 s") == ParsedReply("failed")
+
+
+def test_thinking_is_not_part_of_the_reply():
+    assert response(
+        "<think>\n[Better Answer] draft [End]\n</think>\nCurt.\n[Better Answer] Done. [End]"
+    ) == ParsedReply("ok", "Curt.", None, "Done.")
+
+
+def test_line_ends_nul_and_surrogates_are_normalised():
+    assert response("Curt.\r\n[Better Answer]\r\none\r\ntwo\x00\ud800\r\n[End]\r\n").output == "one\ntwo\ufffd"
+
+
+def test_a_long_hostile_reply_is_read_in_linear_time():
+    began = time.process_time()
+    for unit in ("[End] ", "[New Answer] ", "[New Answer]\n", "[ ", "**[End]** x", "[New Instruction]\n[End]\n"):
+        instruction(unit * (300_000 // len(unit)))
+    assert time.process_time() - began < 15
+
+
+PIECES = st.one_of(
+    st.text(st.characters(), max_size=12),
+    st.sampled_from(
+        ["[New Instruction]", "[New Answer]", "[Better Answer]", "[End]", "\n", "\r\n", " ", "**", "<think>"]
+    ),
+    st.sampled_from(["[ end ]", "\x00", "\u202e", "\u200b", "your new answer", "...", "I'm sorry", "# ", "x"]),
+)
+REPLIES = st.lists(PIECES, max_size=25).map("".join)
+FINISHES = st.sampled_from(["stop", "length", "content_filter", None, "other"])
+
+
+@given(st.sampled_from(PHASES), REPLIES, FINISHES, st.sampled_from([None, "timeout"]))
+def test_never_raises_and_returns_only_text_of_the_reply(phase: str, reply: str, finish: str | None, error: str | None):
+    parsed = parse_reply(phase, reply, finish, error)
+    source = normalise_reply(reply)
+    assert all(text is None or text in source for text in (parsed.critique, parsed.instruction, parsed.output))
+    assert (parsed.output is not None) == (parsed.status == "ok")
+    assert (parsed.instruction is not None) == (parsed.status == "ok" and phase == INSTRUCTION_REFLECTION)
+
+
+MENTIONS = st.sampled_from(["see [End] there", "a tag [New Answer] b", "x[end]\n", "word [End]\n", "`[Better Answer]`"])
+TEXTS = st.lists(st.one_of(st.text(), MENTIONS), min_size=1, max_size=6).map("".join)
+BLOCK_STARTS = re.compile(r"(?:^|[\n\r]|\])[\W\d_]*\[\s*(?:new|better)", re.IGNORECASE)
+
+
+def well_formed(text: str) -> str:
+    """What the parser promises to return: text without an opening tag at a line's start or right after a bracket."""
+    assume(any(char.isalnum() for char in text) and not BLOCK_STARTS.search(text))
+    return normalise_reply(text).strip()
+
+
+@given(TEXTS, TEXTS, TEXTS, st.sampled_from(["stop", None]))
+def test_rendered_blocks_come_back_exactly(critique: str, new_instruction: str, answer: str, finish: str | None):
+    expected = (well_formed("c" + critique), well_formed(new_instruction), well_formed(answer))
+    reply = f"c{critique}\n\n[New Instruction] {new_instruction} [End]\n\n[New Answer]\n{answer}\n[End]"
+    parsed = instruction(reply, finish)
+    assert (parsed.status, parsed.critique, parsed.instruction, parsed.output) == ("ok", *expected)
+    better = response(f"c{critique}\n\n[Better Answer] {answer} [End]\n", finish)
+    assert (better.status, better.output) == ("ok", expected[2])

@@ -1,0 +1,136 @@
+from pathlib import Path
+
+import pytest
+
+from models_py.content import content_id
+from models_py.errors import UserError
+from models_py.teacher.prompt import build_request, load_prompts, prompt_version
+from models_py.teacher.request import INSTRUCTION_REFLECTION, PHASES, RESPONSE_REFLECTION, Message, Sampling
+from tests.models_py.teacher.support import request
+
+GOOD = "{{ instruction }} {{ output }} [Better Answer] [End]"
+
+
+def replace(path: Path, text: str) -> dict[str, Path]:
+    path.write_text(text, encoding="utf-8")
+    return {RESPONSE_REFLECTION: path}
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_bundled_prompt_shows_the_record_before_the_criteria(phase: str):
+    system, user = load_prompts("gpt")[phase].messages("Name a sea.", "In Europe.", "Baltic.")
+    assert (system.role, user.role) == ("system", "user")
+    places = [
+        user.content.index(text) for text in ("Name a sea.", "In Europe.", "Baltic.", "helpful", "accura", "[End]")
+    ]
+    assert places == sorted(places)
+
+
+def test_the_instruction_prompt_names_every_criterion_and_tag():
+    user = load_prompts("gpt")[INSTRUCTION_REFLECTION].messages("Name a sea.", "", "Baltic.")[-1].content
+    for words in ("complexity", "level of detail", "knowledge", "ambiguity", "reasoning", "relevant", "detailed"):
+        assert words in user
+    assert user.count("[New Instruction]") == user.count("[New Answer]") == 1
+
+
+def test_an_absent_input_leaves_no_trace():
+    assert "<input>" not in load_prompts("gpt")[RESPONSE_REFLECTION].messages("Name a sea.", "", "Baltic.")[-1].content
+
+
+def test_text_of_a_pair_is_never_a_template():
+    hostile = "{{ 7 * 7 }} {% if x %} {# gone #} &lt;\n\n  indented"
+    assert hostile in load_prompts("gpt")[RESPONSE_REFLECTION].messages(hostile, "", "Baltic.")[-1].content
+
+
+def test_a_template_without_blocks_is_one_user_message(tmp_path: Path):
+    prompt = load_prompts("gpt", replace(tmp_path / "mine.jinja", GOOD))[RESPONSE_REFLECTION]
+    assert prompt.messages("Q", "", "A") == (Message("user", "Q A [Better Answer] [End]"),)
+
+
+def test_the_version_of_a_prompt_is_its_text(tmp_path: Path):
+    first = load_prompts("gpt", replace(tmp_path / "one.jinja", GOOD))[RESPONSE_REFLECTION]
+    second = load_prompts("gpt", replace(tmp_path / "two.jinja", GOOD))[RESPONSE_REFLECTION]
+    third = load_prompts("gpt", replace(tmp_path / "two.jinja", GOOD + "!"))[RESPONSE_REFLECTION]
+    assert first.version == second.version != third.version
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("{{ instruction }", "mine.jinja:1"),
+        ("{% include 'other' %}" + GOOD, "cannot be rendered"),
+        ("{{ instruction.nothing }}" + GOOD, "cannot be rendered"),
+        ("{{ answer }}" + GOOD, "unknown variable 'answer'"),
+        (GOOD.replace("{{ output }}", ""), "never shows the pair's output"),
+        (GOOD.replace("[Better Answer]", "[New Answer]"), "never names the tag [Better Answer]"),
+        (GOOD.replace("[End]", ""), "never names the tag [End]"),
+        ("{% block system %}" + GOOD + "{% endblock %}", "Use user, or system and user"),
+        ("{% block user %}" + GOOD + "{% endblock %}{% block shot %}{% endblock %}", "blocks shot, user"),
+    ],
+)
+def test_a_broken_template_names_the_field_and_the_fault(tmp_path: Path, text: str, complaint: str):
+    with pytest.raises(UserError) as caught:
+        load_prompts("gpt", replace(tmp_path / "mine.jinja", text))
+    assert str(caught.value).startswith("teachers.gpt.prompts.response_reflection: ")
+    assert complaint in str(caught.value)
+
+
+def test_a_missing_template_names_the_field(tmp_path: Path):
+    with pytest.raises(UserError, match=r"^teachers\.gpt\.prompts\.response_reflection: cannot read .*none\.jinja"):
+        load_prompts("gpt", {RESPONSE_REFLECTION: tmp_path / "none.jinja"})
+
+
+def test_a_template_must_be_utf8(tmp_path: Path):
+    (tmp_path / "latin.jinja").write_bytes(b"\xe9" + GOOD.encode())
+    with pytest.raises(UserError, match=r"not UTF-8 \(byte 0\)"):
+        load_prompts("gpt", {RESPONSE_REFLECTION: tmp_path / "latin.jinja"})
+
+
+def test_an_unknown_phase_is_refused(tmp_path: Path):
+    with pytest.raises(UserError, match=r"teachers\.gpt\.prompts\.answer: no such phase"):
+        load_prompts("gpt", {"answer": tmp_path})
+
+
+def test_a_request_carries_what_it_is_about():
+    one = request("Name a sea.", input="In Europe.", output="Baltic.")
+    assert one.content_id == content_id("Name a sea.", "In Europe.", "Baltic.")
+    assert one.request_id == request("Name a sea.", input="In Europe.", output="Baltic.").request_id
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"identity": "fake:2"},
+        {"sampling": Sampling(temperature=0.7)},
+        {"sampling": Sampling(seed=0)},
+        {"phase": INSTRUCTION_REFLECTION},
+        {"output": "North Sea."},
+    ],
+)
+def test_the_id_changes_with_all_that_decides_the_reply(change: dict):
+    assert request(**change).request_id != request().request_id
+
+
+def test_the_id_ignores_names_and_the_form_of_numbers():
+    assert request(teacher="other", sampling=Sampling(temperature=0, top_p=1)).request_id == request().request_id
+
+
+def test_the_id_changes_with_the_template_even_where_the_messages_agree(tmp_path: Path):
+    prompts = [
+        load_prompts("fake", replace(tmp_path / "mine.jinja", text))[RESPONSE_REFLECTION]
+        for text in (GOOD, GOOD + "{# note #}")
+    ]
+    values = {"teacher": "fake", "identity": "fake:1", "sampling": Sampling(), "instruction": "Q", "input": ""}
+    first, second = (build_request(prompt, output="A", **values) for prompt in prompts)
+    assert first.messages == second.messages and first.request_id != second.request_id
+
+
+def test_the_prompt_version_changes_with_each_of_its_parts():
+    versions = {
+        prompt_version(phase, text, sampling, identity)
+        for phase in PHASES
+        for text in ("a", "b")
+        for sampling in (Sampling(), Sampling(max_tokens=512))
+        for identity in ("fake:1", "fake:2")
+    }
+    assert len(versions) == 16

@@ -1,0 +1,95 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from models_py.progress import Progress
+from models_py.teacher.ledger import Ledger
+from models_py.teacher.recorded import RecordedTeacher
+from models_py.teacher.reflect import reflect
+from models_py.teacher.request import TeacherReply
+from tests.models_py.teacher.support import REPLY, FakeTeacher, recording, request
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with Ledger(tmp_path / "teacher.sqlite") as opened:
+        yield opened
+
+
+SEAS = [request(f"Name {number} seas.") for number in range(4)]
+
+
+def test_every_request_gets_its_reply(ledger: Ledger):
+    answered = list(reflect(SEAS, FakeTeacher(), ledger))
+    assert {one.request_id for one, _ in answered} == {one.request_id for one in SEAS}
+    assert all(one.request_id == reply.request_id and reply.reply == REPLY for one, reply in answered)
+
+
+def test_what_is_known_is_not_asked_again(ledger: Ledger):
+    list(reflect(SEAS[:3], FakeTeacher(), ledger))
+    teacher = FakeTeacher()
+    answered = list(reflect(SEAS, teacher, ledger))
+    assert teacher.asked == [SEAS[3].request_id]
+    assert [one for one, _ in answered] == SEAS
+
+
+def test_a_teacher_with_nothing_to_do_is_not_called(ledger: Ledger, tmp_path: Path):
+    list(reflect(SEAS, FakeTeacher(), ledger))
+    assert len(list(reflect(SEAS, RecordedTeacher(tmp_path / "none.jsonl"), ledger))) == 4
+
+
+def test_an_error_is_passed_on_and_asked_again(ledger: Ledger):
+    assert {reply.error for _, reply in reflect(SEAS, FakeTeacher(error="timeout"), ledger)} == {"timeout"}
+    teacher = FakeTeacher()
+    assert {reply.error for _, reply in reflect(SEAS, teacher, ledger)} == {None}
+    assert len(teacher.asked) == 4
+
+
+def test_a_reply_is_committed_before_it_is_passed_on(ledger: Ledger):
+    for one, _ in reflect(SEAS, FakeTeacher(), ledger):
+        with Ledger(ledger.path) as other:
+            assert one.request_id in other.replies([one.request_id])
+
+
+def test_what_an_early_end_leaves_is_asked_next_time(ledger: Ledger):
+    assert len(list(reflect(SEAS, FakeTeacher(stop_after=1), ledger))) == 1
+    teacher = FakeTeacher()
+    assert len(list(reflect(SEAS, teacher, ledger))) == 4
+    assert len(teacher.asked) == 3
+
+
+def test_a_reader_that_leaves_keeps_what_came(ledger: Ledger):
+    next(reflect(SEAS, FakeTeacher(), ledger))
+    assert len(list(ledger.all_since())) == 1
+
+
+def test_the_same_request_twice_is_asked_once_and_answered_twice(ledger: Ledger):
+    teacher = FakeTeacher()
+    assert len(list(reflect([SEAS[0], SEAS[0]], teacher, ledger))) == 2
+    assert len(teacher.asked) == 1
+
+
+def test_progress_counts_the_ledger_first(ledger: Ledger):
+    list(reflect(SEAS[:2], FakeTeacher(), ledger))
+    seen: list[Progress] = []
+    list(reflect(SEAS, FakeTeacher(), ledger, seen.append))
+    assert [(step.done, step.total, step.note) for step in seen] == [(2, 4, "from the ledger"), (3, 4, ""), (4, 4, "")]
+
+
+def test_an_answer_that_was_not_asked_for_is_a_fault_of_the_engine(ledger: Ledger):
+    class Confused(FakeTeacher):
+        def ask(self, requests):
+            yield TeacherReply("other", reply="?")
+
+    with pytest.raises(ValueError, match="other, which is not open"):
+        list(reflect(SEAS, Confused(), ledger))
+
+
+def test_a_recorded_gap_is_stored_as_an_error(ledger: Ledger, tmp_path: Path):
+    one = SEAS[0]
+    known = {"phase": one.phase, "content_id": one.content_id, "reply": REPLY, "finish_reason": "stop"}
+    teacher = RecordedTeacher(recording(tmp_path / "replies.jsonl", known))
+    replies = dict(reflect(SEAS[:2], teacher, ledger))
+    assert replies[one].reply == REPLY
+    assert "no recorded response_reflection" in str(replies[SEAS[1]].error)

@@ -1,0 +1,212 @@
+import dataclasses
+import json
+import math
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from models_py.errors import UserError
+from models_py.student.chat import StudentChat
+from models_py.training.examples import labelled_rows
+from models_py.training.fine_tune import LOSS_LOG, _Trainer, fine_tune, mean_loss
+from models_py.training.settings import TrainingRow, TrainingSettings
+from tests.models_py.training.conftest import save_tiny_student
+
+ROOT = Path(__file__).parents[3]
+MANIFEST = {"recipe": "paper", "data_version": "d1", "snapshot_id": 7}
+
+
+@pytest.fixture(scope="module")
+def tuned(student, rows, settings, tmp_path_factory):
+    """One published checkpoint that the tests below look at from all sides."""
+    out = tmp_path_factory.mktemp("checkpoints") / "paper"
+    broken = TrainingRow("empty", "name a colour", "", "")
+    reports = []
+    result = fine_tune(
+        [*rows, broken], student=student, settings=settings, out_dir=out, manifest=MANIFEST, on_progress=reports.append
+    )
+    return result, reports
+
+
+def weights(folder):
+    return load_file(folder / "model.safetensors")
+
+
+def same(left, right):
+    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+
+
+def run(code, *arguments):
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+def test_training_lowers_the_loss_and_says_so(tuned):
+    result, reports = tuned
+    assert 0 < result.loss_after < result.loss_before - 0.3
+    assert (result.steps, result.trained_rows) == (4, 8)
+    assert result.dropped == [("empty", "empty_answer: the answer is empty")]
+    assert [(report.done, report.total) for report in reports[1:]] == [(step, 4) for step in (1, 2, 3, 4)]
+    assert all(report.note.startswith("loss ") for report in reports[1:])
+
+
+def test_the_losses_are_those_of_the_base_and_of_the_published_weights(tuned, student, rows):
+    result, _ = tuned
+    for folder, reported in ((student.model, result.loss_before), (result.path, result.loss_after)):
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        chat = StudentChat(tokenizer, student.chat_template, student.max_length)
+        model = AutoModelForCausalLM.from_pretrained(folder)
+        nll, targets = 0.0, 0
+        for row in labelled_rows(rows, chat)[0]:  # one row at a time, with transformers' own loss
+            count = sum(label >= 0 for label in row.labels)
+            loss = model(input_ids=torch.tensor([row.input_ids]), labels=torch.tensor([row.labels])).loss
+            nll, targets = nll + loss.item() * count, targets + count
+        assert reported == pytest.approx(nll / targets, rel=1e-5)
+
+
+def test_the_manifest_names_what_the_checkpoint_was_made_of(tuned, student, settings):
+    result, _ = tuned
+    manifest = json.loads((result.path / "manifest.json").read_text())
+    assert MANIFEST.items() <= manifest.items()
+    assert (manifest["rows"], manifest["student"]["fingerprint"]) == (8, student.fingerprint)
+    assert manifest["settings"] == dataclasses.asdict(settings)
+    assert {"torch", "transformers", "trl"} <= manifest["versions"].keys()
+    losses = [json.loads(line)["loss"] for line in (result.path / LOSS_LOG).read_text().splitlines()]
+    assert len(losses) == 4 and losses[0] > losses[-1]
+
+
+def test_nothing_lies_beside_the_checkpoint(tuned):
+    result, _ = tuned
+    assert [path.name for path in result.path.parent.iterdir()] == ["paper"]
+    assert {path.suffix for path in result.path.iterdir()} == {".json", ".jsonl", ".jinja", ".safetensors"}
+
+
+def test_a_published_checkpoint_is_returned_and_not_trained_again(tuned, student, settings):
+    result, _ = tuned
+    before = (result.path / "model.safetensors").stat().st_mtime_ns
+    again = fine_tune([], student=student, settings=settings, out_dir=result.path, manifest=MANIFEST)
+    assert again == result
+    assert (result.path / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_checkpoint_of_other_rows_is_never_passed_off(tuned, student, rows, settings):
+    result, _ = tuned
+    with pytest.raises(UserError, match="another data_version"):
+        fine_tune(
+            rows, student=student, settings=settings, out_dir=result.path, manifest={**MANIFEST, "data_version": "d2"}
+        )
+
+
+def test_the_seed_decides_the_weights(tuned, student, rows, settings, tmp_path):
+    result, _ = tuned
+    for seed, equal in ((settings.seed, True), (settings.seed + 1, False)):
+        other = dataclasses.replace(settings, seed=seed)
+        torch.rand(seed)  # whatever ran before must not matter
+        fine_tune(rows, student=student, settings=other, out_dir=tmp_path / f"s{seed}", manifest=MANIFEST)
+        assert same(weights(result.path), weights(tmp_path / f"s{seed}")) is equal
+
+
+def test_the_device_batch_changes_memory_and_not_the_gradient(student, rows, settings, tmp_path):
+    for size in (1, 4):
+        split = dataclasses.replace(settings, device_batch_size=size, max_steps=2)
+        fine_tune(rows, student=student, settings=split, out_dir=tmp_path / str(size), manifest=MANIFEST)
+    one, four = weights(tmp_path / "1"), weights(tmp_path / "4")
+    assert all(torch.allclose(one[name], four[name], atol=1e-4) for name in one)
+    assert not same(one, weights(Path(student.model)))
+
+
+def test_the_loss_of_a_cpu_is_trls_own(tuned, student, rows, settings, *, tmp_path, monkeypatch):
+    monkeypatch.delattr(_Trainer, "compute_loss")
+    fine_tune(rows, student=student, settings=settings, out_dir=tmp_path / "trl", manifest=MANIFEST)
+    ours, theirs = weights(tuned[0].path), weights(tmp_path / "trl")
+    assert all(torch.allclose(ours[name], theirs[name], atol=1e-4) for name in ours)
+
+
+def test_a_killed_run_publishes_nothing_and_the_next_one_is_as_if_nothing_had_been(tuned, student, rows, tmp_path):
+    """The child dies by SIGKILL in its second step; until then it prints nothing and opens no connection."""
+    result, _ = tuned
+    out = tmp_path / "paper"
+    code = """
+import json, os, signal, socket, sys
+from pathlib import Path
+def refuse(*arguments):
+    os.write(2, b"network")
+socket.socket.connect = socket.getaddrinfo = refuse
+from models_py.student.spec import ResolvedStudent
+from models_py.training.fine_tune import fine_tune
+from models_py.training.settings import TrainingRow, TrainingSettings
+student, rows, settings, out = map(json.loads, sys.argv[1:])
+def die_in_the_second_step(progress):
+    if progress.done == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+fine_tune([TrainingRow(**row) for row in rows], student=ResolvedStudent(**student),
+          settings=TrainingSettings(**settings), out_dir=Path(out), manifest={}, on_progress=die_in_the_second_step)
+"""
+    settings = json.loads((result.path / "manifest.json").read_text())["settings"]
+    asked = (dataclasses.asdict(student), [dataclasses.asdict(row) for row in rows], settings, str(out))
+    killed = run(code, *map(json.dumps, asked))
+    assert (killed.returncode, killed.stdout, killed.stderr) == (-signal.SIGKILL, "", "")
+    assert [path.name.split("-")[0] for path in tmp_path.iterdir()] == [".paper.partial"]
+
+    fine_tune(rows, student=student, settings=TrainingSettings(**settings), out_dir=out, manifest=MANIFEST)
+    assert list(tmp_path.iterdir()) == [out]
+    assert same(weights(out), weights(result.path))
+
+
+def test_plain_transformers_loads_it_generates_and_stops_at_the_end_of_turn(student, tmp_path):
+    """Overfitted on one row, a fresh process gives its answer through the saved template and ends there."""
+    row = TrainingRow("p", "name a colour", "", "blue and green.")
+    settings = TrainingSettings(epochs=40, learning_rate=2e-2, batch_size=1)
+    out = fine_tune([row], student=student, settings=settings, out_dir=tmp_path / "c", manifest=MANIFEST).path
+    code = """
+import json, sys
+from transformers import AutoModelForCausalLM, AutoTokenizer
+tokenizer, model = AutoTokenizer.from_pretrained(sys.argv[1]), AutoModelForCausalLM.from_pretrained(sys.argv[1])
+chat = [{"role": "user", "content": "name a colour"}]
+prompt = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+reply = model.generate(**prompt, max_new_tokens=40)[0, prompt["input_ids"].shape[1]:]
+print(json.dumps([prompt["input_ids"][0].tolist(), reply.tolist(), tokenizer.decode(reply)]))
+"""
+    chat = StudentChat(AutoTokenizer.from_pretrained(student.model), student.chat_template, student.max_length)
+    fresh = run(code, out)
+    prompt, reply, text = json.loads(fresh.stdout)
+    assert prompt == chat.prompt_ids("name a colour", "")
+    assert reply == [*chat.target_ids("blue and green."), chat.end_of_turn_id]
+    assert text == "blue and green.</s>"
+
+
+def test_a_bfloat16_base_gives_a_bfloat16_checkpoint_and_the_loss_of_its_rounded_weights(rows, settings, tmp_path):
+    student = save_tiny_student(tmp_path / "base", dtype="bfloat16")
+    result = fine_tune(rows, student=student, settings=settings, out_dir=tmp_path / "c", manifest=MANIFEST)
+    assert {tensor.dtype for tensor in weights(result.path).values()} == {torch.bfloat16}
+    chat = StudentChat(AutoTokenizer.from_pretrained(student.model), student.chat_template, student.max_length)
+    model = AutoModelForCausalLM.from_pretrained(result.path).float()
+    assert mean_loss(model, labelled_rows(rows, chat)[0], pad_id=0) == pytest.approx(result.loss_after, rel=1e-6)
+
+
+def test_a_diverged_run_publishes_nothing(student, rows, settings, tmp_path):
+    wild = dataclasses.replace(settings, learning_rate=1e38)
+    with pytest.raises(UserError, match=r"diverged: the loss is .*learning_rate"):
+        fine_tune(rows, student=student, settings=wild, out_dir=tmp_path / "c", manifest=MANIFEST)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_rows_end_in_one_message_and_leave_no_folder(student, settings, tmp_path):
+    with pytest.raises(UserError, match="Recipe paper: its selection keeps no row"):
+        fine_tune([], student=student, settings=settings, out_dir=tmp_path / "c", manifest=MANIFEST)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_mean_loss_of_an_indifferent_model_is_the_log_of_its_vocabulary(student, rows):
+    model = AutoModelForCausalLM.from_pretrained(student.model)
+    torch.nn.init.zeros_(model.lm_head.weight)
+    chat = StudentChat(AutoTokenizer.from_pretrained(student.model), student.chat_template, student.max_length)
+    kept, _ = labelled_rows(rows, chat)
+    assert mean_loss(model, kept, pad_id=0) == pytest.approx(math.log(model.config.vocab_size), rel=1e-6)

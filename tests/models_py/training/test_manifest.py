@@ -1,0 +1,49 @@
+from pathlib import Path
+
+import pytest
+
+from models_py.errors import UserError
+from models_py.training.manifest import check_same_origin, package_versions, published_checkpoint, write_manifest
+from models_py.training.settings import TrainingResult
+
+MANIFEST = {"loss_before": 5.5, "loss_after": 2.5, "steps": 4, "rows": 8, "dropped": [("p1", "why")], "seconds": 1.5}
+
+
+def test_a_result_survives_its_manifest(tmp_path):
+    write_manifest(tmp_path, MANIFEST)
+    assert published_checkpoint(tmp_path) == TrainingResult(tmp_path, 5.5, 2.5, 4, 8, [("p1", "why")], 1.5)
+
+
+def test_no_folder_and_an_empty_folder_are_no_checkpoint(tmp_path):
+    assert published_checkpoint(tmp_path) is None
+    assert published_checkpoint(tmp_path / "nowhere") is None
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"in the way: no checkpoint.*remove"):
+        published_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"loss_before": 1}'])
+def test_an_unreadable_manifest_names_the_remedy(tmp_path, text):
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(UserError, match=r"manifest\.json cannot be read.*Remove"):
+        published_checkpoint(tmp_path)
+
+
+def test_a_nan_never_reaches_a_manifest(tmp_path):
+    with pytest.raises(ValueError, match="Out of range"):
+        write_manifest(tmp_path, {"loss_after": float("nan")})
+
+
+def test_another_origin_is_refused_and_unknown_settings_are_not():
+    found = {"data_version": "a", "student": {"name": "x", "fingerprint": "1"}, "settings": {"epochs": 3}}
+    check_same_origin(found, {**found, "settings": {"epochs": 3, "new": 1}, "student": {"fingerprint": "1"}}, Path("c"))
+    for other in ({"data_version": "b"}, {"student": {"fingerprint": "2"}}, {"settings": {"epochs": 1}}):
+        with pytest.raises(UserError, match=f"another {next(iter(other))}"):
+            check_same_origin(found, {**found, **other}, Path("c"))
+
+
+def test_versions_name_the_main_packages():
+    assert {"python", "torch", "transformers", "trl"} <= package_versions().keys()

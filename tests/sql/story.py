@@ -1,0 +1,144 @@
+"""A small lake told in a few words: pairs, what a teacher made of them, what a student thinks of each text.
+
+The scores are rows in the real score tables, made so that IFD and reversed IFD come out as told: with one token,
+ppl ratio = exp(nll_given - nll), so nll = 5 and nll_given = 5 + ln(ratio).
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from dagster_project.lake import Commit, Lake
+from dagster_project.sql_files import load_views
+from dagster_project.tables import TABLES_BY_NAME
+
+TYPES = {"varchar": pl.String, "bigint": pl.Int64, "double": pl.Float64, "boolean": pl.Boolean, "json": pl.String}
+OK = "ok"
+
+
+@dataclass(frozen=True)
+class Text:
+    """One of a pair's four texts: its two ratios, or the status that made them NULL."""
+
+    ifd: float | None = 0.8
+    r_ifd: float | None = 0.8
+    status: str = OK
+    ppl: float = math.e**5  # ppl(y | x) when it matters
+
+
+@dataclass
+class Story:
+    lake: Lake
+    response_reflection: str = "selected"
+    rows: dict[str, list[dict]] = field(default_factory=lambda: {name: [] for name in TABLES_BY_NAME})
+
+    def __post_init__(self) -> None:
+        versions = {"instruction_prompt_version": "v1", "response_prompt_version": "v1"}
+        self.add("profile.teachers", teacher="gpt", engine="recorded", identity="gpt", **versions)
+        self.student("toy")
+
+    def add(self, table: str, **row: object) -> None:
+        self.rows[table].append(row)
+
+    def student(self, name: str, fingerprint: str | None = None) -> None:
+        fingerprint = fingerprint or f"fp-{name}"
+        self.add(
+            "profile.students",
+            student=name,
+            model=name,
+            max_length=512,
+            student_fingerprint=fingerprint,
+            scored_by=name,
+            scorer_fingerprint=fingerprint,
+        )
+
+    def recipe(self, name: str, policy: str, **cuts: object) -> None:
+        row = {"teacher": "gpt", "student": "toy", "mix": 0.0, "seed": 1, **cuts}
+        self.add("profile.recipes", recipe=name, policy=policy, response_reflection=self.response_reflection, **row)
+
+    def pair(
+        self,
+        pair_id: str,
+        original: Text,
+        instruction: Text | str | None = None,
+        response: Text | str | None = None,
+        both: Text | str | None = None,
+    ) -> None:
+        """A rewrite is a Text, or the status of a reply that cannot be used, or None where none was asked."""
+        self.add(
+            "raw.raw_pairs",
+            pair_id=pair_id,
+            source="s",
+            source_row=1,
+            instruction=f"x {pair_id}",
+            input="",
+            output=f"y {pair_id}",
+            duplicate_count=0,
+        )
+        self._score("instruction_scores", pair_id, original, answer=True)
+        self._score("response_scores", pair_id, original, answer=False)
+        if instruction is not None:
+            usable = isinstance(instruction, Text)
+            self.add(
+                "reflection.instruction_reflections",
+                teacher="gpt",
+                prompt_version="v1",
+                pair_id=pair_id,
+                request_id=f"{pair_id}-i",
+                status=OK if usable else instruction,
+                content_id=f"{pair_id}-instruction" if usable else None,
+                instruction=f"x' {pair_id}" if usable else None,
+                output=f"y' {pair_id}" if usable else None,
+            )
+            if isinstance(instruction, Text):
+                self._score("instruction_scores", f"{pair_id}-instruction", instruction, answer=True)
+                self._score("response_scores", f"{pair_id}-instruction", instruction, answer=False)
+        for base, candidate, text in (("original", "response", response), ("instruction", "both", both)):
+            if text is None:
+                continue
+            usable = isinstance(text, Text)
+            self.add(
+                "reflection.response_reflections",
+                teacher="gpt",
+                prompt_version="v1",
+                pair_id=pair_id,
+                base=base,
+                base_content_id=pair_id if base == "original" else f"{pair_id}-instruction",
+                request_id=f"{pair_id}-{candidate}",
+                status=OK if usable else text,
+                content_id=f"{pair_id}-{candidate}" if usable else None,
+                output=f"y'' {pair_id} {candidate}" if usable else None,
+            )
+            if isinstance(text, Text):
+                self._score("response_scores", f"{pair_id}-{candidate}", text, answer=True)
+
+    def _score(self, table: str, content_id: str, text: Text, *, answer: bool) -> None:
+        row: dict[str, object] = {"student": "toy", "student_fingerprint": "fp-toy", "content_id": content_id}
+        given = math.log(text.ppl)
+        if answer and text.ifd is not None:
+            row |= {"answer_tokens": 1, "answer_nll": given - math.log(text.ifd), "answer_nll_given_instruction": given}
+        if table == "response_scores" and text.r_ifd is not None:
+            row |= {
+                "instruction_tokens": 1,
+                "instruction_nll": 5.0,
+                "instruction_nll_given_answer": 5.0 + math.log(text.r_ifd),
+            }
+        failed = text.status != OK
+        self.add(f"scoring.{table}", **row, truncated=False, status=text.status, reason="told" if failed else None)
+
+    def tell(self) -> Lake:
+        """Write everything and bring the stored views up to date."""
+        frames = {}
+        for table, rows in self.rows.items():
+            types = {c.name: TYPES[c.type] for c in TABLES_BY_NAME[table].columns if c.type in TYPES}
+            if rows:
+                frames[table] = pl.DataFrame(rows, schema_overrides=types, infer_schema_length=None)
+        self.lake.append(frames, Commit("a story"))
+        refresh(self.lake)
+        return self.lake
+
+
+def refresh(lake: Lake) -> None:
+    for view in load_views().values():
+        lake.refresh(view, Commit("refresh"))

@@ -1,0 +1,147 @@
+"""The two choices: every outcome, ties, NULLs, failures, and what is not there yet."""
+
+from datetime import datetime
+
+import pytest
+
+from dagster_project.lake import Lake
+from tests.sql.story import Story, Text
+
+FAILED = Text(ifd=None, r_ifd=None, status="not_finite")
+
+
+def first(lake: Lake) -> dict[str, tuple[str | None, str]]:
+    rows = lake.read("select pair_id, choice, reason from selection.instruction_choices order by pair_id").rows()
+    return {pair: (choice, reason) for pair, choice, reason in rows}
+
+
+def second(lake: Lake) -> dict[str, tuple[str | None, str]]:
+    rows = lake.read("select pair_id, choice, reason from selection.response_choices order by pair_id").rows()
+    return {pair: (choice, reason) for pair, choice, reason in rows}
+
+
+@pytest.fixture
+def story(lake: Lake) -> Story:
+    story = Story(lake)
+    story.recipe("paper", "paper")
+    return story
+
+
+def test_the_instruction_with_the_higher_ifd_wins(story: Story) -> None:
+    story.pair("wins", Text(ifd=0.5), Text(ifd=0.7))
+    story.pair("vetoed", Text(ifd=0.7), Text(ifd=0.5))
+    story.pair("tie", Text(ifd=0.6), Text(ifd=0.6))
+    assert first(story.tell()) == {
+        "tie": ("original", "tie"),
+        "vetoed": ("original", "rewrite_vetoed"),
+        "wins": ("instruction", "rewrite_wins"),
+    }
+
+
+def test_a_score_that_is_null_wins_nothing(story: Story) -> None:
+    story.pair("neither", FAILED, FAILED)
+    story.pair("only_original", Text(ifd=0.1), FAILED)
+    story.pair("only_rewrite", FAILED, Text(ifd=0.1))
+    story.pair("no_rewrite", Text(ifd=0.1), "truncated")
+    story.pair("nothing", FAILED, "refused")
+    assert first(story.tell()) == {
+        "neither": (None, "not_scored"),
+        "no_rewrite": ("original", "no_rewrite"),
+        "nothing": (None, "not_scored"),
+        "only_original": ("original", "rewrite_not_scored"),
+        "only_rewrite": ("instruction", "base_not_scored"),
+    }
+
+
+def test_what_is_still_missing_is_no_choice(story: Story) -> None:
+    story.pair("unreflected", Text(), None)
+    story.pair("unscored", Text(), Text())
+    story.rows["scoring.instruction_scores"] = [
+        row for row in story.rows["scoring.instruction_scores"] if row["content_id"] != "unscored-instruction"
+    ]
+    assert first(story.tell()) == {
+        "unreflected": (None, "awaiting_reflection"),
+        "unscored": (None, "awaiting_scores"),
+    }
+
+
+def test_the_answer_with_the_lower_reversed_ifd_wins_on_either_base(story: Story) -> None:
+    story.pair("response", Text(ifd=0.9, r_ifd=0.8), Text(ifd=0.1), response=Text(r_ifd=0.7))
+    story.pair("original", Text(ifd=0.9, r_ifd=0.7), Text(ifd=0.1), response=Text(r_ifd=0.8))
+    story.pair("both", Text(ifd=0.1), Text(ifd=0.9, r_ifd=0.8), both=Text(r_ifd=0.7))
+    story.pair("instruction", Text(ifd=0.1), Text(ifd=0.9, r_ifd=0.7), both=Text(r_ifd=0.8))
+    story.pair("tie", Text(ifd=0.9, r_ifd=0.8), Text(ifd=0.1), response=Text(r_ifd=0.8))
+    assert second(story.tell()) == {
+        "both": ("both", "rewrite_wins"),
+        "instruction": ("instruction", "rewrite_vetoed"),
+        "original": ("original", "rewrite_vetoed"),
+        "response": ("response", "rewrite_wins"),
+        "tie": ("original", "tie"),
+    }
+
+
+def test_a_failed_second_score_keeps_or_replaces_the_base_but_is_never_compared(story: Story) -> None:
+    story.pair("base_failed", Text(ifd=0.9, r_ifd=None), Text(ifd=0.1), response=Text(r_ifd=0.9))
+    story.pair("twin_failed", Text(ifd=0.9, r_ifd=0.9), Text(ifd=0.1), response=FAILED)
+    story.pair("twin_refused", Text(ifd=0.9, r_ifd=0.9), Text(ifd=0.1), response="refused")
+    story.pair("no_base", FAILED, "refused", response=Text())
+    for row in story.rows["scoring.response_scores"]:
+        if row["content_id"] == "base_failed":
+            row |= {"status": "prompt_too_long", "reason": "told"}
+    assert second(story.tell()) == {
+        "base_failed": ("response", "base_not_scored"),
+        "no_base": (None, "not_scored"),
+        "twin_failed": ("original", "rewrite_not_scored"),
+        "twin_refused": ("original", "no_rewrite"),
+    }
+
+
+def test_the_ratios_are_those_of_the_terms(story: Story) -> None:
+    story.pair("p", Text(ifd=0.5, r_ifd=0.25), Text(ifd=0.125), response=Text(ifd=0.75, r_ifd=0.2))
+    lake = story.tell()
+    row = lake.read("select r_ifd_base, r_ifd_reflected, ifd from selection.response_choices").row(0)
+    assert row == pytest.approx((0.25, 0.2, 0.75), rel=1e-12)
+    scores = lake.read(
+        "select ppl_answer, ppl_answer_given_instruction, ifd from selection.candidate_scores "
+        "where candidate = 'original'"
+    ).row(0)
+    assert scores == pytest.approx((296.8263182051532, 148.4131591025766, 0.5), rel=1e-12)
+
+
+def test_replies_to_an_old_prompt_do_not_count(story: Story) -> None:
+    story.pair("p", Text(ifd=0.5), Text(ifd=0.7))
+    for row in story.rows["reflection.instruction_reflections"]:
+        row["prompt_version"] = "v0"
+    assert first(story.tell()) == {"p": (None, "awaiting_reflection")}
+
+
+def test_scores_of_another_student_do_not_count(story: Story) -> None:
+    story.pair("p", Text(ifd=0.5), Text(ifd=0.7))
+    for row in story.rows["scoring.instruction_scores"]:
+        row["student_fingerprint"] = "fp-older"
+    assert first(story.tell()) == {"p": (None, "awaiting_scores")}
+
+
+def test_a_second_try_after_a_failure_replaces_it(story: Story) -> None:
+    story.pair("p", Text(ifd=0.5), Text(ifd=0.7))
+    ok = story.rows["reflection.instruction_reflections"][0]
+    earlier = {"status": "failed", "content_id": None, "instruction": None, "output": None}
+    story.add("reflection.instruction_reflections", **{**ok, **earlier})
+    times = [datetime(2026, 1, 2), datetime(2026, 1, 1)]
+    for row, at in zip(story.rows["reflection.instruction_reflections"], times, strict=True):
+        row["created_at"] = at
+    assert first(story.tell()) == {"p": ("instruction", "rewrite_wins")}
+
+
+def test_selected_mode_asks_only_for_the_chosen_base(story: Story) -> None:
+    story.pair("p", Text(ifd=0.9), Text(ifd=0.1), response=Text(), both=Text())
+    candidates = story.tell().read("select candidate from selection.response_candidates order by 1")["candidate"]
+    assert candidates.to_list() == ["original", "response"]
+
+
+def test_all_mode_offers_both_bases_and_both_twins(lake: Lake) -> None:
+    story = Story(lake, response_reflection="all")
+    story.recipe("paper", "paper")
+    story.pair("p", Text(ifd=0.9), Text(ifd=0.1), response=Text(), both=Text())
+    candidates = story.tell().read("select candidate from selection.response_candidates order by 1")["candidate"]
+    assert candidates.to_list() == ["both", "instruction", "original", "response"]

@@ -1,0 +1,201 @@
+"""Policies and recipes: who is kept, who is dropped and why, and that a failed score is never a training row."""
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dagster_project.lake import Lake
+from dagster_project.sql_files import policies
+from tests.sql.story import Story, Text
+
+FAILED = Text(ifd=None, r_ifd=None, status="not_finite")
+
+
+def kept(lake: Lake, recipe: str) -> list[tuple[str, str]]:
+    return lake.read(
+        "select pair_id, candidate from selection.recycled_pairs where recipe = ? order by rank", [recipe]
+    ).rows()
+
+
+def dropped(lake: Lake, recipe: str) -> dict[str, str]:
+    return dict(
+        lake.read(
+            "select pair_id, drop_reason from selection.pair_decisions where recipe = ? and not kept", [recipe]
+        ).rows()
+    )
+
+
+@pytest.fixture
+def four(lake: Lake) -> Story:
+    """One pair with all four texts, distinct in every statistic."""
+    story = Story(lake, response_reflection="all")
+    story.pair(
+        "p",
+        Text(ifd=0.4, r_ifd=0.9, ppl=40),
+        Text(ifd=0.5, r_ifd=0.8, ppl=10),
+        response=Text(ifd=0.9, r_ifd=0.7, ppl=30),
+        both=Text(ifd=0.6, r_ifd=0.5, ppl=20),
+    )
+    return story
+
+
+@pytest.mark.parametrize(
+    ("policy", "candidate"),
+    [
+        ("original", "original"),
+        ("reflect_instruction", "instruction"),
+        ("reflect_response", "response"),
+        ("reflect_both", "both"),
+        ("perplexity", "instruction"),  # lowest ppl(y | x)
+        ("ifd_only", "response"),  # highest IFD
+        ("r_ifd_only", "both"),  # lowest reversed IFD
+        ("paper", "both"),  # instruction by IFD, then the twin by reversed IFD
+        ("paper_gated", "both"),
+    ],
+)
+def test_each_policy_keeps_its_text(four: Story, policy: str, candidate: str) -> None:
+    four.recipe("r", policy)
+    assert kept(four.tell(), "r") == [("p", candidate)]
+
+
+def test_random_choice_depends_on_the_seed_alone(lake: Lake) -> None:
+    story = Story(lake, response_reflection="all")
+    for i in range(40):
+        story.pair(f"p{i:02}", Text(), Text(ifd=0.9), response=Text(), both=Text())
+    story.recipe("one", "random_choice", seed=1)
+    story.recipe("same", "random_choice", seed=1)
+    story.recipe("other", "random_choice", seed=2)
+    story.tell()
+    one, same, other = (dict(kept(lake, name)) for name in ("one", "same", "other"))
+    assert one == same != other
+    assert len(one) == 40
+    assert set(one.values()) == {"original", "instruction", "response", "both"}
+
+
+def test_paper_drops_what_was_not_reflected_and_gated_what_is_not_below_one(lake: Lake) -> None:
+    story = Story(lake)
+    story.pair("kept", Text(ifd=0.9), Text(ifd=0.1), response=Text(ifd=0.5, r_ifd=0.5))
+    story.pair("vetoed", Text(ifd=0.9, r_ifd=0.5), Text(ifd=0.1), response=Text(r_ifd=0.6))
+    story.pair("misaligned", Text(ifd=0.9), Text(ifd=0.1), response=Text(ifd=1.0, r_ifd=0.5))
+    story.pair("unguessable", Text(ifd=0.9, r_ifd=1.5), Text(ifd=0.1), response=Text(ifd=0.5, r_ifd=1.2))
+    story.recipe("paper", "paper")
+    story.recipe("gated", "paper_gated")
+    story.tell()
+    assert {pair for pair, _ in kept(lake, "paper")} == {"kept", "misaligned", "unguessable"}
+    assert kept(lake, "gated") == [("kept", "response")]
+    assert dropped(lake, "gated") == {"vetoed": "policy", "misaligned": "policy", "unguessable": "policy"}
+
+
+def ten(lake: Lake) -> Story:
+    story = Story(lake)
+    for i in range(10):
+        story.pair(
+            f"p{i}", Text(ifd=(i + 1) / 10, r_ifd=0.9), Text(ifd=0.01), response=Text(ifd=(i + 1) / 10, r_ifd=0.1)
+        )
+    return story
+
+
+def test_cuts_by_rank_are_floors_and_keep_the_highest_ifd(lake: Lake) -> None:
+    story = ten(lake)
+    story.recipe("top_k", "paper", top_k=3)
+    story.recipe("fraction", "paper", top_fraction=0.29)  # floor(2.9) = 2
+    story.recipe("exact", "paper", top_fraction=0.3)
+    story.recipe("none_left", "paper", top_fraction=0.05)
+    story.tell()
+    assert [pair for pair, _ in kept(lake, "top_k")] == ["p9", "p8", "p7"]
+    assert [pair for pair, _ in kept(lake, "fraction")] == ["p9", "p8"]
+    assert len(kept(lake, "exact")) == 3
+    assert kept(lake, "none_left") == []
+    assert dropped(lake, "top_k")["p0"] == "below_cut"
+
+
+def test_equal_scores_are_ordered_by_pair(lake: Lake) -> None:
+    story = Story(lake)
+    for name in ("c", "a", "b"):
+        story.pair(name, Text(ifd=0.9, r_ifd=0.9), Text(ifd=0.1), response=Text(ifd=0.5, r_ifd=0.1))
+    story.recipe("r", "paper", top_k=2)
+    assert [pair for pair, _ in kept(story.tell(), "r")] == ["a", "b"]
+
+
+def test_gates_are_strict_and_name_themselves(lake: Lake) -> None:
+    story = Story(lake)
+    for name, ratio in (("above", 1.1), ("equal", 1.0), ("below", 0.9)):
+        text = Text(ifd=ratio, r_ifd=ratio)
+        story.pair(name, Text(ifd=ratio, r_ifd=2.0), Text(ifd=0.1), response=text)
+    story.recipe("ifd", "paper", ifd_below=1.0)
+    story.recipe("r_ifd", "paper", r_ifd_below=1.0)
+    story.tell()
+    assert kept(lake, "ifd") == kept(lake, "r_ifd") == [("below", "response")]
+    assert dropped(lake, "ifd") == {"above": "ifd_below", "equal": "ifd_below"}
+    assert dropped(lake, "r_ifd") == {"above": "r_ifd_below", "equal": "r_ifd_below"}
+
+
+def test_mix_puts_a_share_of_originals_back_and_keeps_the_size(lake: Lake) -> None:
+    story = ten(lake)
+    story.recipe("mixed", "paper", mix=0.35, seed=7)
+    story.recipe("pure", "paper")
+    story.tell()
+    candidates = [candidate for _, candidate in kept(lake, "mixed")]
+    assert len(candidates) == 10
+    assert candidates.count("original") == 3  # floor(3.5)
+    assert [pair for pair, _ in kept(lake, "mixed")] == [pair for pair, _ in kept(lake, "pure")]
+
+
+def test_every_policy_refuses_every_failed_score(lake: Lake) -> None:
+    story = Story(lake, response_reflection="all")
+    story.pair("all_failed", FAILED, FAILED, response=FAILED, both=FAILED)
+    story.pair("sound", Text(ifd=0.5), Text(ifd=0.6), response=Text(r_ifd=0.2), both=Text(r_ifd=0.2))
+    for policy in policies():
+        story.recipe(policy, policy)
+    story.tell()
+    for policy in policies():
+        assert [pair for pair, _ in kept(lake, policy)] == ["sound"], policy
+        assert dropped(lake, policy) == {"all_failed": "policy"}
+
+
+def test_the_summary_counts_outcomes_and_vetoes(lake: Lake) -> None:
+    story = Story(lake)
+    story.pair("a", Text(ifd=0.9, r_ifd=0.9), Text(ifd=0.1), response=Text(r_ifd=0.1))
+    story.pair("b", Text(ifd=0.1), Text(ifd=0.9, r_ifd=0.9), both=Text(r_ifd=0.1))
+    story.pair("c", Text(ifd=0.1), Text(ifd=0.9, r_ifd=0.1), both=Text(r_ifd=0.9))
+    story.recipe("paper", "paper")
+    row = story.tell().read("select * from selection.selection_summary").row(0, named=True)
+    assert (row["pairs"], row["kept"], row["dropped"]) == (3, 2, 1)
+    assert [row[f"kept_{text}"] for text in ("original", "instruction", "response", "both")] == [0, 0, 1, 1]
+    assert (row["instruction_vetoed"], row["response_vetoed"], row["kept_share"]) == (1, 1, 0.6667)
+    assert row["answer_chars_after"] > row["answer_chars_before"] == 3.0
+
+
+texts = st.one_of(
+    st.builds(Text, ifd=st.sampled_from([0.2, 0.5, 0.5, 1.0, 1.5]), r_ifd=st.sampled_from([0.2, 0.5, 0.5, 1.0, 1.5])),
+    st.just(FAILED),
+)
+rewrites = st.one_of(texts, st.sampled_from(["truncated", "refused", "failed"]))
+
+
+@given(
+    pairs=st.lists(st.tuples(texts, rewrites, rewrites, rewrites), min_size=1, max_size=12),
+    mix=st.sampled_from([0, 0.5]),
+)
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+def test_pairs_are_conserved_and_only_sound_texts_are_kept(
+    tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple], mix: float
+) -> None:
+    lake = Lake(tmp_path_factory.mktemp("lake"))
+    story = Story(lake, response_reflection="all")
+    for i, (original, instruction, response, both) in enumerate(pairs):
+        twin = both if isinstance(instruction, Text) else None
+        story.pair(f"p{i}", original, instruction, response=response, both=twin)
+    for policy in policies():
+        story.recipe(policy, policy, mix=mix, top_fraction=0.7)
+    story.tell()
+    counts = lake.read(
+        "select recipe, count(*), count(distinct pair_id), count(*) filter (where not kept and drop_reason is null) "
+        "from selection.pair_decisions group by 1"
+    ).rows()
+    assert {row[1:] for row in counts} == {(len(pairs), len(pairs), 0)}
+    unsound = lake.scalar(
+        "select count(*) from selection.recycled_pairs r left join selection.candidate_scores s "
+        "on s.pair_id = r.pair_id and s.candidate = r.candidate where s.status is distinct from 'ok' or r.ifd is null"
+    )
+    assert unsound == 0
