@@ -3,6 +3,7 @@
 Assets return `MaterializeResult`, never a pickled value: the lake holds the rows, Dagster holds what is known of them.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,8 @@ OWNERS = ["team:reflection-lake"]
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 _PREVIEW_ROWS = 5
 _PREVIEW_CHARS = 90
+_HASH = re.compile("^[0-9a-f]{64}$")
+_HASH_CHARS = 12
 
 
 def table_result(
@@ -115,4 +118,6 @@ def _preview(facts: Facts) -> dg.MarkdownMetadataValue:
 def _cell(value: object) -> str:
     text = "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
     text = " ".join(text.split()).replace("|", "\\|")
+    if _HASH.match(text):
+        return text[:_HASH_CHARS] + "…"
     return text if len(text) <= _PREVIEW_CHARS else text[: _PREVIEW_CHARS - 1] + "…"

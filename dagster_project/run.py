@@ -54,6 +54,8 @@ def _run(profile_name: str | None, job: str, console: Console) -> int:
         os.environ[PROFILE_VARIABLE] = profile_name
     profile = load_profile(policies=policies())
     started = time.monotonic()
+    lake = open_lake(profile)
+    lake.prepare()  # a lake of another version is said before anything is computed
     home = dagster_home()
     reconstructable = dg.build_reconstructable_job("dagster_project.run", "job_of_profile", (job,))
     log = _log_to(home / "logs" / f"{time.strftime('%Y%m%d-%H%M%S')}.log")
@@ -67,7 +69,7 @@ def _run(profile_name: str | None, job: str, console: Console) -> int:
             console.print(f"\n[bold red]Failed[/] {escape(failure)}")
         console.print("\nWhat was finished is kept: mend the cause and `make run` goes on from there.")
         return 1
-    print_summary(open_lake(profile), profile, console, time.monotonic() - started)
+    print_summary(lake, profile, console, time.monotonic() - started)
     return 0
 
 

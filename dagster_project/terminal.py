@@ -21,6 +21,7 @@ _POLL_S = 0.25
 _PROGRESS_LINE = re.compile(r": [\d,]+/[\d,]+ .*ETA ")
 _CANDIDATES = ("original", "instruction", "response", "both")
 _BAR_CHARS = 32
+_TOLD = ("UserError", "Failure")  # errors whose message was written for people
 
 
 @dataclass
@@ -96,16 +97,17 @@ class RunWatcher:
 
 
 def _failure(event: dg.DagsterEvent) -> str:
-    """The message of the innermost error; only our own and Dagster's failures are shown without their class."""
+    """What the step raised, without Dagster's wrapping; of our own errors only the message."""
+    errors = []
     error = event.step_failure_data.error
-    while error is not None and error.cause is not None:
+    while error is not None:
+        errors.append(error)
         error = error.cause
-    if error is None:
+    if not errors:
         return f"{event.step_key}: failed"
-    message = error.message.strip()
-    for known in ("UserError: ", "Failure: "):
-        message = message.split(known, 1)[-1] if known in message.split("\n")[0] else message
-    return f"{event.step_key}: {message}"
+    raised = next((e for e in errors if e.cls_name in _TOLD), errors[1] if len(errors) > 1 else errors[0])
+    message = raised.message.strip()
+    return f"{event.step_key}: {message.split(': ', 1)[-1] if raised.cls_name in _TOLD else message}"
 
 
 def print_summary(lake: Lake, profile: Profile, console: Console, seconds: float) -> None:

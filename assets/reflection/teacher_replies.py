@@ -24,8 +24,8 @@ TABLE = "reflection.teacher_replies"
 def teacher_replies(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], profile: dg.ResourceParam[Profile]
 ) -> dg.MaterializeResult:
-    mirrored = set(lake.read(f"select request_id from {TABLE}")["request_id"])
-    with Ledger(profile.ledger_path) as ledger:
+    with lake.exclusively(TABLE), Ledger(profile.ledger_path) as ledger:
+        mirrored = set(lake.read(f"select request_id from {TABLE}")["request_id"])
         # An error is no reply: the ledger keeps it to ask again, the lake gets the reply once it has come.
         new = (row for row in ledger.all_since() if row.reply.error is None and row.reply.request_id not in mirrored)
         for batch in commit_batches(new):

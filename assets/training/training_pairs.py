@@ -36,10 +36,11 @@ def training_pairs(recipe: str) -> dg.AssetsDefinition:
             )
         version = fingerprint([list(row) for row in rows.iter_rows()])[:16]
         stored = "recipe = ? and data_version = ?"
-        if lake.scalar(f"select count(*) from {TABLE} where {stored}", [recipe, version]) == 0:
-            frame = rows.with_columns(recipe=pl.lit(recipe), data_version=pl.lit(version))
-            commit = Commit(f"training set of {recipe}", f"training/{recipe}/training_pairs", context.run_id, version)
-            lake.append({TABLE: frame}, commit)
+        with lake.exclusively(f"{TABLE}.{recipe}"):
+            if lake.scalar(f"select count(*) from {TABLE} where {stored}", [recipe, version]) == 0:
+                frame = rows.with_columns(recipe=pl.lit(recipe), data_version=pl.lit(version))
+                asset = f"training/{recipe}/training_pairs"
+                lake.append({TABLE: frame}, Commit(f"training set of {recipe}", asset, context.run_id, version))
         return table_result(lake, TABLE, where=stored, params=[recipe, version], data_version=version)
 
     return frozen

@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -24,12 +25,10 @@ with lake.exclusively("scoring"):
 """
 
 
-@pytest.fixture(scope="module")
-def shared_lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
-    """One lake for the tests of a module that do not write."""
-    lake = Lake(tmp_path_factory.mktemp("shared") / "warehouse")
-    lake.prepare()
-    return lake
+@pytest.fixture
+def shared_lake(empty_warehouse: Path) -> Lake:
+    """The empty lake itself, for tests that do not write."""
+    return Lake(empty_warehouse)
 
 
 @pytest.fixture
@@ -49,4 +48,3 @@ def writer(written_lake: Lake) -> Iterator["subprocess.Popen[str]"]:
     finally:
         process.kill()
         process.communicate()
-

@@ -24,7 +24,7 @@ def test_slow_items_are_committed_by_the_clock(monkeypatch: pytest.MonkeyPatch) 
     now = 0.0
     monkeypatch.setattr(commits.time, "monotonic", lambda: now)
 
-    def slow():  # noqa: ANN202
+    def slow():
         nonlocal now
         for i in range(5):
             now += 10.0

@@ -19,7 +19,7 @@ import pytest
 
 from dagster_project.lake import Commit, Lake
 from models_py.errors import UserError
-from tests.dagster_project.support import append, finish, ids, python, snapshots
+from tests.dagster_project.support import finish, ids, python, snapshots
 
 
 def _binaries() -> Path | None:
@@ -31,7 +31,9 @@ def _binaries() -> Path | None:
 
 
 BINARIES = _binaries()
-pytestmark = pytest.mark.skipif(BINARIES is None, reason="no PostgreSQL server here (Debian: apt-get install postgresql)")
+pytestmark = pytest.mark.skipif(
+    BINARIES is None, reason="no PostgreSQL server here (Debian: apt-get install postgresql)"
+)
 
 
 def _unprivileged() -> dict[str, Any]:
@@ -99,9 +101,13 @@ def test_a_catalog_in_postgres_serves_readers_and_writers(server: str, tmp_path:
 
     lake.prepare()
     empty = lake.snapshot_id()
-    lake.append({"raw.raw_pairs": pl.DataFrame({"pair_id": ["a"], "category": [None]})}, Commit("it's told", asset="raw"))
+    lake.append(
+        {"raw.raw_pairs": pl.DataFrame({"pair_id": ["a"], "category": [None]})}, Commit("it's told", asset="raw")
+    )
     assert (ids(lake), ids(lake, as_of=empty)) == (["a"], [])
-    assert lake.read("select commit_message, commit_extra_info from lake.snapshots() order by snapshot_id desc").row(0) == (
+    assert lake.read("select commit_message, commit_extra_info from lake.snapshots() order by snapshot_id desc").row(
+        0
+    ) == (
         "it's told",
         '{"asset": "raw"}',
     )

@@ -117,7 +117,11 @@ SCORES, REFLECTIONS = "scoring.instruction_scores", "selection.current_instructi
         (
             "candidate_scores",
             "ppl_answer",
-            {(f"scoring.{phase}_scores", term) for phase in ("instruction", "response") for term in ("answer_nll", "answer_tokens")},
+            {
+                (f"scoring.{phase}_scores", term)
+                for phase in ("instruction", "response")
+                for term in ("answer_nll", "answer_tokens")
+            },
         ),
     ],
 )
@@ -170,7 +174,10 @@ def test_the_header_makes_stored_rows(sql: Path) -> None:
         ("-- All.\nselect * from raw.raw_pairs -- all\n", "must name every column"),
         ("-- All.\nselect raw_pairs.* from raw.raw_pairs -- all\n", "must name every column"),
         ("-- A sum.\nselect 1 + 1 -- two\n", "must name every column"),
-        ("-- Two.\nselect\n    pair_id, -- raw pair\n    output,\n    source -- source\nfrom raw.raw_pairs\n", "columns output of"),
+        (
+            "-- Two.\nselect\n    pair_id, -- raw pair\n    output,\n    source -- source\nfrom raw.raw_pairs\n",
+            "columns output of",
+        ),
         ("-- Lost.\nselect a -- a\nfrom raw.no_such_table\n", r"reads raw\.no_such_table, which is neither"),
         ("-- Broken.\nselect from where\n", "not readable as DuckDB SQL"),
         ("-- Itself.\nselect a -- a\nfrom selection.bad\n", "read each other"),
@@ -200,16 +207,20 @@ def test_a_requirement_that_does_not_exist_is_refused(sql: Path) -> None:
         policies(sql)
 
 
+def _view(name: str, columns: tuple[str, ...]) -> str:
+    select = ",\n".join(f"    source as {column} -- told" for column in columns).replace(" -- told,", ", -- told")
+    return f"-- {name}.\nselect\n{select}\nfrom raw.raw_pairs\n"
+
+
 def test_a_new_policy_joins_the_kept_pairs_by_itself(sql: Path) -> None:
     for name in ("kept_pairs.sql", "policies/random_choice.sql"):
         (sql / name).write_text((SQL_DIR / name).read_text())
-    (sql / "policies" / "mine.sql").write_text("-- Mine.\nselect\n    pair_id, -- raw pair\n    source as candidate, -- text\n"
-                                               "    source as teacher, -- teacher\n    source as student -- student\nfrom raw.raw_pairs\n")  # fmt: skip
-    (sql / "candidate_scores.sql").write_text("-- Scores.\nselect\n    1 as teacher, -- t\n    1 as student, -- s\n    1 as pair_id, -- p\n"
-                                              "    1 as candidate, -- c\n    1 as status -- s\n")  # fmt: skip
-    kept = load_views(sql)["kept_pairs"].file.sql
-    assert "select 'mine' as policy, null::bigint as seed, * from selection.mine" in kept
-    assert "select 'random_choice' as policy, * from selection.random_choice" in kept
+    kept = ("teacher", "student", "pair_id", "candidate")
+    (sql / "policies" / "mine.sql").write_text(_view("Mine", kept))
+    (sql / "candidate_scores.sql").write_text(_view("Scores", (*kept, "status")))
+    text = load_views(sql)["kept_pairs"].file.sql
+    assert "select 'mine' as policy, null::bigint as seed, * from selection.mine" in text
+    assert "select 'random_choice' as policy, * from selection.random_choice" in text
 
 
 def test_a_check_names_its_asset(sql: Path) -> None:

@@ -50,7 +50,9 @@ class FakeContext:
         self.observations.append({name: value.value for name, value in event.metadata.items()})
 
 
-def test_a_report_a_second_is_a_line_every_five_and_an_observation_every_twenty(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_report_a_second_is_a_line_every_five_and_an_observation_every_twenty(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     context, now = FakeContext(), 100.0
     monkeypatch.setattr(step_progress.time, "monotonic", lambda: now)
     started = {"_started": now, "_logged": now, "_observed": now}

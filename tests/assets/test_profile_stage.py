@@ -1,0 +1,67 @@
+"""The profile's tables mirror the profile: what left it leaves them, what stays makes no snapshot."""
+
+from pathlib import Path
+
+from assets.profile.recipes import recipes
+from assets.profile.sources import sources
+from assets.profile.students import students
+from assets.profile.teachers import teachers
+from models_py.student.resolve import resolve_student
+from tests.assets.conftest import Flow, version
+
+
+def test_recipes_are_columns_and_an_absent_cut_is_null(flow: Flow) -> None:
+    flow.configure(top_k=2, ifd_below=0.9)
+    assert flow.run(recipes).metadata["dagster/row_count"] == 2
+    rows = flow.lake.read(
+        "select recipe, policy, top_k, top_fraction, ifd_below, mix, response_reflection "
+        "from profile.recipes order by 1"
+    )
+    assert rows.rows() == [
+        ("original", "original", None, None, None, 0.0, "selected"),
+        ("paper", "paper", 2, None, 0.9, 0.0, "selected"),
+    ]
+
+
+def test_a_recipe_that_changed_replaces_the_old_one(flow: Flow) -> None:
+    before = version(flow.run(recipes))
+    flow.configure(top_k=1)
+    assert version(flow.run(recipes)) != before
+    assert flow.lake.read("select top_k from profile.recipes where recipe = 'paper'").rows() == [(1,)]
+
+
+def test_an_unchanged_profile_makes_no_snapshot(flow: Flow) -> None:
+    stage = (recipes, sources, students, teachers)
+    first = [version(flow.run(asset)) for asset in stage]
+    snapshot = flow.lake.snapshot_id()
+    assert [version(flow.run(asset)) for asset in stage] == first
+    assert flow.lake.snapshot_id() == snapshot
+
+
+def test_sources_name_their_files(flow: Flow) -> None:
+    flow.run(sources)
+    [(name, paths, share)] = flow.lake.read("from profile.sources").rows()
+    assert (name, [Path(path).name for path in paths], share) == ("mine", ["pairs.jsonl"], 0.25)
+
+
+def test_another_recording_is_another_prompt_version(flow: Flow) -> None:
+    def versions() -> tuple[str, ...]:
+        return flow.lake.read(
+            "select identity, instruction_prompt_version, response_prompt_version from profile.teachers"
+        ).row(0)
+
+    flow.run(teachers)
+    before = versions()
+    flow.replies({})
+    flow.run(teachers)
+    assert all(new != old for new, old in zip(versions(), before, strict=True))
+    assert len(set(versions())) == 3
+
+
+def test_students_carry_the_fingerprint_that_scores_are_kept_under(flow: Flow) -> None:
+    flow.run(students)
+    fingerprint = resolve_student(flow.profile.student_spec("toy"), flow.profile.students_dir).fingerprint
+    rows = flow.lake.read(
+        "select student, revision, student_fingerprint, scored_by, scorer_fingerprint from profile.students"
+    )
+    assert rows.rows() == [("toy", None, fingerprint, "toy", fingerprint)]

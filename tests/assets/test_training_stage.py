@@ -1,0 +1,191 @@
+"""training: rows are frozen once a content, a checkpoint is trained once a (rows, student, settings)."""
+
+import contextlib
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from assets.profile.recipes import recipes
+from assets.profile.students import students
+from assets.profile.teachers import teachers
+from assets.raw.raw_pairs import raw_pairs
+from assets.training.base_student import base_student
+from assets.training.student_checkpoint import student_checkpoint
+from assets.training.training_pairs import training_pairs
+from dagster_project.lake import Commit
+from models_py.content import content_id
+from models_py.errors import UserError
+from models_py.training import fine_tune
+from models_py.training.manifest import result_of, write_manifest
+from tests.assets.conftest import CAT, DOG, OWL, Flow, version
+from tests.sql.story import refresh
+
+ROWS, CHECKPOINT = training_pairs("original"), student_checkpoint("original")
+
+
+@pytest.fixture(scope="module")
+def start(new_flow: Flow, tmp_path_factory: pytest.TempPathFactory) -> Flow:
+    """Three pairs scored, of which recipe `original` keeps all, CAT first."""
+    flow = new_flow.copy(tmp_path_factory.mktemp("start"))
+    list(flow.run(raw_pairs))
+    for asset in (recipes, students, teachers):
+        flow.run(asset)
+    fingerprint = flow.lake.scalar("select student_fingerprint from profile.students")
+    scores = ", ".join(
+        f"('toy', '{fingerprint}', '{content_id(*pair)}', 2.0, {given}, 1, 'ok')"
+        for pair, given in ((CAT, 1.9), (DOG, 1.8), (OWL, 1.7))
+    )
+    columns = (
+        "student, student_fingerprint, content_id, answer_nll, answer_nll_given_instruction, answer_tokens, status"
+    )
+    sql = f"insert into scoring.instruction_scores ({columns}) values {scores}"
+    flow.lake.write(lambda connection: connection.execute(sql), Commit("scores"))
+    refresh(flow.lake)
+    return flow
+
+
+@pytest.fixture
+def ready(start: Flow, tmp_path: Path) -> Flow:
+    return start.copy(tmp_path)
+
+
+def freeze(flow: Flow) -> str:
+    """The recipe's rows, and the event by which Dagster knows them."""
+    result = version(flow.run(ROWS))
+    event = dg.AssetMaterialization(["training", "original", "training_pairs"], tags={"dagster/data_version": result})
+    flow.instance.report_runless_asset_event(event)
+    return result
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What each training was given; the fake publishes a manifest as the real one does."""
+    calls: list[dict[str, Any]] = []
+
+    def fake(rows: list, *, student: Any, settings: Any, out_dir: Path, manifest: dict, on_progress: Any) -> Any:
+        calls.append({"outputs": [row.output for row in rows], **manifest})
+        out_dir.mkdir(parents=True)
+        stored = {
+            **manifest,
+            "loss_before": 5.0,
+            "loss_after": 3.0,
+            "steps": 1,
+            "rows": len(rows),
+            "dropped": [],
+            "seconds": 0.1,
+        }
+        write_manifest(out_dir, stored)
+        return result_of(stored, out_dir)
+
+    monkeypatch.setattr(fine_tune, "fine_tune", fake)
+    return calls
+
+
+def test_the_frozen_rows_are_those_of_the_recipe_in_order(ready: Flow) -> None:
+    result = ready.run(ROWS)
+    rows = ready.lake.read(
+        "select rank, instruction, output, candidate, data_version from training.training_pairs order by rank"
+    )
+    assert rows.rows() == [
+        (rank, pair[0], pair[2], "original", version(result)) for rank, pair in enumerate((CAT, DOG, OWL), start=1)
+    ]
+    assert result.metadata["dagster/row_count"] == 3
+
+
+def test_the_same_rows_are_frozen_once(ready: Flow) -> None:
+    first = version(ready.run(ROWS))
+    snapshot = ready.lake.snapshot_id()
+    assert version(ready.run(ROWS)) == first
+    assert ready.lake.snapshot_id() == snapshot
+
+
+def test_two_runs_at_once_freeze_once(ready: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
+    both_looked = threading.Barrier(2, timeout=0.5)
+
+    def late_append(*arguments: Any) -> int:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both_looked.wait()
+        return type(ready.lake).append(ready.lake, *arguments)
+
+    monkeypatch.setattr(ready.lake, "append", late_append)
+    runs = [threading.Thread(target=ready.run, args=(ROWS,)) for _ in range(2)]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join()
+    assert ready.lake.scalar("select count(*) from training.training_pairs") == 3
+
+
+def test_other_rows_are_another_version_beside_the_old(ready: Flow) -> None:
+    first = version(ready.run(ROWS))
+    ready.pairs(CAT, DOG)
+    list(ready.run(raw_pairs))
+    refresh(ready.lake)
+    second = ready.run(ROWS)
+    assert version(second) != first
+    assert second.metadata["dagster/row_count"] == 2
+    counts = ready.lake.read("select data_version, count(*) from training.training_pairs group by all").rows()
+    assert dict(counts) == {first: 3, version(second): 2}
+
+
+def test_a_recipe_that_keeps_nothing_says_how_to_see_why(ready: Flow) -> None:
+    with pytest.raises(
+        UserError, match=r"recipes\.paper keeps no pair.*selection\.pair_decisions where recipe = 'paper'.*loosen"
+    ):
+        ready.run(training_pairs("paper"))
+
+
+def test_a_checkpoint_is_trained_once_on_the_frozen_rows(ready: Flow, trained: list[dict[str, Any]]) -> None:
+    data_version = freeze(ready)
+    first = ready.run(CHECKPOINT)
+    snapshot = ready.lake.snapshot_id()
+    second = ready.run(CHECKPOINT)
+    assert [call["outputs"] for call in trained] == [["Soft.", "Loyal.", "Wise."]]
+    assert (trained[0]["recipe"], trained[0]["data_version"]) == ("original", data_version)
+    assert version(first) == version(second)
+    assert (first.metadata["loss_before"], first.metadata["loss_after"], first.metadata["dagster/row_count"]) == (
+        5.0,
+        3.0,
+        3,
+    )
+    assert ready.lake.snapshot_id() == snapshot
+    [(path, manifest)] = ready.lake.read("select path, manifest from training.student_checkpoints").rows()
+    assert json.loads((Path(path) / "manifest.json").read_text()) == json.loads(manifest)
+    rows = "select count(*) from training.training_pairs where data_version = ?"
+    assert ready.lake.read(rows, [data_version], as_of=trained[0]["snapshot_id"]).item() == 3
+
+
+def test_a_checkpoint_published_before_a_kill_gets_its_row(ready: Flow, trained: list[dict[str, Any]]) -> None:
+    freeze(ready)
+    ready.run(CHECKPOINT)
+    ready.lake.write(
+        lambda connection: connection.execute("delete from training.student_checkpoints"), Commit("killed")
+    )
+    ready.run(CHECKPOINT)
+    assert (len(trained), ready.lake.scalar("select count(*) from training.student_checkpoints")) == (1, 1)
+
+
+def test_other_weights_are_another_checkpoint(ready: Flow, trained: list[dict[str, Any]]) -> None:
+    freeze(ready)
+    first = version(ready.run(CHECKPOINT))
+    (ready.folder / "student" / "model.safetensors").write_text("other weights")
+    assert version(ready.run(CHECKPOINT)) != first
+    assert len(trained) == 2
+
+
+def test_a_checkpoint_without_frozen_rows_says_so(ready: Flow, trained: list[dict[str, Any]]) -> None:
+    with pytest.raises(dg.Failure, match="training/original/training_pairs was never materialized"):
+        ready.run(CHECKPOINT)
+    assert trained == []
+
+
+def test_the_base_student_is_versioned_by_its_fingerprint(flow: Flow) -> None:
+    first = flow.run(base_student)
+    assert "| toy |" in first.metadata["students"].value
+    assert version(flow.run(base_student)) == version(first)
+    (flow.folder / "student" / "tokenizer.json").write_text("[]")
+    assert version(flow.run(base_student)) != version(first)

@@ -1,0 +1,195 @@
+"""The table of contents: every stage, in flow order, documented, and light to load."""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
+
+from dagster_project.definitions import build_definitions
+from dagster_project.jobs import MAIN_JOB
+from dagster_project.profile import Profile, load_profile
+from dagster_project.sql_files import load_checks, load_views, policies
+from dagster_project.tables import TABLES_BY_NAME
+from tests.dagster_project.support import finish, python, quickstart
+
+STAGES = ["profile", "raw", "reflection", "scoring", "selection", "training"]
+RECIPES = ["paper", "paper_gated", "paper_top", "original"]
+PER_RECIPE = {"training_pairs", "student_checkpoint"}
+
+
+@pytest.fixture(scope="module")
+def profile(tmp_path_factory: pytest.TempPathFactory) -> Profile:
+    return load_profile(quickstart(tmp_path_factory.mktemp("profile")), policies=policies())
+
+
+@pytest.fixture(scope="module")
+def definitions(profile: Profile) -> dg.Definitions:
+    return build_definitions(profile)
+
+
+@pytest.fixture(scope="module")
+def graph(definitions: dg.Definitions) -> BaseAssetGraph:
+    return definitions.resolve_asset_graph()
+
+
+def _names(keys: set[dg.AssetKey]) -> set[str]:
+    return {key.to_user_string() for key in keys}
+
+
+def test_the_quickstart_loads_and_validates(definitions: dg.Definitions) -> None:
+    dg.Definitions.validate_loadable(definitions)
+
+
+def test_groups_are_the_stages_and_folders(graph: BaseAssetGraph) -> None:
+    keys = graph.get_all_asset_keys()
+    assert {graph.get(key).group_name for key in keys} == set(STAGES)
+    assert all(graph.get(key).group_name == key.path[0] for key in keys)
+
+
+def test_the_checkpoint_is_the_last_asset(graph: BaseAssetGraph) -> None:
+    leaves = {key for key in graph.get_all_asset_keys() if not graph.get(key).child_keys}
+    assert {f"training/{recipe}/student_checkpoint" for recipe in RECIPES} <= _names(leaves)
+    checkpoint = dg.AssetKey(["training", "paper", "student_checkpoint"])
+    upstream = _names(dg.AssetSelection.assets(checkpoint).upstream().resolve(graph))
+    assert {
+        "raw/raw_pairs",
+        "reflection/response_reflections",
+        "scoring/response_scores",
+        "training/base_student",
+    } <= upstream
+    assert "training/original/training_pairs" not in upstream
+
+
+def test_the_flow_is_a_straight_line(graph: BaseAssetGraph) -> None:
+    flow = [
+        "raw/raw_pairs",
+        "reflection/instruction_reflections",
+        "selection/instruction_candidates",
+        "scoring/instruction_scores",
+        "selection/instruction_choices",
+        "reflection/response_reflections",
+        "selection/response_candidates",
+        "scoring/response_scores",
+        "selection/response_choices",
+        "selection/recycled_pairs",
+        "training/paper/training_pairs",
+        "training/paper/student_checkpoint",
+    ]
+    order = [key.to_user_string() for key in graph.toposorted_asset_keys]
+    assert [name for name in order if name in flow] == flow
+    for earlier, later in pairwise(flow):
+        upstream = dg.AssetSelection.assets(dg.AssetKey(later.split("/"))).upstream().resolve(graph)
+        assert earlier in _names(upstream)
+
+
+def test_every_asset_is_described_owned_and_versioned(graph: BaseAssetGraph) -> None:
+    for key in graph.get_all_asset_keys():
+        node, name = graph.get(key), key.to_user_string()
+        assert node.is_materializable, name
+        assert len(node.description or "") > 30, name
+        assert "one row" in node.description or "Grain: one" in node.description, name
+        assert node.owners == ["team:reflection-lake"], name
+        assert node.kinds, name
+        assert node.code_version, name
+
+
+def test_every_view_is_an_asset_that_depends_on_what_it_reads(graph: BaseAssetGraph) -> None:
+    for view in load_views().values():
+        node = graph.get(dg.AssetKey(["selection", view.name]))
+        assert {".".join(key.path) for key in node.parent_keys} == set(view.depends_on)
+        assert node.description == view.description
+    selection = {key.path[1] for key in graph.get_all_asset_keys() if key.path[0] == "selection"}
+    assert selection == load_views().keys()
+
+
+def test_a_tables_asset_is_called_like_the_table(graph: BaseAssetGraph) -> None:
+    assets = {".".join(key.path) for key in graph.get_all_asset_keys() if len(key.path) == 2}
+    shared_by_recipes = {"training.training_pairs", "training.student_checkpoints"}
+    assert TABLES_BY_NAME.keys() - shared_by_recipes <= assets
+    assert assets - TABLES_BY_NAME.keys() == {"training.base_student", *(view.table for view in load_views().values())}
+
+
+def test_each_recipe_has_assets_of_its_own(graph: BaseAssetGraph) -> None:
+    found = {tuple(key.path[1:]) for key in graph.get_all_asset_keys() if len(key.path) == 3}
+    assert found == {(recipe, name) for recipe in RECIPES for name in PER_RECIPE}
+
+
+def test_checks_are_attached_to_assets_that_exist(graph: BaseAssetGraph) -> None:
+    keys = graph.asset_check_keys
+    assert {key.name for key in keys} == load_checks().keys()
+    assert {key.asset_key for key in keys} <= graph.get_all_asset_keys()
+
+
+def test_what_spends_is_gated_by_a_blocking_check(definitions: dg.Definitions) -> None:
+    specs = [spec for check in definitions.asset_checks or [] for spec in check.check_specs]
+    gated = {spec.asset_key.to_user_string() for spec in specs if spec.blocking}
+    assert {
+        "raw/raw_pairs",
+        "scoring/instruction_scores",
+        "selection/response_choices",
+        "selection/recycled_pairs",
+    } <= gated
+
+
+# ── jobs ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_phases_are_the_main_job_cut_in_pieces(definitions: dg.Definitions) -> None:
+    jobs = {
+        job.name: job.asset_layer.executable_asset_keys
+        for job in definitions.resolve_all_job_defs()
+        if not job.name.startswith("__")
+    }
+    main = jobs.pop(MAIN_JOB)
+    pieces = [key for keys in jobs.values() for key in keys]
+    assert set(pieces) == main
+    assert len(pieces) == len(main)
+    assert all(jobs.values())
+
+
+def test_phases_run_one_after_the_other(definitions: dg.Definitions, graph: BaseAssetGraph) -> None:
+    names = [job.name for job in definitions.jobs or []]
+    assert names == [
+        MAIN_JOB,
+        "read_sources",
+        "resolve_students",
+        "instruction_phase",
+        "response_phase",
+        "select_pairs",
+        "train_students",
+    ]
+    done: set[dg.AssetKey] = set()
+    for name in names[1:]:
+        done |= definitions.resolve_job_def(name).asset_layer.executable_asset_keys
+        missing = {parent for key in done for parent in graph.get(key).parent_keys} - done
+        assert not missing, (name, _names(missing))
+
+
+def test_the_main_job_is_everything_but_evaluation(definitions: dg.Definitions, graph: BaseAssetGraph) -> None:
+    main = definitions.resolve_job_def(MAIN_JOB).asset_layer.executable_asset_keys
+    assert main == {key for key in graph.get_all_asset_keys() if key.path[0] != "evaluation"}
+
+
+@pytest.mark.parametrize(("executor", "name"), [("in_process", "in_process"), ("multiprocess", "multiprocess")])
+def test_the_profile_chooses_the_executor(tmp_path: Path, executor: str, name: str) -> None:
+    file = quickstart(tmp_path, **{"executor: in_process": f"executor: {executor}"})
+    job = build_definitions(load_profile(file)).resolve_job_def(MAIN_JOB)
+    assert job.executor_def.name == name
+
+
+LOAD = """
+import json, os, sys
+from dagster_project.definitions import build_definitions
+from dagster_project.profile import load_profile
+build_definitions(load_profile(sys.argv[1])).resolve_asset_graph()
+heavy = ["torch", "transformers", "trl", "peft", "vllm", "datasets", "accelerate", "ray", "lm_eval", "matplotlib"]
+print(json.dumps([[name for name in heavy if name in sys.modules], os.path.exists(sys.argv[2])]))
+"""
+
+
+def test_loading_imports_nothing_heavy_and_touches_nothing(tmp_path: Path) -> None:
+    out = finish(python(LOAD, quickstart(tmp_path), tmp_path / "warehouse"))
+    assert json.loads(out.splitlines()[-1]) == [[], False]

@@ -1,0 +1,227 @@
+"""The whole flow as a user starts it: once, again, killed in the middle, and with things that are wrong.
+
+Real everything: subprocesses, DuckLake, Dagster's event log, a toy student trained and fine-tuned, only smaller.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+
+from dagster_project.lake import Lake
+from tests.conftest import PROJECT
+
+TABLES = {
+    "raw.raw_pairs": "*",
+    "raw.quarantined_rows": "*",
+    "reflection.instruction_reflections": "* exclude (created_at)",
+    "reflection.response_reflections": "* exclude (created_at)",
+    "reflection.teacher_replies": "* exclude (created_at)",
+    "scoring.instruction_scores": "* exclude (created_at)",
+    "scoring.response_scores": "* exclude (created_at)",
+    "selection.recycled_pairs": "*",
+    "selection.selection_summary": "*",
+    "training.training_pairs": "* exclude (created_at)",
+    "training.student_checkpoints": "recipe, checkpoint_id, data_version, student_fingerprint",
+}
+
+
+def write_profile(folder: Path, **changes: object) -> Path:
+    """The quickstart with a smaller toy and two recipes, in a folder of its own."""
+    profile = yaml.safe_load((PROJECT / "profiles" / "quickstart.yaml").read_text())
+    seeds = PROJECT / "seeds"
+    profile |= {"warehouse": "warehouse", "sources": [{"name": "seed_pairs", "path": str(seeds / "pairs.jsonl")}]}
+    profile["teachers"]["recorded"]["replies"] = str(seeds / "teacher_replies.jsonl")
+    scratch = {"texts": [str(seeds / "pairs.jsonl")], "vocab_size": 600, "hidden_size": 32, "layers": 1, "steps": 6}
+    profile["students"]["toy"] = {"scratch": {**scratch, "max_length": 1024}}
+    profile["recipes"] = {name: profile["recipes"][name] for name in ("paper", "original")}
+    profile["training"] |= {"epochs": 1, "max_length": 1024}
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "profile.yaml"
+    path.write_text(yaml.safe_dump(profile | changes))
+    return path
+
+
+def command(profile: Path) -> tuple[list[str], dict[str, str]]:
+    environment = {**os.environ, "DAGSTER_HOME": str(profile.parent / "dagster"), "PYTHONPATH": str(PROJECT)}
+    environment.pop("REFLECTION_PROFILE", None)
+    return [sys.executable, "-m", "dagster_project.run", "--profile", str(profile)], environment
+
+
+def run(profile: Path) -> subprocess.CompletedProcess[str]:
+    arguments, environment = command(profile)
+    return subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=300, check=False)
+
+
+def tables(profile: Path) -> dict[str, pl.DataFrame]:
+    lake = Lake(profile.parent / "warehouse")
+    return {table: lake.read(f"select {columns} from {table} order by all") for table, columns in TABLES.items()}
+
+
+def data_versions(profile: Path) -> dict[str, str]:
+    import dagster as dg
+
+    with dg.DagsterInstance.from_ref(dg._core.instance.ref.InstanceRef.from_dir(str(profile.parent / "dagster"))) as i:
+        return {
+            key.to_user_string(): i.get_latest_materialization_event(key).asset_materialization.tags[
+                "dagster/data_version"
+            ]
+            for key in i.all_asset_keys()
+        }
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A profile that was run once without disturbance, and what the terminal showed."""
+    profile = write_profile(tmp_path_factory.mktemp("quickstart"))
+    result = run(profile)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return profile, result.stdout
+
+
+def test_the_terminal_tells_the_story(finished: tuple[Path, str]) -> None:
+    _, shown = finished
+    assert "✓ raw/raw_pairs" in shown
+    assert "quarantined 3  →  raw pairs 60  →  instructions reflected 54" in shown
+    assert "What toy chose of recorded's rewrites" in shown
+    assert "checkpoints/paper/" in shown
+    assert shown.count("make sql") == 2
+    assert "DEBUG" not in shown
+
+
+def test_every_kind_of_bad_reply_shows_as_its_status(finished: tuple[Path, str]) -> None:
+    lake = Lake(finished[0].parent / "warehouse")
+    statuses = lake.read("select status, count(*) as n from selection.current_instruction_reflections group by 1")
+    assert dict(statuses.rows()) == {"ok": 54, "missing_tag": 3, "refused": 2, "placeholder": 1}
+
+
+def test_the_student_vetoes_its_teacher_in_both_phases(finished: tuple[Path, str]) -> None:
+    lake = Lake(finished[0].parent / "warehouse")
+    summary = lake.read("select * from selection.selection_summary order by recipe").to_dicts()
+    assert {row["recipe"] for row in summary} == {"original", "paper"}
+    assert all(row["instruction_vetoed"] >= 1 and row["response_vetoed"] >= 1 for row in summary)
+    assert len({(row["kept_original"], row["kept_response"], row["kept_both"]) for row in summary}) == 2
+
+
+def test_the_manifest_names_what_made_the_model(finished: tuple[Path, str]) -> None:
+    lake = Lake(finished[0].parent / "warehouse")
+    row = lake.read("select * from training.student_checkpoints where recipe = 'paper'").to_dicts()[0]
+    manifest = json.loads((Path(row["path"]) / "manifest.json").read_text())
+    assert manifest["data_version"] == row["data_version"]
+    assert manifest["student"]["fingerprint"] == row["student_fingerprint"]
+    rows = lake.read(
+        "select count(*) as n from training.training_pairs where data_version = ?",
+        [manifest["data_version"]],
+        as_of=manifest["snapshot_id"],
+    )
+    assert rows["n"].item() == manifest["rows"] + len(manifest["dropped"])
+
+
+def test_a_second_run_finds_everything_current(finished: tuple[Path, str]) -> None:
+    profile, _ = finished
+    lake = Lake(profile.parent / "warehouse")
+    before = (data_versions(profile), lake.snapshot_id(), checkpoint_times(profile))
+    result = run(profile)
+    assert result.returncode == 0, result.stdout + result.stderr
+    # The same snapshot: no reply, no score, no training row, no checkpoint was written.
+    assert (data_versions(profile), lake.snapshot_id(), checkpoint_times(profile)) == before
+    assert "ETA" not in result.stdout
+
+
+def checkpoint_times(profile: Path) -> dict[str, int]:
+    files = (profile.parent / "warehouse" / "checkpoints").rglob("*.safetensors")
+    return {str(file): file.stat().st_mtime_ns for file in files}
+
+
+@pytest.mark.parametrize(
+    ("seen", "wait_s"),
+    [
+        pytest.param("✓ profile/teachers", 0.3, id="ingest"),
+        pytest.param("✓ selection/instruction_candidates", 2.5, id="scoring"),
+        pytest.param("✓ training/paper/training_pairs", 4.0, id="training"),
+    ],
+)
+def test_killed_and_run_again_it_ends_the_same(
+    finished: tuple[Path, str], tmp_path: Path, seen: str, wait_s: float
+) -> None:
+    profile = write_profile(tmp_path)
+    arguments, environment = command(profile)
+    with subprocess.Popen(
+        arguments, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if seen in line:
+                break
+        time.sleep(wait_s)
+        os.killpg(process.pid, signal.SIGKILL)
+    result = run(profile)
+    assert result.returncode == 0, result.stdout + result.stderr
+    undisturbed = tables(finished[0])
+    for name, frame in tables(profile).items():
+        assert frame.equals(undisturbed[name]), name
+    assert not [p for p in (tmp_path / "warehouse").rglob(".*partial*")]
+
+
+def broken_lake(folder: Path) -> Path:
+    profile = write_profile(folder)
+    lake = Lake(folder / "warehouse")
+    lake.prepare()
+    with lake.connect(read_only=False) as connection:
+        connection.execute("update main.lake_contract set contract = 99")
+    return profile
+
+
+def empty_model(folder: Path) -> Path:
+    (folder / "model").mkdir(parents=True)
+    return write_profile(folder, students={"toy": {"model": str(folder / "model")}})
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda f: write_profile(f, warehous="x"), ["warehous", "did you mean warehouse"]),
+        (
+            lambda f: write_profile(f, recipes={"r": {"policy": "papr", "teacher": "recorded", "student": "toy"}}),
+            ["recipes.r.policy", "did you mean paper"],
+        ),
+        (
+            lambda f: write_profile(f, recipes={"r": {"policy": "ifd_only", "teacher": "recorded", "student": "toy"}}),
+            ["recipes.r.policy", "response_reflection: all"],
+        ),
+        (
+            lambda f: write_profile(f, sources=[{"name": "mine", "path": str(f / "none.jsonl")}]),
+            ["sources.mine.path", "none.jsonl", "not found"],
+        ),
+        (empty_model, ["students.toy.model", "config.json"]),
+        (broken_lake, ["table contract 99", "another `warehouse`"]),
+    ],
+    ids=["wrong key", "unknown policy", "policy needs all", "missing file", "model folder", "other lake"],
+)
+def test_what_is_wrong_is_said_in_one_message(tmp_path: Path, make, expected: list[str]) -> None:
+    result = run(make(tmp_path / "case"))
+    said = result.stdout + result.stderr
+    assert result.returncode == 1
+    for part in expected:
+        assert part in said
+    assert "Traceback" not in said
+
+
+def test_too_many_bad_rows_stop_before_the_teacher_and_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "bad.jsonl").write_text('{"instruction": "a", "output": "b"}\n{"instruction": 3}\nnot json\n')
+    profile = write_profile(tmp_path, sources=[{"name": "mine", "path": str(tmp_path / "bad.jsonl")}])
+    result = run(profile)
+    assert result.returncode == 1
+    for part in ("bad.jsonl", "row 2", "row 3", "max_bad_fraction"):
+        assert part in result.stdout
+    lake = Lake(profile.parent / "warehouse")
+    assert lake.read("select source_row from raw.quarantined_rows order by 1")["source_row"].to_list() == [2, 3]
+    assert lake.scalar("select count(*) from reflection.teacher_replies") == 0
+    assert not (profile.parent / "warehouse" / "teacher.sqlite").exists()
