@@ -167,7 +167,7 @@ def test_killed_and_run_again_it_ends_the_same(
     undisturbed = tables(finished[0])
     for name, frame in tables(profile).items():
         assert frame.equals(undisturbed[name]), name
-    assert not [p for p in (tmp_path / "warehouse").rglob(".*partial*")]
+    assert not list((tmp_path / "warehouse").rglob(".*partial*"))
 
 
 def broken_lake(folder: Path) -> Path:
