@@ -120,7 +120,9 @@ def run(folder: Path, rows: int) -> dict[str, object]:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
     print(f"{rows:,} pairs, {len(policies())} policies, {len(_recipes())} recipes", flush=True)
     setup_s = _setup_in_a_child(folder, rows)
-    print(f"set-up, not counted: {setup_s:.0f} s\n\n  {'step':<34}{'rows':>11}{'wall s':>9}{'CPU s':>9}{'peak GiB':>10}")
+    print(
+        f"set-up, not counted: {setup_s:.0f} s\n\n  {'step':<34}{'rows':>11}{'wall s':>9}{'CPU s':>9}{'peak GiB':>10}"
+    )
     lake, watch = Lake(folder / "warehouse"), Stopwatch()
     _ingest(watch, lake, folder / PAIRS_FILE)
     for view in load_views().values():
@@ -269,7 +271,9 @@ def _set_up(folder: Path, rows: int) -> None:
     lake.mirror(_profile(), Commit("profile of the benchmark"))
     with (folder / PAIRS_FILE).open("w", encoding="utf-8") as lines, (folder / REFERENCE_FILE).open("w") as terms:
         separator = "["
-        for pairs in commit_batches((invented.pair() for _ in range(rows)), seconds=math.inf):  # files as large as a run's
+        for pairs in commit_batches(
+            (invented.pair() for _ in range(rows)), seconds=math.inf
+        ):  # files as large as a run's
             tables: dict[str, list[dict]] = {}
             for pair in pairs:
                 lines.writelines(pair.lines)
@@ -287,7 +291,9 @@ def _profile() -> dict[str, pl.DataFrame]:
     fingerprints = {"student_fingerprint": STUDENT, "scored_by": "student", "scorer_fingerprint": STUDENT}
     return {
         "profile.teachers": pl.DataFrame([{"teacher": "teacher", "engine": "none", "identity": "none", **versions}]),
-        "profile.students": pl.DataFrame([{"student": "student", "model": "none", "revision": None, "max_length": 2048, **fingerprints}]),
+        "profile.students": pl.DataFrame(
+            [{"student": "student", "model": "none", "revision": None, "max_length": 2048, **fingerprints}]
+        ),
         "profile.recipes": pl.DataFrame(_recipes(), infer_schema_length=None),
     }
 
@@ -414,7 +420,9 @@ def report(result: dict) -> str:
 def main() -> int:
     """Measure, print, write results/selection.json; exit status 1 where a limit is exceeded."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=LIMIT_ROWS, help="pairs, default %(default)s, which the limits are for")
+    parser.add_argument(
+        "--rows", type=int, default=LIMIT_ROWS, help="pairs, default %(default)s, which the limits are for"
+    )
     rows = parser.parse_args().rows
     with tempfile.TemporaryDirectory() as folder:
         result = run(Path(folder), rows)

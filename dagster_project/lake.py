@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 _idle_instances: dict[tuple[str, ...], list[duckdb.DuckDBPyConnection]] = defaultdict(list)
 _CONFLICTS = ("database is locked", "conflict", "could not serialize", "failed to commit")
 _ATTEMPTS = 12
+_MASK = r"\1***"
+_PASSWORD = re.compile(r"(password\s*=\s*)('[^']*'|\S+)", re.IGNORECASE)
 _IDENTIFIER = re.compile(r"^[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)?$")
 
 
@@ -82,6 +84,11 @@ class Lake:
         self._data_is_beside_catalog = catalog is None and data_path is None
         self._lock = warehouse / "catalog.lock"
         self._prepared = False
+
+    @property
+    def shown_catalog(self) -> str:
+        """The catalog as people may see it: a password in it is masked."""
+        return _PASSWORD.sub(_MASK, self.catalog)
 
     # ── reading ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -191,8 +198,7 @@ class Lake:
                     with self.connect(read_only=False) as connection:
                         return _commit(connection, change, commit)
                 except duckdb.Error as error:
-                    conflict = any(text in str(error).lower() for text in _CONFLICTS)
-                    if not conflict or attempt == _ATTEMPTS:
+                    if not _is_conflict(error) or attempt == _ATTEMPTS:
                         raise
                     time.sleep(random.uniform(0, min(2.0, 0.02 * 2**attempt)))
         raise AssertionError("unreachable")
@@ -239,7 +245,7 @@ class Lake:
         row = connection.execute("select contract from main.lake_contract").fetchone()
         if row is None or row[0] != LAKE_CONTRACT:
             raise UserError(
-                f"The lake at {self.catalog} was made with table contract {row and row[0]}, this version of the "
+                f"The lake at {self.shown_catalog} was made with table contract {row and row[0]}, this version of the "
                 f"project has contract {LAKE_CONTRACT}. Name another `warehouse` in the profile, or check out the "
                 "version of the project that made it."
             )
@@ -256,12 +262,14 @@ class Lake:
             try:
                 connection.execute(self.attach_statement(read_only=read_only, as_of=as_of))
             except duckdb.Error as error:
+                if _is_conflict(error):  # for whoever retries
+                    raise
                 raise self._attach_error(error, as_of) from error
             connection.execute("use lake")
             yield connection
 
     def attach_statement(self, *, read_only: bool = True, as_of: int | None = None) -> str:
-        """The ATTACH line, also for people at a DuckDB prompt of their own."""
+        """The ATTACH statement of every operation."""
         options = [f"DATA_PATH {_literal(self.data_path)}"]
         # Files are stored relative to the data path, so a warehouse that was moved or copied whole goes on working.
         options += ["OVERRIDE_DATA_PATH true"] if self._data_is_beside_catalog else []
@@ -275,28 +283,34 @@ class Lake:
         options += [f"SNAPSHOT_VERSION {int(as_of)}"] if as_of is not None else []
         return f"ATTACH {_literal(target)} AS lake ({', '.join(options)})"
 
+    def attach_line(self, *, as_of: int | None = None) -> str:
+        """What people type at a DuckDB prompt to read this lake; a password is masked."""
+        return f"LOAD ducklake; {_PASSWORD.sub(_MASK, self.attach_statement(as_of=as_of))};"
+
     def _extensions(self) -> tuple[str, ...]:
         catalog = "postgres_scanner" if self.catalog.startswith("postgres:") else "sqlite_scanner"
         return ("ducklake", catalog, "httpfs") if "://" in self.data_path else ("ducklake", catalog)
 
     def _attach_error(self, error: duckdb.Error, as_of: int | None) -> UserError:
-        text = str(error).splitlines()[0]
-        if (
-            "creating a new DuckLake is explicitly disabled" in text
-        ):  # a kill while the catalog was made leaves it empty
+        text = _PASSWORD.sub(_MASK, str(error).splitlines()[0])
+        if "creating a new DuckLake is explicitly disabled" in text:  # killed while it made the catalog
             return self._no_lake()
         if as_of is not None and ("snapshot" in text.lower() or as_of < 0):
             return UserError(
-                f"The lake at {self.catalog} has no snapshot {as_of}. "
+                f"The lake at {self.shown_catalog} has no snapshot {as_of}. "
                 "List them with: select snapshot_id, snapshot_time, commit_message from lake.snapshots()"
             )
         return UserError(
-            f"The lake at {self.catalog} cannot be opened: {text}. If another version of DuckLake made it, name "
+            f"The lake at {self.shown_catalog} cannot be opened: {text}. If another version of DuckLake made it, name "
             "another `warehouse` in the profile; if the file is damaged, restore it from a backup."
         )
 
     def _no_lake(self) -> NoLakeError:
-        return NoLakeError(f"There is no lake at {self.catalog} yet. `make run` creates it.")
+        return NoLakeError(f"There is no lake at {self.shown_catalog} yet. `make run` creates it.")
+
+
+def _is_conflict(error: duckdb.Error) -> bool:
+    return any(text in str(error).lower() for text in _CONFLICTS)
 
 
 def open_lake(profile: "Profile") -> Lake:

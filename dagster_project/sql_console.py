@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     except duckdb.Error as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
-    print(f"-- in a DuckDB prompt: LOAD ducklake; {lake.attach_statement(as_of=options.as_of)};", file=sys.stderr)
+    print(f"-- in a DuckDB prompt: {lake.attach_line(as_of=options.as_of)}", file=sys.stderr)
     return 0
 
 

@@ -37,7 +37,7 @@ class StepProgress:
 
 
 def line(label: str, progress: Progress, elapsed_s: float) -> str:
-    """`scoring with toy: 1,024/4,096 rows, 210/s, ETA 0:15`."""
+    """`scoring with toy: 1,024/4,096 rows, 210.0/s, ETA 0:15`."""
     rate = progress.done / elapsed_s if elapsed_s else 0.0
     eta = "?" if progress.share <= 0 else duration(elapsed_s / progress.share - elapsed_s)
     note = f", {progress.note}" if progress.note else ""

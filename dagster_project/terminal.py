@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from dagster_project.lake import Lake
-from dagster_project.profile import Profile
+from dagster_project.profile import DEFAULT_PROFILE, PROFILES_DIR, Profile
 from dagster_project.step_progress import duration
 
 WATCH_TAG = "reflection_lake/watch"  # how the watcher finds its run
@@ -118,15 +118,18 @@ def print_summary(lake: Lake, profile: Profile, console: Console, seconds: float
     _print_outcomes(lake, console)
     _print_recipes(lake, console)
     console.print(
-        f"[bold]Lake[/]  {_short(lake.catalog)}, snapshot {lake.snapshot_id()}   [bold]time[/] {duration(seconds)}\n"
+        f"[bold]Lake[/]  {_short(lake.shown_catalog)}, snapshot {lake.snapshot_id()}"
+        f"   [bold]time[/] {duration(seconds)}\n"
     )
-    profile_argument = "" if profile.name == "quickstart" else f" PROFILE={profile.name}"
+    bundled = profile.file.parent == PROFILES_DIR
+    name = profile.name if bundled else _short(str(profile.file))
+    profile_argument = "" if bundled and name == DEFAULT_PROFILE else f" PROFILE={name}"
     for command, purpose in (
         ("make ui", "look at every asset, its rows and its lineage"),
         (f'make sql{profile_argument} Q="from selection.selection_summary"', "compare the recipes"),
         (f'make sql{profile_argument} Q="from selection.pair_decisions limit 20"', "why a pair was kept or dropped"),
     ):
-        console.print(f"  {command:<62}[dim]{purpose}[/]")
+        console.print(f"  {command:<62} [dim]{purpose}[/]")
 
 
 _STAGES = """

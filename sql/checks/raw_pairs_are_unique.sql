@@ -1,4 +1,4 @@
--- Every raw pair stands once, under the id of its own text.
+-- Every raw pair stands once.
 -- asset: raw/raw_pairs
 -- blocking: true
 select pair_id, count(*) as copies

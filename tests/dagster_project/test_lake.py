@@ -491,3 +491,11 @@ def test_unsigned_extensions_are_never_allowed() -> None:
         load_extension(connection, "ducklake")
         allowed = connection.execute("select current_setting('allow_unsigned_extensions')").fetchone()
     assert allowed == (False,)
+
+
+def test_a_password_in_the_catalog_is_never_shown(tmp_path: Path) -> None:
+    lake = Lake(tmp_path, catalog="postgres:host=127.0.0.1 port=1 dbname=x password=hunter2")
+    with pytest.raises(UserError) as refused:
+        lake.read("select 1")
+    assert "hunter2" not in str(refused.value)
+    assert "password=***" in str(refused.value)
