@@ -41,6 +41,7 @@ _CONFLICTS = ("database is locked", "conflict", "could not serialize", "failed t
 _ATTEMPTS = 12
 _MASK = r"\1***"
 _PASSWORD = re.compile(r"(password\s*=\s*)('[^']*'|\S+)", re.IGNORECASE)
+_CONTENT = ("instruction", "input", "output")  # a content_id is their hash and stands for them in a data version
 _IDENTIFIER = re.compile(r"^[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)?$")
 
 
@@ -118,7 +119,9 @@ class Lake:
         """What there is to know of some rows (`rows` is SQL); `columns` make up the data version."""
         # Sums of hashes, not bit_xor: there two equal rows cancel out, whatever they say.
         hashes = "sum(md5_number_lower(row))::varchar, sum(md5_number_upper(row))::varchar"
-        texts = f"(select to_json(row({_names(columns)}))::varchar as row from {rows})"
+        told_by_id = _CONTENT if "content_id" in columns else ()
+        hashed = [column for column in columns if column not in told_by_id]
+        texts = f"(select to_json(row({_names(hashed)}))::varchar as row from {rows})"
         with self.connect() as connection:
             counted = connection.execute(f"select count(*), {hashes} from {texts}", params).fetchone()
             preview = connection.execute(f"select * from {rows} limit {preview_rows}", params)
@@ -432,12 +435,15 @@ def _insert(connection: duckdb.DuckDBPyConnection, table: str, frame: pl.DataFra
 
 def _replace_if_different(connection: duckdb.DuckDBPyConnection, table: str, columns: Sequence[str]) -> None:
     """Make `table` hold the rows of the relation `fresh`, unless it already does."""
-    name, names = _identifier(table), _names(columns)
-    different = connection.execute(
-        f"select (select count(*) from fresh) <> (select count(*) from {name}) "
-        f"or exists (select {names} from fresh except all select {names} from {name})"
-    ).fetchone()
-    if different != (False,):
+    name = _identifier(table)
+
+    def same(what: str) -> bool:
+        query = f"select (select {what} from fresh) is not distinct from (select {what} from {name})"
+        return connection.execute(query).fetchone() == (True,)
+
+    # A sum of hashes takes a seventh of the time of EXCEPT ALL, and no memory. Counting first spares a table that was
+    # never written the slow way in which DuckLake plans a read of its columns.
+    if not (same("count(*)") and same(f"sum(hash({_names(columns)}))")):
         connection.execute(f"delete from {name}")
         connection.execute(f"insert into {name} by name select * from fresh")
 

@@ -4,7 +4,7 @@ with teachers as (
     select teacher from profile.teachers
 ),
 
-raw_pairs as (
+raw_pairs as not materialized (
     select pair_id, instruction, input, output from raw.raw_pairs
 ),
 

@@ -1,60 +1,67 @@
 -- First choice: the student keeps the instruction with the higher IFD. A tie keeps the original, a score that is NULL wins nothing.
 -- materialized: table
 -- grain: one row a (teacher, student, pair_id)
-with pairings as (
-    select * from selection.pairings
-),
-
-scored_candidates as (
+with pairs as (
     select
         pairings.teacher,
         pairings.student,
-        candidates.pair_id,
-        candidates.candidate,
-        scores.status,
-        case
-            when scores.status = 'ok'
-                then selection.ppl_ratio(scores.answer_nll_given_instruction, scores.answer_nll, scores.answer_tokens)
-        end as ifd
-    from pairings
-    inner join selection.instruction_candidates as candidates on candidates.teacher = pairings.teacher
-    left join scoring.instruction_scores as scores
-        on scores.student_fingerprint = pairings.scorer_fingerprint
-        and scores.content_id = candidates.content_id
+        pairings.scorer_fingerprint,
+        raw_pairs.pair_id
+    from selection.pairings as pairings
+    cross join raw.raw_pairs as raw_pairs
 ),
 
-by_pair as (
+reflections as (
+    select teacher, pair_id, status, case when status = 'ok' then content_id end as rewrite_id
+    from selection.current_instruction_reflections
+),
+
+scores as (
     select
-        teacher,
-        student,
-        pair_id,
-        max(ifd) filter (where candidate = 'original') as ifd_original,
-        max(ifd) filter (where candidate = 'instruction') as ifd_instruction,
-        bool_or(candidate = 'instruction') as has_rewrite,
-        bool_or(status is null) as awaits_scores
-    from scored_candidates
-    group by teacher, student, pair_id
+        student_fingerprint,
+        content_id,
+        status,
+        case when status = 'ok' then selection.ppl_ratio(answer_nll_given_instruction, answer_nll, answer_tokens) end as ifd
+    from scoring.instruction_scores
+),
+
+compared as (
+    select
+        pairs.teacher,
+        pairs.student,
+        pairs.pair_id,
+        reflections.status as reflection_status,
+        original_scores.ifd as ifd_original,
+        rewrite_scores.ifd as ifd_instruction,
+        reflections.rewrite_id is not null as has_rewrite,
+        original_scores.status is null or (reflections.rewrite_id is not null and rewrite_scores.status is null) as awaits_scores
+    from pairs
+    left join reflections
+        on reflections.teacher = pairs.teacher
+        and reflections.pair_id = pairs.pair_id
+    left join scores as original_scores
+        on original_scores.student_fingerprint = pairs.scorer_fingerprint
+        and original_scores.content_id = pairs.pair_id
+    left join scores as rewrite_scores
+        on rewrite_scores.student_fingerprint = pairs.scorer_fingerprint
+        and rewrite_scores.content_id = reflections.rewrite_id
 ),
 
 reasoned as (
     select
-        by_pair.*,
-        reflections.status as reflection_status,
+        *,
         case
-            when reflections.status is null then 'awaiting_reflection'
-            when by_pair.awaits_scores then 'awaiting_scores'
-            when by_pair.ifd_original is null and by_pair.ifd_instruction is null then 'not_scored'
-            when not by_pair.has_rewrite then 'no_rewrite'
-            when by_pair.ifd_instruction is null then 'rewrite_not_scored'
-            when by_pair.ifd_original is null then 'base_not_scored'
-            when by_pair.ifd_instruction > by_pair.ifd_original then 'rewrite_wins'
-            when by_pair.ifd_instruction = by_pair.ifd_original then 'tie'
+            when reflection_status is null then 'awaiting_reflection'
+            when awaits_scores then 'awaiting_scores'
+            when ifd_original is null and ifd_instruction is null then 'not_scored'
+            when not has_rewrite then 'no_rewrite'
+            when ifd_instruction is null then 'rewrite_not_scored'
+            when ifd_original is null then 'base_not_scored'
+            when ifd_instruction > ifd_original then 'rewrite_wins'
+            when ifd_instruction = ifd_original then 'tie'
             else 'rewrite_vetoed'
         end as reason
-    from by_pair
-    left join selection.current_instruction_reflections as reflections
-        on reflections.teacher = by_pair.teacher
-        and reflections.pair_id = by_pair.pair_id
+    from compared
 )
 
 select

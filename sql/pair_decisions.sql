@@ -1,5 +1,6 @@
 -- What became of every pair in every recipe: kept with a rank and a text, or dropped with a reason.
 -- Order of the cuts: policy, ifd_below, r_ifd_below, then top_k or floor(top_fraction * rows) by IFD, then `mix`.
+-- materialized: table
 -- grain: one row a (recipe, pair_id)
 with recipes as (
     select * from profile.recipes
@@ -16,42 +17,25 @@ scores as (
 proposed as (
     select
         recipes.recipe,
-        recipes.teacher,
-        recipes.student,
-        recipes.ifd_below,
-        recipes.r_ifd_below,
-        recipes.top_k,
-        recipes.top_fraction,
-        recipes.mix,
-        recipes.seed,
-        pairs.pair_id,
-        kept.candidate
-    from recipes
-    cross join pairs
-    left join selection.kept_pairs as kept
-        on kept.policy = recipes.policy
-        and kept.teacher = recipes.teacher
-        and kept.student = recipes.student
-        and kept.pair_id = pairs.pair_id
-        and (kept.seed is null or kept.seed = recipes.seed)
-),
-
-gated as (
-    select
-        proposed.*,
+        kept.pair_id,
+        kept.candidate,
         scores.ifd,
         scores.r_ifd,
         case
-            when proposed.candidate is null then 'policy'
-            when proposed.ifd_below is not null and not coalesce(scores.ifd < proposed.ifd_below, false) then 'ifd_below'
-            when proposed.r_ifd_below is not null and not coalesce(scores.r_ifd < proposed.r_ifd_below, false) then 'r_ifd_below'
+            when recipes.ifd_below is not null and not coalesce(scores.ifd < recipes.ifd_below, false) then 'ifd_below'
+            when recipes.r_ifd_below is not null and not coalesce(scores.r_ifd < recipes.r_ifd_below, false) then 'r_ifd_below'
         end as gate
-    from proposed
+    from recipes
+    inner join selection.kept_pairs as kept
+        on kept.policy = recipes.policy
+        and kept.teacher = recipes.teacher
+        and kept.student = recipes.student
+        and coalesce(kept.seed, recipes.seed) = recipes.seed
     left join scores
-        on scores.teacher = proposed.teacher
-        and scores.student = proposed.student
-        and scores.pair_id = proposed.pair_id
-        and scores.candidate = proposed.candidate
+        on scores.teacher = kept.teacher
+        and scores.student = kept.student
+        and scores.pair_id = kept.pair_id
+        and scores.candidate = kept.candidate
 ),
 
 ranked as (
@@ -59,60 +43,73 @@ ranked as (
         *,
         row_number() over (partition by recipe, gate is null order by ifd desc, pair_id) as ifd_rank,
         count(*) over (partition by recipe, gate is null) as rows_through_gates
-    from gated
+    from proposed
 ),
 
-cut as (
+sized as (
     select
-        *,
-        case
-            when gate is not null then gate
-            when ifd_rank > coalesce(top_k, floor(top_fraction::decimal(18, 9) * rows_through_gates), rows_through_gates) then 'below_cut'
-        end as drop_reason
+        ranked.*,
+        least(
+            coalesce(recipes.top_k, floor(recipes.top_fraction::decimal(18, 9) * ranked.rows_through_gates)),
+            ranked.rows_through_gates
+        ) as rows_kept
     from ranked
+    inner join recipes on recipes.recipe = ranked.recipe
 ),
 
-mixable as (
+decided as (
     select
-        cut.*,
-        original.status = 'ok' as original_scored,
-        original.ifd as ifd_original,
-        original.r_ifd as r_ifd_original,
-        count(*) over (partition by cut.recipe, cut.drop_reason is null) as rows_kept,
-        row_number() over (
-            partition by cut.recipe, cut.drop_reason is null and original.status = 'ok'
-            order by md5(concat_ws(' ', 'mix', cut.seed, cut.pair_id)), cut.pair_id
-        ) as mix_order
-    from cut
-    left join scores as original
-        on original.teacher = cut.teacher
-        and original.student = cut.student
-        and original.pair_id = cut.pair_id
-        and original.candidate = 'original'
+        recipe,
+        pair_id,
+        candidate,
+        ifd,
+        r_ifd,
+        ifd_rank,
+        rows_kept,
+        case when gate is not null then gate when ifd_rank > rows_kept then 'below_cut' end as drop_reason
+    from sized
 ),
 
-mixed as (
+mixed_in as (
     select
-        *,
-        drop_reason is null
-        and coalesce(original_scored, false)
-        and mix_order <= floor(mix::decimal(18, 9) * rows_kept) as is_mixed_in
-    from mixable
+        decided.recipe,
+        decided.pair_id,
+        originals.candidate,
+        originals.ifd,
+        originals.r_ifd
+    from decided
+    inner join recipes on recipes.recipe = decided.recipe
+    inner join scores as originals
+        on originals.teacher = recipes.teacher
+        and originals.student = recipes.student
+        and originals.pair_id = decided.pair_id
+    where recipes.mix > 0 and decided.drop_reason is null and originals.candidate = 'original' and originals.status = 'ok'
+    qualify row_number() over (
+        partition by decided.recipe
+        order by md5(concat_ws(' ', 'mix', recipes.seed, decided.pair_id)), decided.pair_id
+    ) <= floor(recipes.mix::decimal(18, 9) * decided.rows_kept)
 )
 
 select
-    mixed.recipe, -- recipe
-    mixed.pair_id, -- raw pair
-    mixed.drop_reason is null as kept, -- true when the pair is a training row of the recipe
-    mixed.drop_reason, -- policy | ifd_below | r_ifd_below | below_cut, NULL when kept
+    recipes.recipe, -- recipe
+    pairs.pair_id, -- raw pair
+    decided.pair_id is not null and decided.drop_reason is null as kept, -- true when the pair is a training row of the recipe
+    case when decided.pair_id is null then 'policy' else decided.drop_reason end as drop_reason, -- policy | ifd_below | r_ifd_below | below_cut, NULL when kept
     choices.reason as choice_reason, -- why the student's second choice fell as it did
-    case when mixed.drop_reason is null then mixed.ifd_rank end as rank, -- 1 = highest IFD of the recipe, NULL when dropped
-    case when mixed.is_mixed_in then 'original' else mixed.candidate end as candidate, -- which of the four texts, NULL when the policy kept none
-    mixed.is_mixed_in, -- true when `mix` put the untouched original back
-    case when mixed.is_mixed_in then mixed.ifd_original else mixed.ifd end as ifd, -- IFD of that text
-    case when mixed.is_mixed_in then mixed.r_ifd_original else mixed.r_ifd end as r_ifd -- reversed IFD of that text, NULL when not asked
-from mixed
+    case when decided.drop_reason is null then decided.ifd_rank end as rank, -- 1 = highest IFD of the recipe, NULL when dropped
+    coalesce(mixed_in.candidate, decided.candidate) as candidate, -- which of the four texts, NULL when the policy kept none
+    mixed_in.candidate is not null as is_mixed_in, -- true when `mix` put the untouched original back
+    case when mixed_in.candidate is not null then mixed_in.ifd else decided.ifd end as ifd, -- IFD of that text
+    case when mixed_in.candidate is not null then mixed_in.r_ifd else decided.r_ifd end as r_ifd -- reversed IFD of that text, NULL when not asked
+from recipes
+cross join pairs
+left join decided
+    on decided.recipe = recipes.recipe
+    and decided.pair_id = pairs.pair_id
+left join mixed_in
+    on mixed_in.recipe = recipes.recipe
+    and mixed_in.pair_id = pairs.pair_id
 left join selection.response_choices as choices
-    on choices.teacher = mixed.teacher
-    and choices.student = mixed.student
-    and choices.pair_id = mixed.pair_id
+    on choices.teacher = recipes.teacher
+    and choices.student = recipes.student
+    and choices.pair_id = pairs.pair_id

@@ -12,6 +12,7 @@ select
     decisions.recipe, -- recipe
     decisions.pair_id, -- raw pair the row descends from
     decisions.candidate, -- which of its four texts
+    candidates.content_id, -- id of the text
     candidates.instruction, -- instruction
     candidates.input, -- optional input
     candidates.output, -- answer

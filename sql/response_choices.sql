@@ -13,16 +13,13 @@ with first_choices as (
     from selection.instruction_choices
 ),
 
-base_candidates as (
-    select teacher, pair_id, candidate, content_id from selection.instruction_candidates
-),
-
 scores as (
     select
         teacher,
         student,
         pair_id,
         candidate,
+        content_id,
         status,
         case when status = 'ok' then ifd end as ifd,
         case when status = 'ok' then r_ifd end as r_ifd
@@ -45,20 +42,16 @@ compared as (
         twin_scores.candidate is not null as has_rewrite,
         (base_scores.status = 'ok' and base_scores.r_ifd is null) or coalesce(twin_scores.status = 'not_scored', false) as awaits_scores
     from first_choices
-    left join base_candidates
-        on base_candidates.teacher = first_choices.teacher
-        and base_candidates.pair_id = first_choices.pair_id
-        and base_candidates.candidate = first_choices.base
-    left join selection.current_response_reflections as reflections
-        on reflections.teacher = first_choices.teacher
-        and reflections.pair_id = first_choices.pair_id
-        and reflections.base = first_choices.base
-        and reflections.base_content_id = base_candidates.content_id
     left join scores as base_scores
         on base_scores.teacher = first_choices.teacher
         and base_scores.student = first_choices.student
         and base_scores.pair_id = first_choices.pair_id
         and base_scores.candidate = first_choices.base
+    left join selection.current_response_reflections as reflections
+        on reflections.teacher = first_choices.teacher
+        and reflections.pair_id = first_choices.pair_id
+        and reflections.base = first_choices.base
+        and reflections.base_content_id = base_scores.content_id
     left join scores as twin_scores
         on twin_scores.teacher = first_choices.teacher
         and twin_scores.student = first_choices.student

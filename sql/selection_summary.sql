@@ -1,7 +1,10 @@
 -- Each recipe on one line: what it keeps, which of the four texts, how often the student vetoed its teacher, and how answers grew.
+-- materialized: table
 -- grain: one row a recipe
-with pair_decisions as materialized (
-    select recipe, pair_id, kept, candidate from selection.pair_decisions
+with pair_decisions as (
+    select recipes.recipe, recipes.teacher, recipes.student, decisions.pair_id, decisions.kept, decisions.candidate
+    from profile.recipes as recipes
+    inner join selection.pair_decisions as decisions on decisions.recipe = recipes.recipe
 ),
 
 decisions as (
@@ -30,21 +33,35 @@ response_vetoes as (
     group by teacher, student
 ),
 
+texts as (
+    select
+        teacher,
+        student,
+        pair_id,
+        candidate,
+        length(output) as answer_chars,
+        length(instruction) + length(input) as instruction_chars
+    from selection.candidates
+),
+
 lengths as (
     select
         kept.recipe,
-        avg(length(raw_pairs.output)) as answer_chars_before,
-        avg(length(candidates.output)) as answer_chars_after,
-        avg(length(raw_pairs.instruction) + length(raw_pairs.input)) as instruction_chars_before,
-        avg(length(candidates.instruction) + length(candidates.input)) as instruction_chars_after
+        avg(before.answer_chars) as answer_chars_before,
+        avg(after.answer_chars) as answer_chars_after,
+        avg(before.instruction_chars) as instruction_chars_before,
+        avg(after.instruction_chars) as instruction_chars_after
     from pair_decisions as kept
-    inner join profile.recipes as recipes on recipes.recipe = kept.recipe
-    inner join raw.raw_pairs as raw_pairs on raw_pairs.pair_id = kept.pair_id
-    inner join selection.candidates as candidates
-        on candidates.teacher = recipes.teacher
-        and candidates.student = recipes.student
-        and candidates.pair_id = kept.pair_id
-        and candidates.candidate = kept.candidate
+    inner join texts as before
+        on before.teacher = kept.teacher
+        and before.student = kept.student
+        and before.pair_id = kept.pair_id
+        and before.candidate = 'original'
+    inner join texts as after
+        on after.teacher = kept.teacher
+        and after.student = kept.student
+        and after.pair_id = kept.pair_id
+        and after.candidate = kept.candidate
     where kept.kept
     group by kept.recipe
 )

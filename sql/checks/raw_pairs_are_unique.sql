@@ -1,4 +1,4 @@
--- Every raw pair stands once.
+-- Every raw pair stands once, however often the sources repeat it.
 -- asset: raw/raw_pairs
 -- blocking: true
 select pair_id, count(*) as copies

@@ -103,7 +103,6 @@ SCORES, REFLECTIONS = "scoring.instruction_scores", "selection.current_instructi
                 (SCORES, "answer_nll_given_instruction"),
                 (SCORES, "answer_tokens"),
                 (SCORES, "status"),
-                ("selection.instruction_candidates", "candidate"),
             },
         ),
         ("instruction_choices", "reflection_status", {(REFLECTIONS, "status")}),

@@ -124,11 +124,10 @@ VIOLATIONS = [
         {"unexplained": "1"},
     ),
     Violation("choices_conserve_pairs", "delete from selection.response_choices", {"choices": "0"}),
-    # A score row twice makes a candidate twice, and with it a training row that stands for no pair of its own.
     Violation(
         "decisions_conserve_pairs",
-        "insert into selection.candidate_scores select * from selection.candidate_scores "
-        "where pair_id = 'both' and candidate = 'both'",
+        "insert into selection.pair_decisions select * from selection.pair_decisions "
+        "where recipe = 'paper' and pair_id = 'both'",
         {"recipe": "paper", "pairs": "5", "kept": "4"},
     ),
     Violation(
@@ -143,7 +142,7 @@ VIOLATIONS = [
     ),
     Violation(
         "failed_scores_are_never_chosen",
-        "update selection.candidate_scores set ifd = NULL where pair_id = 'response' and candidate = 'response'",
+        "update selection.pair_decisions set ifd = NULL where recipe = 'paper' and pair_id = 'response'",
         {"recipe": "paper", "pair_id": "response", "candidate": "response"},
     ),
 ]
