@@ -77,9 +77,8 @@ class Engine:
         sample = _two_short_two_long(sequences)
         expected = [self._own(s) for s in sample]
         known = [(s, nll) for s, nll in zip(sample, expected, strict=True) if nll is not None]
-        if first and self._worth_compiling(flops):
-            self._packed.compile()
-        if self._packed.is_compiled and (problem := self._differs(known)):
+        compiled = self._packed.is_compiled or (first and self._worth_compiling(flops))
+        if compiled and (problem := self._differs(known, compile=not self._packed.is_compiled)):
             self._packed.uncompile()
             self._leave("compiled packs", problem)
         if not self._packed.is_compiled and (problem := self._differs(known)):
@@ -100,13 +99,13 @@ class Engine:
                 raise
             return None
 
-    def _differs(self, known: Sequence[tuple[TargetSequence, float]]) -> str | None:
-        """What is wrong with the packed path, None when it agrees with `known`."""
+    def _differs(self, known: Sequence[tuple[TargetSequence, float]], compile: bool = False) -> str | None:
+        """What is wrong with the packed path, compiled first when asked; None when it agrees with `known`."""
         assert self._packed is not None
-        if not known:
-            return None
         try:
-            found = self._packed.nlls([s for s, _ in known])
+            if compile:
+                self._packed.compile()
+            found = self._packed.nlls([s for s, _ in known]) if known else []
         except UnsupportedAttention as reason:
             return str(reason)
         except Exception as error:

@@ -110,7 +110,9 @@ def _losses_in_place(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tenso
     highest = logits.amax(1, keepdim=True)  # (N, 1)
     logits.sub_(highest)
     of_target = logits.gather(1, targets.unsqueeze(1))[:, 0].double()
-    return logits.exp_().sum(1).double().log() - of_target
+    # exp(-80) is below the last bit of a sum that has exp(0) in it; smaller ones become denormal numbers, which take a
+    # CPU dozens of times longer.
+    return logits.clamp_(min=-80.0).exp_().sum(1).double().log() - of_target
 
 
 class _StandingStill:
