@@ -57,7 +57,8 @@ DECILES = ((17, 34, 41, 47, 53, 59, 66, 74, 87, 113, 500), (2, 196, 356, 488, 59
 CANDIDATES = ("original", "instruction", "response", "both")
 TWIN = {"original": "response", "instruction": "both"}
 CHAT = (
-    "{{ bos_token }}{% for message in messages %}{{ '<|' + message['role'] + '|>\\n' + message['content'] + '<|end|>\\n' }}"
+    "{{ bos_token }}{% for message in messages %}"
+    "{{ '<|' + message['role'] + '|>\\n' + message['content'] + '<|end|>\\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}"
 )
 Pair = tuple[str, str, str]  # instruction, input, output
@@ -330,7 +331,9 @@ def lazy(scorer: Scorer, rows: dict[int, dict[str, Pair]], measured: Measured) -
             keep(measured, n, name, scored)
         bases = {n: first_choice(measured.terms[n]) for n in rows}
         second = [(n, name) for n, base in bases.items() for name in (base, TWIN[base])]
-        requests = [ScoreRequest(f"{n} {name}", *rows[n][name], answer_terms=name in TWIN.values()) for n, name in second]
+        requests = [
+            ScoreRequest(f"{n} {name}", *rows[n][name], answer_terms=name in TWIN.values()) for n, name in second
+        ]
         for (n, name), scored in zip(second, scorer.score(requests), strict=True):
             keep(measured, n, name, scored)
     measured.rows += len(rows)
@@ -390,7 +393,7 @@ def choices(terms: dict[str, dict[str, float]]) -> str:
 
 
 def ratio(terms: dict[str, float], side: str) -> float:
-    """ppl given / ppl alone; NaN, which wins nothing, where a term is missing."""
+    """Perplexity given / perplexity alone; NaN, which wins nothing, where a term is missing."""
     return math.exp(terms.get(f"{side}_given", math.nan) - terms.get(f"{side}_alone", math.nan))
 
 
@@ -471,20 +474,21 @@ def main() -> int:
         sample = [ScoreRequest(str(n), *rows[n][c]) for n in range(min(4, len(rows))) for c in CANDIDATES]
         linear = linear_rate(scorer, sample)
         peak_cpu = max(peak_cpu, gemm_rate(device, dtype)[1])
-    report(arguments, device, name, modes, peak_wall, peak_cpu, linear)
+    report(arguments, name, modes, peak_wall=peak_wall, peak_cpu=peak_cpu, linear=linear)
     return 0
 
 
 def report(
     arguments: argparse.Namespace,
-    device: str,
     dtype: str,
     modes: dict[str, Any],
+    *,
     peak_wall: float,
     peak_cpu: float,
     linear: float | None,
 ) -> None:
     """Print the table, write JSON and plot."""
+    device = arguments.device
     yardstick = modes["a"][0] if "a" in modes else next(iter(modes.values()))[0]
     table = []
     for measured, *_ in modes.values():
@@ -502,8 +506,8 @@ def report(
         }
         table.append(line)
     print(
-        "\n| mode | dtype | rows | rows/s | tokens/s | CPU s/row | x (a) wall | x (a) | of GEMM peak | peak GiB | equal choices |"
-        "\n|---|---|---|---|---|---|---|---|---|---|---|"
+        "\n| mode | dtype | rows | rows/s | tokens/s | CPU s/row | x (a) wall | x (a) | of GEMM peak | peak GiB |"
+        " equal choices |\n|---|---|---|---|---|---|---|---|---|---|---|"
     )
     for line in table:
         print(
@@ -548,7 +552,9 @@ def plot(table: Sequence[dict[str, Any]], path: Path) -> None:
         return
     figure, axes = pyplot.subplots(figsize=(7, 0.6 * len(table) + 1.2), layout="constrained")
     bars = axes.barh([f"{line['name']} ({line['dtype']})" for line in table], [line["speedup"] for line in table])
-    axes.bar_label(bars, labels=[f"{line['speedup']:.2f}x, {line['rows_per_s']:.2f} rows/s" for line in table], padding=3)
+    axes.bar_label(
+        bars, labels=[f"{line['speedup']:.2f}x, {line['rows_per_s']:.2f} rows/s" for line in table], padding=3
+    )
     axes.invert_yaxis()
     axes.margins(x=0.35)
     axes.set_xlabel("times the rows of (a) in the same machine time")

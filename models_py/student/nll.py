@@ -39,7 +39,7 @@ def own_nll(model: Any, sequence: TargetSequence) -> float:
     """The NLL of one target from the model's own full logits. Raises RuntimeError when memory runs out."""
     ids = torch.tensor([sequence.ids], device=model.device)
     logits = model(input_ids=ids[:, :-1], use_cache=False).logits[0, -sequence.target_tokens :]  # (N, V)
-    return sum(_losses(logits, ids[0, -sequence.target_tokens :]).tolist())
+    return float(_losses(logits, ids[0, -sequence.target_tokens :]).sum())
 
 
 @torch.inference_mode()

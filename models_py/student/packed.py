@@ -11,7 +11,8 @@ precision weights into float32. Whether a model survives all this is not believe
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,11 +35,13 @@ class PackedPath:
     def __init__(self, model: Any) -> None:
         register()
         self.model = model
-        self.body = getattr(model, "base_model", None)
-        self.head = model.get_output_embeddings() if self.body is not None else None
+        self.body: Any = getattr(model, "base_model", None)
+        self.head: Any = model.get_output_embeddings() if self.body is not None else None
         if self.head is None or self.body is model or not getattr(model, "_supports_attention_backend", False):
             raise UnsupportedAttention("it has no body and output layer of the usual kind")
+        self._configs = _configs(model)
         self._compiled: list[Any] = []
+        self._token_losses: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = _losses_in_place
 
     def compile(self) -> None:
         """Compile the body's layers: element-wise work is fused. Undone by `uncompile`."""
@@ -46,9 +49,11 @@ class PackedPath:
         for layer in max(blocks, key=len, default=[]):
             layer.compile(dynamic=True)
             self._compiled.append(layer)
+        self._token_losses = torch.compile(_losses_in_place, dynamic=True)
 
     def uncompile(self) -> None:
         """Back to the layers as they were."""
+        self._token_losses = _losses_in_place
         while self._compiled:
             self._compiled.pop()._compiled_call_impl = None
 
@@ -60,23 +65,12 @@ class PackedPath:
     @torch.inference_mode()
     def nlls(self, batch: Sequence[TargetSequence]) -> list[float]:
         """The NLL in nats of each sequence's target, from one pack. Raises RuntimeError when memory runs out."""
-        ids = [i for s in batch for i in s.ids[:-1]]
-        places = [place for s in batch for place in range(s.inputs)]
-        boundaries = [0]
-        for s in batch:
-            boundaries.append(boundaries[-1] + s.inputs)
-        scored, wanted = scored_positions(batch), target_ids(batch)
-        parts = (ids, places, scored, wanted)
-        host = torch.tensor([value for part in parts for value in part])
-        on_cuda = self.model.device.type == "cuda"
-        if on_cuda:
-            host = host.pin_memory()
-        tokens, positions, rows, targets = host.to(self.model.device, non_blocking=True).split([*map(len, parts)])
-        ends = torch.tensor(boundaries, dtype=torch.int32)
-        if on_cuda:
-            ends = ends.pin_memory().to(self.model.device, non_blocking=True)
+        host, ends, sizes = _laid_out(batch)
+        if self.model.device.type == "cuda":  # one copy each, not waited for
+            host, ends = (t.pin_memory().to(self.model.device, non_blocking=True) for t in (host, ends))
+        tokens, positions, rows, targets = host.to(self.model.device).split(sizes)
         longest = max(s.inputs for s in batch)
-        with _attention(self.model):
+        with _attention(self._configs):
             output = self.body(
                 input_ids=tokens.unsqueeze(0),
                 position_ids=positions.unsqueeze(0),
@@ -101,12 +95,25 @@ class PackedPath:
                 standing_still.hidden = states.unsqueeze(0)
                 logits = self.model(input_ids=wanted.unsqueeze(0), use_cache=False).logits[0]  # (tile, V)
                 logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-                losses.append(_losses_in_place(logits, wanted))
+                losses.append(self._token_losses(logits, wanted))
         return torch.cat(losses)
 
 
+def _laid_out(batch: Sequence[TargetSequence]) -> tuple[torch.Tensor, torch.Tensor, list[int]]:
+    """A batch on the host: tokens, positions, scored rows and targets in one tensor, document ends, the four sizes."""
+    tokens, positions, ends = array("q"), array("q"), array("i", [0])
+    for s in batch:
+        tokens.extend(s.ids[:-1])
+        positions.extend(range(s.inputs))
+        ends.append(len(tokens))
+    parts = (tokens, positions, array("q", scored_positions(batch)), array("q", target_ids(batch)))
+    # Arrays become tensors without a look at each number.
+    host = torch.cat([torch.frombuffer(part, dtype=torch.int64) for part in parts])
+    return host, torch.frombuffer(ends, dtype=torch.int32).clone(), [*map(len, parts)]
+
+
 def _losses_in_place(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """logsumexp - logit of the target, (N, V) -> (N,) float64; the logits are used up."""
+    """Minus the log probability of each target, (N, V) -> (N,) float64; the logits are used up."""
     highest = logits.amax(1, keepdim=True)  # (N, 1)
     logits.sub_(highest)
     of_target = logits.gather(1, targets.unsqueeze(1))[:, 0].double()
@@ -153,9 +160,9 @@ def _float32_head(head: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _attention(model: Any) -> Iterator[None]:
-    """Let the model attend inside documents for a while; before and after it is the model that was handed in."""
-    before = [(config, config._attn_implementation_internal) for config in _configs(model)]
+def _attention(configs: Sequence[Any]) -> Iterator[None]:
+    """Let a model attend inside documents for a while; before and after it is the model that was handed in."""
+    before = [(config, config._attn_implementation_internal) for config in configs]
     for config, _ in before:
         config._attn_implementation_internal = ATTENTION
     try:

@@ -35,7 +35,7 @@ _HARMLESS = {
 
 
 class UnsupportedAttention(Exception):
-    """This model's attention is not the one computed here."""
+    """A model's attention is not the one computed here."""
 
 
 @functools.cache
@@ -54,6 +54,7 @@ def attention_forward(
     key: torch.Tensor,
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
+    *,
     scaling: float | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
@@ -78,10 +79,10 @@ def attention_forward(
         key[0].transpose(0, 1),
         value[0].transpose(0, 1),
         cu_seq_lens_q,
-        max_length_q,
-        query.shape[-1] ** -0.5 if scaling is None else scaling,
-        sliding_window or 0,
-        softcap or 0.0,
+        longest=max_length_q,
+        scale=query.shape[-1] ** -0.5 if scaling is None else scaling,
+        window=sliding_window or 0,
+        softcap=softcap or 0.0,
     )
     return out.unsqueeze(0), None
 
@@ -91,6 +92,7 @@ def _like_query(
     key: torch.Tensor,
     value: torch.Tensor,
     boundaries: torch.Tensor,
+    *,
     longest: int,
     scale: float,
     window: int,
@@ -104,6 +106,7 @@ def _packed_attention(
     key: torch.Tensor,
     value: torch.Tensor,
     boundaries: torch.Tensor,
+    *,
     longest: int,
     scale: float,
     window: int,
@@ -111,8 +114,8 @@ def _packed_attention(
 ) -> torch.Tensor:
     """(T, H, D), (T, K, D), (T, K, D) -> (T, H, D). window, softcap: 0 is none; a window counts the token itself."""
     if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) and not softcap:
-        return _varlen(query, key, value, boundaries, longest, scale, window)
-    return by_document(query, key, value, boundaries.tolist(), scale, window, softcap)
+        return _varlen(query, key, value, boundaries, longest=longest, scale=scale, window=window)
+    return by_document(query, key, value, boundaries.tolist(), scale=scale, window=window, softcap=softcap)
 
 
 @functools.cache
@@ -127,11 +130,12 @@ def _varlen(
     key: torch.Tensor,
     value: torch.Tensor,
     boundaries: torch.Tensor,
+    *,
     longest: int,
     scale: float,
     window: int,
 ) -> torch.Tensor:
-    """torch's kernel. torch 2.11 takes fewer key/value heads as they are, 2.13 wants to be told.
+    """The kernel of torch. Version 2.11 takes fewer key/value heads as they are, 2.13 wants to be told.
 
     One split a document: a score must not depend on what else is in its batch.
     """
@@ -145,7 +149,7 @@ def _varlen(
         more["num_splits"] = 1
     # Left of a token: all (-1), or the window without the token itself. Right of it: nothing.
     left = window - 1 if 0 < window < longest else -1
-    out: torch.Tensor = varlen_attn(
+    out = varlen_attn(
         query,
         key,
         value,
@@ -157,6 +161,7 @@ def _varlen(
         window_size=(left, 0),
         **more,
     )
+    assert isinstance(out, torch.Tensor)  # a pair only where it is asked for
     return out
 
 
@@ -165,6 +170,7 @@ def by_document(
     key: torch.Tensor,
     value: torch.Tensor,
     boundaries: list[int],
+    *,
     scale: float,
     window: int = 0,
     softcap: float = 0.0,
@@ -178,14 +184,14 @@ def by_document(
         start = rows.stop
         # (T, H, D) -> (documents, H, length, D), views
         q, k, v = (t[rows].unflatten(0, (count, length)).transpose(1, 2) for t in (query, key, value))
-        attend = _capped if softcap else _uncapped
-        out[rows] = attend(q, k, v, scale, window, softcap).transpose(1, 2).flatten(0, 1)
+        attended = (
+            _capped(q, k, v, scale, window=window, softcap=softcap) if softcap else _plain(q, k, v, scale, window)
+        )
+        out[rows] = attended.transpose(1, 2).flatten(0, 1)
     return out
 
 
-def _uncapped(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, window: int, _softcap: float
-) -> torch.Tensor:
+def _plain(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, window: int) -> torch.Tensor:
     length = q.shape[2]
     mask = _visible(length, window, q.device) if 0 < window < length else None
     return torch.nn.functional.scaled_dot_product_attention(
@@ -194,7 +200,7 @@ def _uncapped(
 
 
 def _capped(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, window: int, softcap: float
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, *, window: int, softcap: float
 ) -> torch.Tensor:
     """softmax(softcap * tanh(scores / softcap)) v, one document at a time: the scores take length x length."""
     groups = q.shape[1] // k.shape[1]

@@ -121,8 +121,8 @@ def test_what_cannot_be_packed_is_told_and_scored_plainly(name: str, caplog: pyt
 
 
 def test_a_path_that_leaks_is_left(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    def one_document(query: Any, key: Any, value: Any, boundaries: list[int], *more: Any) -> torch.Tensor:
-        return by_document(query, key, value, [0, boundaries[-1]], *more)
+    def one_document(query: Any, key: Any, value: Any, boundaries: list[int], **more: Any) -> torch.Tensor:
+        return by_document(query, key, value, [0, boundaries[-1]], **more)
 
     monkeypatch.setattr("models_py.student.packed_attention.by_document", one_document)
     engine = Engine(model("llama"))
@@ -173,7 +173,7 @@ def test_documents_attend_as_if_alone(window: int, softcap: float) -> None:
     torch.manual_seed(0)
     query, key, value = (torch.randn(11, heads, 4) for heads in (4, 2, 2))
     boundaries = [0, 4, 8, 11]
-    packed = by_document(query, key, value, boundaries, 0.5, window, softcap)
+    packed = by_document(query, key, value, boundaries, scale=0.5, window=window, softcap=softcap)
     for start, end in itertools.pairwise(boundaries):
         q, k, v = query[start:end], key[start:end].repeat_interleave(2, 1), value[start:end].repeat_interleave(2, 1)
         scores = torch.einsum("qhd,khd->hqk", q, k) * 0.5
