@@ -206,6 +206,7 @@ class Student(_Settings):
     """A model to score with and to train: `model` (hub id or folder) or `scratch` (a toy trained here).
 
     `max_length` counts tokens of the longest sequence; without it 2048, or the positions of the toy.
+    `scored_by` names the student whose statistics decide in its place, such as a smaller one; without it itself.
     """
 
     model: Annotated[str, AfterValidator(_absolute_if_folder)] | None = None
@@ -215,6 +216,7 @@ class Student(_Settings):
     reverse_prompt: FilePath | None = None
     max_length: Annotated[int, Field(ge=8)] | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    scored_by: str | None = None
 
     @model_validator(mode="after")
     def _check(self) -> "Student":
@@ -344,6 +346,15 @@ class Profile(_Settings):
             reverse_prompt=student.reverse_prompt,
         )
 
+    def scorer_of(self, student: str) -> str:
+        """The name of the student whose scores decide for that student: itself unless `scored_by` says otherwise."""
+        return self.students[student].scored_by or student
+
+    def scorer_specs(self) -> list[StudentSpec]:
+        """The students that score for somebody, in the profile's order."""
+        scorers = {self.scorer_of(name) for name in self.students}
+        return [self.student_spec(name) for name in self.students if name in scorers]
+
     def training_settings(self) -> TrainingSettings:
         """The hyperparameters that all recipes share."""
         return self.training
@@ -455,6 +466,11 @@ def _cross_problems(raw: Mapping[Any, Any], policies: Mapping[str, str] | None) 
     names = [source.get("name") for source in _list(raw.get("sources")) if isinstance(source, dict)]
     for name in sorted({str(name) for name in names if name is not None and names.count(name) > 1}):
         yield f"sources: two sources are called {name}; give each its own name"
+    students = [str(key) for key in _dict(raw.get("students"))]
+    for name, student in _dict(raw.get("students")).items():
+        scorer = _dict(student).get("scored_by")
+        if isinstance(scorer, str) and scorer not in students:
+            yield f"students.{name}.scored_by: {_unknown('one of the students here', scorer, students)}"
     for name, recipe in _dict(raw.get("recipes")).items():
         if not isinstance(recipe, dict):
             continue

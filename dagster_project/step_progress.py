@@ -30,9 +30,15 @@ class StepProgress:
         if now - self._observed >= OBSERVE_EVERY_S:
             self._observed = now
             elapsed = now - self._started
-            metadata = {"done": progress.done, "total": progress.total, "elapsed_s": round(elapsed, 1)}
+            metadata: dict[str, int | float | str] = {
+                "done": progress.done,
+                "total": progress.total,
+                "elapsed_s": round(elapsed, 1),
+            }
             if progress.share > 0:
                 metadata["eta_s"] = round(elapsed / progress.share - elapsed, 1)
+            if progress.note:
+                metadata["note"] = progress.note
             self.context.log_event(dg.AssetObservation(asset_key=self.asset, metadata=metadata))
 
 

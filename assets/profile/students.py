@@ -23,7 +23,7 @@ TABLE = "profile.students"
 def students(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], profile: dg.ResourceParam[Profile]
 ) -> dg.MaterializeResult:
-    resolved = [resolve_student(spec, profile.students_dir) for spec in profile.student_specs()]
+    resolved = {spec.name: resolve_student(spec, profile.students_dir) for spec in profile.student_specs()}
     rows = [
         {
             "student": student.name,
@@ -31,10 +31,10 @@ def students(
             "revision": student.revision,
             "max_length": student.max_length,
             "student_fingerprint": student.fingerprint,
-            "scored_by": student.name,
-            "scorer_fingerprint": student.fingerprint,
+            "scored_by": profile.scorer_of(student.name),
+            "scorer_fingerprint": resolved[profile.scorer_of(student.name)].fingerprint,
         }
-        for student in resolved
+        for student in resolved.values()
     ]
     frame = pl.DataFrame(rows, schema_overrides={"revision": pl.String})
     lake.mirror({TABLE: frame}, Commit("students of the profile", asset="profile/students", run_id=context.run_id))

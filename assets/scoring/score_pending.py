@@ -1,5 +1,6 @@
 """The step that both scoring assets take: score what no current scorer has seen, commit as rows come."""
 
+import time
 from dataclasses import asdict
 
 import dagster as dg
@@ -28,19 +29,21 @@ _SCHEMA = {
 def score_pending(context: dg.AssetExecutionContext, lake: Lake, profile: Profile, table: str) -> dg.MaterializeResult:
     """Append a score row to `table` for every pending text of every scorer; nothing pending loads no model."""
     with lake.exclusively(table):
-        _score(context, lake, profile, table)
+        work = _score(context, lake, profile, table)
     current = "student_fingerprint in (select scorer_fingerprint from profile.students)"
     statuses = lake.read(
         f"select status, count(*) as n from {table} where {current} group by status order by n desc, status"
     )
     metadata = {f"status/{status}": rows for status, rows in statuses.rows()}
-    return table_result(lake, table, where=current, metadata=metadata)
+    return table_result(lake, table, where=current, metadata=metadata | work)
 
 
-def _score(context: dg.AssetExecutionContext, lake: Lake, profile: Profile, table: str) -> None:
+def _score(context: dg.AssetExecutionContext, lake: Lake, profile: Profile, table: str) -> dict[str, int | float | str]:
+    """Score and commit; what was done by whom and how fast, as metadata of the asset (empty: nothing was pending)."""
+    work: dict[str, int | float | str] = {}
     pending = f"({load_pending(table.split('.')[1])})"
     counts = dict(lake.read(f"select student_fingerprint, count(*) from {pending} group by all").iter_rows())
-    for spec in profile.student_specs():
+    for spec in profile.scorer_specs():
         if not counts:
             break
         student = resolve_student(spec, profile.students_dir)
@@ -56,14 +59,25 @@ def _score(context: dg.AssetExecutionContext, lake: Lake, profile: Profile, tabl
         requests = (
             ScoreRequest(**row)
             for frame in lake.batches(
-                f"select * exclude (student_fingerprint) from {pending} where student_fingerprint = ?",
+                # Rewrites of one instruction side by side: what they share is computed once.
+                f"select * exclude (student_fingerprint) from {pending} where student_fingerprint = ? "
+                "order by instruction, input, content_id",
                 [student.fingerprint],
                 rows=READ_ROWS,
             )
             for row in frame.iter_rows(named=True)
         )
+        started = time.monotonic()
         commit = Commit(f"scores by {student.name}", asset=table, run_id=context.run_id)
         for batch in commit_batches(scorer.score(requests, progress, total=total)):
             frame = pl.DataFrame([asdict(row) for row in batch], schema_overrides=_SCHEMA, infer_schema_length=None)
             keys = {"student": pl.lit(student.name), "student_fingerprint": pl.lit(student.fingerprint)}
             lake.append({table: frame.with_columns(**keys)}, commit)
+        seconds = max(time.monotonic() - started, 1e-9)
+        work |= {
+            f"{student.name}/rows_per_s": round(total / seconds, 2),
+            f"{student.name}/tokens": scorer.tokens_scored,
+            f"{student.name}/tokens_per_s": round(scorer.tokens_scored / seconds, 1),
+            f"{student.name}/path": scorer.engine.path,
+        }
+    return work

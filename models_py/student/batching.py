@@ -1,6 +1,7 @@
 """Which sequences share a batch: pure functions over lengths and indices, no tensors.
 
-    plan_batches([3, 9, 2, 8], token_budget=20)  ->  [[1, 3], [0, 2]]
+    plan_batches([3, 9, 2, 8], token_budget=20)  ->  [[1, 3], [0, 2]]     padded: 18 and 6 tokens
+    plan_packs([3, 9, 2, 8], token_budget=20)    ->  [[1, 3, 0], [2]]     packed: 20 and 2 tokens
 
 Longest first: memory problems show at once, neighbours are of like length, and a remaining time estimated from the
 first batches errs on the high side. Idea: EleutherAI/lm-evaluation-harness, models/utils.py. It runs no model.
@@ -29,6 +30,20 @@ def plan_batches(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
             batches.append([index])
             longest = lengths[index]
     return batches
+
+
+def plan_packs(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
+    """As `plan_batches` for batches without padding: a batch costs the sum of its lengths."""
+    packs: list[list[int]] = []
+    tokens = 0
+    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        tokens += lengths[index]
+        if packs and tokens <= token_budget:
+            packs[-1].append(index)
+        else:
+            packs.append([index])
+            tokens = lengths[index]
+    return packs
 
 
 def distinct(items: Iterable[H]) -> tuple[list[H], list[int]]:

@@ -6,33 +6,30 @@ One row of what comes out (nats summed over target tokens, None where a term fai
              instruction_nll=30.1, instruction_nll_given_answer=22.4, instruction_tokens=9,
              truncated=False, status="ok", reason=None)
 
-Rows stream through in chunks; the distinct sequences of a chunk are sorted longest first and run in right-padded
-batches of a token budget, padding counted. A causal model never looks right, so padding needs no mask:
-
-    sequence     p p p p t t t
-    inputs       p p p p t t _ _     the last token is never an input, so the last `target_tokens`
-    scored             ^ ^ ^         inputs predict exactly the target
-
-Only the scored positions go through the output layer, and their cross entropy is at least float32 whatever the
-model's dtype. Perplexities and ratios are derived in SQL, not here. It writes nothing and knows no store.
+Rows stream through in chunks; while the model scores one chunk, a thread tokenizes the next. The distinct sequences
+of a chunk run longest first in batches of a token budget, on the path that engine.py has checked for the model.
+Perplexities and ratios are derived in SQL, not here. It writes nothing and knows no store.
 """
 
 import math
+import time
 from collections.abc import Iterable, Iterator, Sequence, Sized
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 
 from models_py.progress import OnProgress, Progress, silent
-from models_py.student.batching import chunks, distinct, plan_batches
+from models_py.student.batching import chunks, distinct
 from models_py.student.chat import Failure, StudentChat, TermSequences
+from models_py.student.engine import Engine, is_out_of_memory
+from models_py.student.nll import TargetSequence
 
 ScoreStatus = Literal["ok", "empty_answer", "empty_instruction", "prompt_too_long", "not_finite", "out_of_memory"]
 
 _TOKEN_BUDGET = {"cuda": 16_384, "cpu": 2_048}
-_TILE_ROWS = 512  # rows of logits held in float32 at once
+_SMALL_MODEL, _SMALL_MODEL_BUDGET = 2e9, 32_768  # parameters; on CUDA a small model wants more tokens at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,26 +63,31 @@ class ScoreRow:
     reason: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class TargetSequence:
-    """Token ids of which the last `target_tokens` are scored."""
-
-    ids: tuple[int, ...]
-    target_tokens: int
-
-
 class Scorer:
     """A causal language model as a function from pairs to score rows.
 
-    model: a transformers causal language model. token_budget: padded tokens a batch; None takes 16,384 on CUDA and
-    2,048 on a CPU. It is halved, for good, whenever memory runs out. chunk_rows: rows read ahead of what is yielded.
+    model: a transformers causal language model. token_budget: tokens a batch; None takes 2,048 on a CPU and 16,384 on
+    CUDA, 32,768 for models below 2e9 parameters. It is halved, for good, whenever memory runs out. chunk_rows: rows
+    read ahead of what is yielded (two chunks are in memory). fast, compile: see engine.py.
     """
 
-    def __init__(self, model: Any, chat: StudentChat, token_budget: int | None = None, chunk_rows: int = 512) -> None:
+    def __init__(
+        self,
+        model: Any,
+        chat: StudentChat,
+        *,
+        token_budget: int | None = None,
+        chunk_rows: int = 512,
+        fast: bool = True,
+        compile: bool | None = None,
+    ) -> None:
         self.model = model.eval()
         self.chat = chat
-        self.token_budget = token_budget or _TOKEN_BUDGET.get(model.device.type, _TOKEN_BUDGET["cpu"])
+        self.parameters = sum(parameter.numel() for parameter in model.parameters())
+        self.token_budget = token_budget or _default_budget(model.device.type, self.parameters)
         self.chunk_rows = chunk_rows
+        self.engine = Engine(model, fast, compile)
+        self.tokens_scored = 0  # read by the model so far, prompts included, equal sequences of a chunk once
 
     def score(
         self, requests: Iterable[ScoreRequest], on_progress: OnProgress = silent, total: int | None = None
@@ -96,22 +98,37 @@ class Scorer:
         """
         if total is None:
             total = len(requests) if isinstance(requests, Sized) else 0
-        done = 0
-        for chunk in chunks(requests, self.chunk_rows):
-            plans = [_Plan.make(request, self.chat) for request in chunk]
+        done, rate = 0, _Rate(self)
+        for plans in self._planned(requests):
             wanted = [sequence for plan in plans for sequence in plan.sequences()]
             unique, places = distinct(wanted)
 
-            def report(share: float, done: int = done, rows: int = len(chunk)) -> None:
+            def report(share: float, done: int = done, rows: int = len(plans)) -> None:
                 so_far = done + share * rows
-                on_progress(Progress(int(so_far), total, "rows", so_far / total if total else None))
+                on_progress(Progress(int(so_far), total, "rows", so_far / total if total else None, rate.note(so_far)))
 
+            ahead = max(total - done, len(plans)) / len(plans) * sum(sequence.inputs for sequence in unique)
+            self.engine.prepare(unique, flops=2.0 * self.parameters * ahead)
             nlls = self.sequence_nlls(unique, report)
             row_nlls = iter([nlls[place] for place in places])
             for plan in plans:
                 yield plan.row(row_nlls)
-            done += len(chunk)
-            on_progress(Progress(done, total, "rows"))
+            done += len(plans)
+            on_progress(Progress(done, total, "rows", note=rate.note(done)))
+
+    def _planned(self, requests: Iterable[ScoreRequest]) -> Iterator[list["_Plan"]]:
+        """The requests of each chunk with their sequences; the next chunk is tokenized beside the caller's work.
+
+        Requests are taken in the caller's thread: what they come from need not know of threads.
+        """
+        with ThreadPoolExecutor(1, thread_name_prefix="tokenizer") as tokenizer:
+            ahead = None
+            for chunk in chunks(requests, self.chunk_rows):
+                ready, ahead = ahead, tokenizer.submit(_Plan.make_all, chunk, self.chat)
+                if ready is not None:
+                    yield ready.result()
+            if ahead is not None:
+                yield ahead.result()
 
     def sequence_nlls(self, sequences: Sequence[TargetSequence], on_share: Any = None) -> list[float | None]:
         """The NLL of each sequence's target, in nats: NaN or infinite as computed, None where memory ran out.
@@ -119,7 +136,7 @@ class Scorer:
         on_share: called after each batch with the share of tokens done, 0 to 1.
         """
         nlls: list[float | None] = [None] * len(sequences)
-        all_tokens = sum(len(sequence.ids) for sequence in sequences)
+        all_tokens = sum(sequence.inputs for sequence in sequences)
         done_tokens = 0
         waiting = self._plan(sequences, range(len(sequences)))
         while waiting:
@@ -131,75 +148,47 @@ class Scorer:
                 continue
             for i, value in zip(batch, values or [None] * len(batch), strict=True):
                 nlls[i] = value
-                done_tokens += len(sequences[i].ids)
+                done_tokens += sequences[i].inputs
+                self.tokens_scored += sequences[i].inputs
             if on_share:
                 on_share(done_tokens / all_tokens)
         assert done_tokens == all_tokens, "a sequence was scored twice or not at all"
         return nlls
 
     def _plan(self, sequences: Sequence[TargetSequence], indices: Sequence[int]) -> list[list[int]]:
-        lengths = [len(sequences[i].ids) for i in indices]
-        return [[indices[place] for place in batch] for batch in plan_batches(lengths, self.token_budget)]
+        lengths = [sequences[i].inputs for i in indices]
+        return [[indices[place] for place in batch] for batch in self.engine.plan(lengths, self.token_budget)]
 
     def _try_batch(self, batch: Sequence[TargetSequence]) -> list[float | None] | None:
         """NLLs of one batch, or None when it does not fit into memory."""
         try:
-            return list(batch_nlls(self.model, batch))
-        except (torch.OutOfMemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            return list(self.engine.nlls(batch))
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
                 raise
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return None
 
 
-@torch.inference_mode()
-def batch_nlls(model: Any, batch: Sequence[TargetSequence]) -> list[float]:
-    """The NLL in nats of each sequence's target, from one forward pass over the whole batch.
-
-    Raises RuntimeError when memory runs out.
-    """
-    width = max(len(sequence.ids) for sequence in batch) - 1
-    padded = [[*s.ids[:-1], *[0] * (width - len(s.ids) + 1)] for s in batch]
-    inputs = torch.tensor(padded, device=model.device)  # (B, T)
-    scored: list[int] = []  # (N,) positions in the flattened (B * T)
-    for row, s in enumerate(batch):
-        end = row * width + len(s.ids) - 1
-        scored += range(end - s.target_tokens, end)
-    positions = torch.tensor(scored, device=model.device)
-    targets = torch.tensor([i for s in batch for i in s.ids[-s.target_tokens :]], device=model.device)  # (N,)
-
-    with _only_positions(model, positions):
-        logits = model(input_ids=inputs, use_cache=False).logits  # (1, N, V)
-    precise = torch.promote_types(logits.dtype, torch.float32)
-    losses = [
-        torch.nn.functional.cross_entropy(rows.to(precise), wanted, reduction="none")
-        for rows, wanted in zip(logits[0].split(_TILE_ROWS), targets.split(_TILE_ROWS), strict=True)
-    ]
-    per_token = torch.cat(losses).double().cpu()  # (N,) one copy to the host a batch
-    return [part.sum().item() for part in per_token.split([s.target_tokens for s in batch])]
+def _default_budget(device: str, parameters: int) -> int:
+    if device == "cuda" and parameters < _SMALL_MODEL:
+        return _SMALL_MODEL_BUDGET
+    return _TOKEN_BUDGET.get(device, _TOKEN_BUDGET["cpu"])
 
 
-@contextmanager
-def _only_positions(model: Any, positions: torch.Tensor) -> Iterator[None]:
-    """Let only some of the (B * T) hidden states reach the output layer; what the model does after it stays.
+class _Rate:
+    """Tokens and rows a second since scoring began, in words."""
 
-    Taking the layer out of the model and calling it would lose the soft caps and scales that some models apply.
-    """
+    def __init__(self, scorer: Scorer) -> None:
+        self._scorer = scorer
+        self._tokens = scorer.tokens_scored
+        self._since = time.monotonic()
 
-    def pick(_module: Any, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        hidden = args[0]  # (B, T, H)
-        return (hidden.flatten(0, 1)[positions].unsqueeze(0), *args[1:])  # (1, N, H)
-
-    hook = model.get_output_embeddings().register_forward_pre_hook(pick)
-    try:
-        yield
-    finally:
-        hook.remove()
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
+    def note(self, rows: float) -> str:
+        seconds = max(time.monotonic() - self._since, 1e-9)
+        tokens = (self._scorer.tokens_scored - self._tokens) / seconds
+        return f"{tokens:,.0f} tokens/s, {rows / seconds:,.1f} rows/s, {self._scorer.engine.path}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +198,13 @@ class _Plan:
     request: ScoreRequest
     answer: TermSequences | Failure | None
     instruction: TermSequences | Failure | None
+
+    @classmethod
+    def make_all(cls, requests: Sequence[ScoreRequest], chat: StudentChat) -> list["_Plan"]:
+        answers = [(r.instruction, r.input, r.output) for r in requests if r.answer_terms]
+        instructions = [(r.instruction, r.input, r.output) for r in requests if r.instruction_terms]
+        with chat.reading_ahead(answers, instructions):
+            return [cls.make(request, chat) for request in requests]
 
     @classmethod
     def make(cls, request: ScoreRequest, chat: StudentChat) -> "_Plan":

@@ -119,6 +119,16 @@ def test_student_specs(tmp_path):
     assert (folder.max_length, absent.model) == (100, str(tmp_path / "absent"))
 
 
+def test_a_student_can_leave_scoring_to_another(tmp_path):
+    students = {"small": {"model": "a/small"}, "big": {"model": "a/big", "scored_by": "small"}, "own": {"model": "a/o"}}
+    profile = load(
+        tmp_path, {**SMALLEST, "students": students, "recipes": changed("recipes.first.student", "big")["recipes"]}
+    )
+    assert [profile.scorer_of(name) for name in students] == ["small", "small", "own"]
+    assert [spec.name for spec in profile.scorer_specs()] == ["small", "own"]
+    assert [spec.name for spec in profile.student_specs()] == ["small", "big", "own"]
+
+
 def test_training_settings_take_numbers_as_people_write_them(tmp_path):
     text = yaml.safe_dump(SMALLEST) + "training: {learning_rate: 2e-5, epochs: 1, max_steps: 7}\n"
     settings = load(tmp_path, text).training_settings()
@@ -226,6 +236,11 @@ def test_an_unknown_key_names_its_path_and_the_nearest(tmp_path, path, value, li
             "recipes.first.teacher",
             "tap",
             "recipes.first.teacher: 'tap' is not one of the teachers above (did you mean tape?)",
+        ),
+        (
+            "students.toy.scored_by",
+            "tyo",
+            "students.toy.scored_by: 'tyo' is not one of the students here (did you mean toy?); there are: toy",
         ),
         ("recipes.first.student", "x", "recipes.first.student: 'x' is not one of the students above; there are: toy"),
         (

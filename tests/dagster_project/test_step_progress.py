@@ -73,3 +73,12 @@ def test_nothing_done_yet_has_no_eta(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step_progress.time, "monotonic", lambda: 50.0)
     StepProgress(context, "work", dg.AssetKey(["scoring", "rows"]), 0.0, 0.0, 0.0)(Progress(0, 9, "rows"))
     assert context.observations == [{"done": 0, "total": 9, "elapsed_s": 50.0}]
+
+
+def test_an_observation_tells_the_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    context = FakeContext()
+    monkeypatch.setattr(step_progress.time, "monotonic", lambda: 50.0)
+    progress = Progress(3, 9, "rows", note="900 tokens/s, 3.0 rows/s, packs")
+    StepProgress(context, "work", dg.AssetKey(["scoring", "rows"]), 0.0, 0.0, 0.0)(progress)
+    assert context.observations[0]["note"] == "900 tokens/s, 3.0 rows/s, packs"
+    assert context.lines == ["work: 3/9 rows, 0.1/s, ETA 1:40, 900 tokens/s, 3.0 rows/s, packs"]

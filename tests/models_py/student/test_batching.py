@@ -3,7 +3,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models_py.student.batching import chunks, distinct, plan_batches
+from models_py.student.batching import chunks, distinct, plan_batches, plan_packs
 
 LENGTHS = st.lists(st.integers(1, 50))
 
@@ -45,3 +45,18 @@ def test_chunks_read_only_what_is_taken() -> None:
     numbers = iter(range(10))
     assert next(chunks(numbers, 3)) == [0, 1, 2]
     assert next(numbers) == 3
+
+
+def test_packs_count_no_padding() -> None:
+    assert plan_packs([3, 9, 2, 8], token_budget=20) == [[1, 3, 0], [2]]
+    assert plan_packs([5, 100, 5], token_budget=10) == [[1], [0, 2]]
+    assert plan_packs([], token_budget=10) == []
+
+
+@given(LENGTHS, st.integers(1, 200))
+def test_every_index_is_packed_once_longest_first(lengths: list[int], budget: int) -> None:
+    packs = plan_packs(lengths, budget)
+    assert sorted(itertools.chain(*packs)) == list(range(len(lengths)))
+    assert [lengths[i] for pack in packs for i in pack] == sorted(lengths, reverse=True)
+    for pack in packs:
+        assert len(pack) == 1 or sum(lengths[i] for i in pack) <= budget

@@ -191,3 +191,15 @@ def test_a_tokenizer_without_eos_is_refused() -> None:
     tokenizer.eos_token = None
     with pytest.raises(UserError, match="eos_token"):
         StudentChat(tokenizer, CHAT_TEMPLATE, MAX_LENGTH)
+
+
+@given(st.lists(st.tuples(TEXTS, TEXTS, TEXTS), max_size=4))
+def test_reading_ahead_changes_no_sequence(chat: StudentChat, rows: list[tuple[str, str, str]]) -> None:
+    def all_sequences() -> list[object]:
+        return [(chat.answer_sequences(*row), chat.instruction_sequences(*row)) for row in rows]
+
+    expected = all_sequences()
+    with chat.reading_ahead(rows, rows):
+        assert all_sequences() == expected
+        assert chat._encoded or not rows
+    assert not chat._encoded and not chat._rendered

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ import torch
 
 from models_py.progress import Progress
 from models_py.student.loading import load_chat, load_model
-from models_py.student.scorer import Scorer, ScoreRequest, ScoreRow, TargetSequence, batch_nlls
+from models_py.student.nll import TargetSequence, padded_nlls
+from models_py.student.scorer import Scorer, ScoreRequest, ScoreRow
 from models_py.student.spec import ResolvedStudent
 
 ALPACA = Path(__file__).parents[4] / "shared" / "data" / "alpaca_sample.json"
@@ -74,7 +75,7 @@ def test_a_two_token_target_by_hand(student: Student) -> None:
     model = load_model(student("gpt2"), "cpu")
     logits = model(input_ids=torch.tensor([[7, 8, 9, 10]])).logits[0]
     by_hand = sum(torch.logsumexp(logits[at], 0).item() - logits[at, wanted].item() for at, wanted in ((1, 9), (2, 10)))
-    assert batch_nlls(model, [TargetSequence((7, 8, 9, 10), 2)])[0] == pytest.approx(by_hand, rel=1e-5)
+    assert padded_nlls(model, [TargetSequence((7, 8, 9, 10), 2)])[0] == pytest.approx(by_hand, rel=1e-5)
 
 
 @pytest.mark.skipif(not ALPACA.exists(), reason="needs ../shared/data")
@@ -182,34 +183,31 @@ def test_truncation_is_told(student: Student) -> None:
     assert long.status == "ok" and long.answer_tokens < 512
 
 
-class Narrow:
-    """A model whose memory ends at a number of padded tokens a batch."""
+def narrow(scorer: Scorer, tokens: int) -> None:
+    """Let the scorer's memory end at a number of tokens a batch."""
+    real = scorer.engine.nlls
 
-    def __init__(self, model: Any, tokens: int) -> None:
-        self._model, self._tokens = model, tokens
-
-    def __call__(self, input_ids: torch.Tensor, **more: Any) -> Any:
-        if input_ids.numel() > self._tokens:
+    def nlls(batch: Sequence[TargetSequence]) -> list[float]:
+        if sum(sequence.inputs for sequence in batch) > tokens:
             raise torch.OutOfMemoryError("no more")
-        return self._model(input_ids=input_ids, **more)
+        return real(batch)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
+    scorer.engine.nlls = nlls
 
 
 def test_out_of_memory_halves_the_budget_and_goes_on(student: Student) -> None:
     requests = [pair(str(n), f"Name {n}") for n in range(8)]
     scorer = make_scorer(student("llama"), token_budget=1000)
     expected = list(scorer.score(requests))
-    scorer.model = Narrow(scorer.model, 300)
-    narrow = list(scorer.score(requests))
+    narrow(scorer, 300)
+    scored = list(scorer.score(requests))
     assert scorer.token_budget == 250
-    assert [row.answer_nll for row in narrow] == pytest.approx([row.answer_nll for row in expected], rel=1e-5)
+    assert [row.answer_nll for row in scored] == pytest.approx([row.answer_nll for row in expected], rel=1e-5)
 
 
 def test_a_sequence_that_never_fits_is_told(student: Student) -> None:
     scorer = make_scorer(student("llama"))
-    scorer.model = Narrow(scorer.model, 60)
+    narrow(scorer, 60)
     long, short = scorer.score([pair("long", output="sky " * 150), pair("short", instruction_terms=False)])
     assert (long.status, long.answer_nll, short.status) == ("out_of_memory", None, "ok")
     assert long.instruction_nll > 0  # the term that fits is kept

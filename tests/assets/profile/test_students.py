@@ -1,0 +1,36 @@
+"""profile.students: who scores for whom."""
+
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from assets.profile import students as module
+from dagster_project.lake import Lake
+from dagster_project.profile import load_profile
+from models_py.student.spec import ResolvedStudent, StudentSpec
+
+PROFILE = """
+warehouse: house
+sources: [{name: mine, path: pairs.jsonl}]
+teachers: {tape: {engine: recorded, replies: replies.jsonl}}
+students: {small: {model: a/small}, big: {model: a/big, scored_by: small}}
+recipes: {first: {policy: paper, teacher: tape, student: big}}
+"""
+
+
+def test_the_scorer_of_a_student_is_the_one_it_names(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def resolved(spec: StudentSpec, _folder: Path) -> ResolvedStudent:
+        return ResolvedStudent(spec.name, str(spec.model), None, f"print of {spec.name}", 9, "", "")
+
+    monkeypatch.setattr(module, "resolve_student", resolved)
+    (tmp_path / "mine.yaml").write_text(PROFILE, "utf-8")
+    profile = load_profile(tmp_path / "mine.yaml")
+    module.students(dg.build_asset_context(), lake=lake, profile=profile)
+    columns = "student, scored_by, student_fingerprint, scorer_fingerprint"
+    assert lake.read(f"select {columns} from profile.students order by student").rows() == [
+        ("big", "small", "print of big", "print of small"),
+        ("small", "small", "print of small", "print of small"),
+    ]

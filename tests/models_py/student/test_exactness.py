@@ -1,0 +1,205 @@
+"""Packed = padded = one at a time, for tiny random models of many architectures; what is not, is refused.
+
+The yardstick is `own_nll`: the model's own full logits, one sequence at a time.
+"""
+
+import itertools
+import logging
+import math
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+import transformers as hf
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from models_py.student.engine import Engine
+from models_py.student.nll import TargetSequence, own_nll, padded_nlls
+from models_py.student.packed import PackedPath
+from models_py.student.packed_attention import UnsupportedAttention, attention_forward, by_document
+
+VOCABULARY, POSITIONS = 97, 64
+_SIZE: dict[str, Any] = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": POSITIONS,
+    "pad_token_id": 0,
+}
+_GROUPED = {"num_key_value_heads": 2, **_SIZE}
+_GEMMA = {"head_dim": 4, "query_pre_attn_scalar": 4, **_GROUPED}
+ARCHITECTURES = {
+    "llama": lambda: hf.LlamaForCausalLM(hf.LlamaConfig(num_key_value_heads=4, **_SIZE)),
+    "llama, grouped queries": lambda: hf.LlamaForCausalLM(hf.LlamaConfig(**_GROUPED)),
+    "llama, tied": lambda: hf.LlamaForCausalLM(hf.LlamaConfig(tie_word_embeddings=True, **_GROUPED)),
+    "gpt2, learned positions": lambda: hf.GPT2LMHeadModel(
+        hf.GPT2Config(vocab_size=VOCABULARY, n_positions=POSITIONS, n_embd=16, n_layer=2, n_head=4)
+    ),
+    "qwen2": lambda: hf.Qwen2ForCausalLM(hf.Qwen2Config(**_GROUPED)),
+    "qwen3": lambda: hf.Qwen3ForCausalLM(hf.Qwen3Config(head_dim=4, **_GROUPED)),
+    "mistral, window of 5": lambda: hf.MistralForCausalLM(hf.MistralConfig(sliding_window=5, **_GROUPED)),
+    "gemma2, capped logits and scores, window of 5": lambda: hf.Gemma2ForCausalLM(
+        hf.Gemma2Config(sliding_window=5, final_logit_softcapping=3.0, attn_logit_softcapping=2.0, **_GEMMA)
+    ),
+    "gemma3, two rotations": lambda: hf.Gemma3ForCausalLM(hf.Gemma3TextConfig(sliding_window=5, **_GEMMA)),
+    "granite, scaled logits": lambda: hf.GraniteForCausalLM(hf.GraniteConfig(logits_scaling=3.0, **_GROUPED)),
+    "cohere, scaled logits": lambda: hf.CohereForCausalLM(hf.CohereConfig(logit_scale=0.3, **_GROUPED)),
+    "neox, biases": lambda: hf.GPTNeoXForCausalLM(hf.GPTNeoXConfig(**_SIZE)),
+}
+PLAIN_ONLY = {
+    "bloom, alibi": lambda: hf.BloomForCausalLM(
+        hf.BloomConfig(vocab_size=VOCABULARY, hidden_size=16, n_layer=2, n_head=4)
+    ),
+    "opt, positions out of a mask": lambda: hf.OPTForCausalLM(
+        hf.OPTConfig(ffn_dim=32, word_embed_proj_dim=16, **{k: v for k, v in _SIZE.items() if k != "intermediate_size"})
+    ),
+    "gpt-oss, attention sinks": lambda: hf.GptOssForCausalLM(
+        hf.GptOssConfig(head_dim=4, num_local_experts=4, num_experts_per_tok=2, **_GROUPED)
+    ),
+}
+
+
+@cache
+def model(name: str) -> Any:
+    torch.manual_seed(1)
+    made = {**ARCHITECTURES, **PLAIN_ONLY}[name]()
+    for parameter in made.parameters():  # far from uniform, so that a wrong position shows
+        torch.nn.init.normal_(parameter, std=0.25)
+    made = made.eval()
+    Engine(made, fast=False)  # picks the attention that is the model's formula
+    return made
+
+
+def sequences(most: int = 7) -> st.SearchStrategy[list[TargetSequence]]:
+    ids = st.lists(st.integers(1, VOCABULARY - 1), min_size=2, max_size=24)
+    one = ids.flatmap(lambda i: st.integers(1, len(i) - 1).map(lambda n: TargetSequence(tuple(i), n)))
+    return st.lists(one, min_size=1, max_size=most)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(sequences())
+def test_packed_is_padded_is_one_at_a_time(name: str, batch: list[TargetSequence]) -> None:
+    alone = [own_nll(model(name), s) for s in batch]
+    assert padded_nlls(model(name), batch) == pytest.approx(alone, rel=1e-6)
+    assert PackedPath(model(name)).nlls(batch) == pytest.approx(alone, rel=1e-6)
+
+
+@settings(max_examples=15, deadline=None)
+@given(sequences(), st.randoms(use_true_random=False), st.integers(1, 60))
+def test_order_and_company_change_nothing(batch: list[TargetSequence], draw: Any, budget: int) -> None:
+    path = PackedPath(model("mistral, window of 5"))
+    expected = {s: path.nlls([s])[0] for s in batch}
+    shuffled = draw.sample(batch, len(batch))
+    for plan in Engine(path.model).plan([s.inputs for s in shuffled], budget):
+        company = [shuffled[i] for i in plan]
+        assert path.nlls(company) == pytest.approx([expected[s] for s in company], rel=1e-6)
+
+
+def a_batch() -> list[TargetSequence]:
+    return [TargetSequence(tuple(range(1, n)), n // 2) for n in (40, 30, 12, 12, 5, 3)]
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_the_engine_trusts_the_packs_it_checked(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    engine = Engine(model(name))
+    engine.prepare(a_batch())
+    assert engine.path == "packs" and not caplog.records
+
+
+@pytest.mark.parametrize("name", PLAIN_ONLY)
+def test_what_cannot_be_packed_is_told_and_scored_plainly(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    engine = Engine(model(name))
+    engine.prepare(a_batch())
+    assert engine.path == "padded batches"
+    assert f"scoring does not use packs for {type(model(name)).__name__}" in caplog.text
+    assert engine.nlls(a_batch()) == pytest.approx([own_nll(model(name), s) for s in a_batch()], rel=1e-6)
+
+
+def test_a_path_that_leaks_is_left(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def one_document(query: Any, key: Any, value: Any, boundaries: list[int], **more: Any) -> torch.Tensor:
+        return by_document(query, key, value, [0, boundaries[-1]], **more)
+
+    monkeypatch.setattr("models_py.student.packed_attention.by_document", one_document)
+    engine = Engine(model("llama"))
+    engine.prepare(a_batch())
+    assert engine.path == "padded batches"
+    assert "nats instead of" in caplog.text
+
+
+def test_much_longer_sequences_are_checked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr("models_py.student.engine.own_nll", lambda m, s: asked.append(s.inputs) or own_nll(m, s))
+    engine = Engine(model("llama"))
+    for length in (10, 19, 21, 22, 60):
+        engine.prepare([TargetSequence(tuple(range(1, length + 1)), 2)])
+    assert asked == [9, 20, 59]
+
+
+def test_the_model_is_left_as_it_was() -> None:
+    ours = model("llama")
+    before = (ours.config._attn_implementation, dict(vars(ours.base_model)))
+    Engine(ours).prepare(a_batch())
+    assert (ours.config._attn_implementation, dict(vars(ours.base_model))) == before
+
+
+def test_a_compiler_that_fails_is_told(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("no C++ compiler")
+
+    ours = ARCHITECTURES["llama"]().eval()
+    monkeypatch.setattr(torch, "compile", broken)
+    engine = Engine(ours, compile=True)
+    engine.prepare(a_batch())
+    assert engine.path == "packs"
+    assert "scoring does not use compiled packs" in caplog.text and "no C++ compiler" in caplog.text
+
+
+def test_attention_by_hand() -> None:
+    """Two documents, one of one token: it sees itself alone, so it answers its own value."""
+    query = key = torch.tensor([[[1.0]], [[2.0]], [[5.0]]])  # (T, H, D)
+    value = torch.tensor([[[10.0]], [[20.0]], [[30.0]]])
+    out = by_document(query, key, value, [0, 2, 3], scale=1.0)
+    weight = 1 / (1 + math.exp(2 * 1 - 2 * 2))  # of the second token on itself
+    assert out.flatten().tolist() == pytest.approx([10.0, 20 * weight + 10 * (1 - weight), 30.0])
+
+
+@pytest.mark.parametrize(("window", "softcap"), itertools.product((0, 3), (0.0, 1.5)))
+def test_documents_attend_as_if_alone(window: int, softcap: float) -> None:
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(11, heads, 4) for heads in (4, 2, 2))
+    boundaries = [0, 4, 8, 11]
+    packed = by_document(query, key, value, boundaries, scale=0.5, window=window, softcap=softcap)
+    for start, end in itertools.pairwise(boundaries):
+        q, k, v = query[start:end], key[start:end].repeat_interleave(2, 1), value[start:end].repeat_interleave(2, 1)
+        scores = torch.einsum("qhd,khd->hqk", q, k) * 0.5
+        scores = softcap * torch.tanh(scores / softcap) if softcap else scores
+        back = torch.arange(end - start)[:, None] - torch.arange(end - start)
+        seen = (back >= 0) & (back < (window or 99))
+        weights = scores.masked_fill(~seen, -math.inf).softmax(-1)
+        expected = torch.einsum("hqk,khd->qhd", weights, v)
+        assert torch.allclose(packed[start:end], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"attention_mask": torch.ones(1)}, "a mask of its own"),
+        ({"s_aux": torch.ones(1)}, "the argument s_aux"),
+        ({"cu_seq_lens_q": None}, "where documents end"),
+        ({"is_causal": False}, "a mask of its own"),
+    ],
+)
+def test_attention_that_means_more_is_refused(arguments: dict[str, Any], reason: str) -> None:
+    tensor = torch.ones(1, 1, 2, 4)
+    given = {"attention_mask": None, "cu_seq_lens_q": torch.tensor([0, 2]), "max_length_q": 2, **arguments}
+    with pytest.raises(UnsupportedAttention, match=reason):
+        attention_forward(torch.nn.Module(), tensor, tensor, tensor, **given)
+
+
+def test_a_warning_reaches_whoever_runs_a_script() -> None:
+    assert logging.getLogger("models_py.student.engine").getEffectiveLevel() <= logging.WARNING
