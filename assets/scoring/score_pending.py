@@ -78,6 +78,6 @@ def _score(context: dg.AssetExecutionContext, lake: Lake, profile: Profile, tabl
             f"{student.name}/rows_per_s": round(total / seconds, 2),
             f"{student.name}/tokens": scorer.tokens_scored,
             f"{student.name}/tokens_per_s": round(scorer.tokens_scored / seconds, 1),
-            f"{student.name}/path": scorer.engine.path,
+            f"{student.name}/path": scorer.path,
         }
     return work

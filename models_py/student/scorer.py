@@ -89,6 +89,11 @@ class Scorer:
         self.engine = Engine(model, fast, compile)
         self.tokens_scored = 0  # read by the model so far, prompts included, equal sequences of a chunk once
 
+    @property
+    def path(self) -> str:
+        """How batches are computed: see `Engine.path`."""
+        return self.engine.path
+
     def score(
         self, requests: Iterable[ScoreRequest], on_progress: OnProgress = silent, total: int | None = None
     ) -> Iterator[ScoreRow]:

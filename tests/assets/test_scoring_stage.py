@@ -37,6 +37,8 @@ class FakeScorer:
     score_one: Score = staticmethod(sound)
     asked: list[ScoreRequest]
     loaded: int
+    tokens_scored = 7
+    path = "packs"
 
     def __init__(self, model: object, chat: object) -> None:
         type(self).loaded += 1
