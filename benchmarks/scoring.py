@@ -10,7 +10,8 @@
 
 A row is a pair and its four candidates. Pairs come from ../shared/data/alpaca_sample.json; where that is absent, from
 words drawn to the same lengths. Rewrites are derived: instructions gain a requirement, answers grow by parts of other
-answers. Models have random weights: speed and rounding do not depend on what a model knows.
+answers (so they begin alike, as real ones do not: judge no reuse of prefixes by these rows). Models have random
+weights: speed and rounding do not depend on what a model knows.
 
 All modes take turns on slices of the rows, so that a busy machine slows them alike; CPU seconds are told beside wall
 seconds. The peak is the best rate of a large matrix product in the same run. The model's compilation is told apart.
