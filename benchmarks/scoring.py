@@ -6,7 +6,7 @@
     a    one sequence at a time, full logits, all sixteen passes a row (float32, and the model's dtype where it differs)
     b    the same passes in padded batches of 8 in the order they come, full logits
     c    ours, full: every term of all four candidates
-    d    ours, lazy: only the terms that the two choices need
+    d    ours, lazy: only the terms that the two choices need, and the IFD of what they chose
 
 A row is a pair and its four candidates. Pairs come from ../shared/data/alpaca_sample.json; where that is absent, from
 words drawn to the same lengths. Rewrites are derived: instructions gain a requirement, answers grow by parts of other
@@ -324,7 +324,7 @@ def full(scorer: Scorer, rows: dict[int, dict[str, Pair]], measured: Measured) -
 
 
 def lazy(scorer: Scorer, rows: dict[int, dict[str, Pair]], measured: Measured) -> None:
-    """(d): the first choice's terms, then those of the second, for what the first chose."""
+    """(d): the first choice's terms, those of the second for what the first chose, the IFD of rewrites that won it."""
     with counted(scorer, measured):
         first = [(n, name) for n in rows for name in ("original", "instruction")]
         requests = [ScoreRequest(f"{n} {name}", *rows[n][name], instruction_terms=False) for n, name in first]
@@ -332,10 +332,12 @@ def lazy(scorer: Scorer, rows: dict[int, dict[str, Pair]], measured: Measured) -
             keep(measured, n, name, scored)
         bases = {n: first_choice(measured.terms[n]) for n in rows}
         second = [(n, name) for n, base in bases.items() for name in (base, TWIN[base])]
-        requests = [
-            ScoreRequest(f"{n} {name}", *rows[n][name], answer_terms=name in TWIN.values()) for n, name in second
-        ]
+        requests = [ScoreRequest(f"{n} {name}", *rows[n][name], answer_terms=False) for n, name in second]
         for (n, name), scored in zip(second, scorer.score(requests), strict=True):
+            keep(measured, n, name, scored)
+        chosen = [(n, name) for n in rows if (name := choices(measured.terms[n])) in TWIN.values()]
+        requests = [ScoreRequest(f"{n} {name}", *rows[n][name], instruction_terms=False) for n, name in chosen]
+        for (n, name), scored in zip(chosen, scorer.score(requests), strict=True):
             keep(measured, n, name, scored)
     measured.rows += len(rows)
 

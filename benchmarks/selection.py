@@ -39,7 +39,7 @@ import polars as pl
 
 from dagster_project.commits import commit_batches
 from dagster_project.lake import Commit, Lake
-from dagster_project.sql_files import View, load_checks, load_pending, load_views, policies
+from dagster_project.sql_files import SQL_DIR, View, load_checks, load_pending, load_views, policies
 from dagster_project.tables import TABLES_BY_NAME
 from models_py.content import content_id
 from models_py.sources.read import check_bad_fraction, read_sources
@@ -201,7 +201,7 @@ def _also(watch: Stopwatch, lake: Lake) -> None:
         return len(stored)
 
     def pending() -> int:
-        names = ("instruction_reflections", "instruction_scores", "response_reflections", "response_scores")
+        names = [path.stem for path in (SQL_DIR / "pending").glob("*.sql")]
         left = sum(lake.read(load_pending(name)).height for name in names)
         assert left == 0, f"the set-up left {left} rows for teacher or student"
         return left
@@ -361,7 +361,8 @@ class _Inventor:
         if self._reply(pair, "reflection.response_reflections", {"base": base, "base_content_id": base_id}, new):
             answer, instruction = self._terms("answer", 400), self._terms("instruction", 40, like=pair.texts[base])
             failed = self._happens(FAILED_SHARE)
-            status = self._add_score(pair, "response_scores", new["content_id"], answer | instruction, failed)
+            status = self._add_score(pair, "response_scores", new["content_id"], instruction, failed)
+            self._add_score(pair, "chosen_scores", new["content_id"], answer, failed)
             pair.texts[TWIN[base]] = answer | instruction | {"answer_status": status, "status": status}
 
     def _reply(self, pair: _Pair, table: str, base: dict, new: dict[str, str]) -> bool:

@@ -225,7 +225,10 @@ class Lake:
         if present == wanted:
             return
         if present is None:
-            _create_tables(connection)
+            connection.execute("create table main.lake_contract (contract bigint)")
+            connection.execute("insert into main.lake_contract values (?)", [LAKE_CONTRACT])
+            connection.execute("create table main.lake_definitions (name varchar, hash varchar)")
+        _create_tables(connection, present or {}, wanted)
         _create_views(connection, present or {}, wanted)
         connection.execute("delete from main.lake_definitions")
         # One statement, one Parquet file: executemany would leave one a row.
@@ -362,29 +365,40 @@ def load_extension(connection: duckdb.DuckDBPyConnection, extension: str) -> Non
 
 
 def _definitions() -> dict[str, str]:
-    """`view <name>`, `table <name>` or `macro <name>` -> hash of its text; `prepare` compares a lake with it."""
+    """`view <name>`, `table <name>`, `macro <name>` or `columns <name>` -> hash of its text.
+
+    `prepare` compares a lake with it. `columns` are those of the tables in tables.py, whose rows are never dropped.
+    """
     views = {view.definition: fingerprint(view.file.sql, view.description) for view in load_views().values()}
-    return views | {f"macro {VIEW_SCHEMA}.{name}": fingerprint(file.sql) for name, file in load_macros().items()}
+    macros = {f"macro {VIEW_SCHEMA}.{name}": fingerprint(file.sql) for name, file in load_macros().items()}
+    columns = {f"columns {table.name}": fingerprint(repr(table)) for table in TABLES}
+    return views | macros | columns
 
 
-def _create_tables(connection: duckdb.DuckDBPyConnection) -> None:
+def _create_tables(connection: duckdb.DuckDBPyConnection, present: dict[str, str], wanted: dict[str, str]) -> None:
+    """Create the tables that are missing, and the columns that a table made by an earlier version lacks."""
     for schema in SCHEMAS:
-        connection.execute(f"create schema {schema}")
+        connection.execute(f"create schema if not exists {schema}")
     for table in TABLES:
+        definition = f"columns {table.name}"
+        if present.get(definition) == wanted[definition]:
+            continue
         connection.execute(table.ddl)
+        known = {row[0] for row in connection.execute(f"describe {table.name}").fetchall()}
+        for column in table.columns:
+            if column.name not in known:
+                connection.execute(f"alter table {table.name} add column {column.name} {column.type}")
         connection.execute(f"comment on table {table.name} is {_literal(table.description)}")
         for column in table.columns:
             connection.execute(f"comment on column {table.name}.{column.name} is {_literal(column.description)}")
-    connection.execute("create table main.lake_contract (contract bigint)")
-    connection.execute("insert into main.lake_contract values (?)", [LAKE_CONTRACT])
-    connection.execute("create table main.lake_definitions (name varchar, hash varchar)")
 
 
 def _create_views(connection: duckdb.DuckDBPyConnection, present: dict[str, str], wanted: dict[str, str]) -> None:
     """Define what changed, in order of dependence, and drop what is gone."""
     for name in set(present) - set(wanted):
         kind, _, table = name.partition(" ")
-        connection.execute(f"drop {kind} if exists {_identifier(table)}")
+        if kind != "columns":
+            connection.execute(f"drop {kind} if exists {_identifier(table)}")
     for macro in load_macros().values():
         connection.execute(macro.sql)
     for view in load_views().values():

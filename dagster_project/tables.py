@@ -8,7 +8,8 @@ is tested against them. Views are not here: a view documents itself in its file 
 
 from dataclasses import dataclass
 
-# Raised whenever a table changes in a way that an existing lake does not follow by itself.
+# Raised whenever a table changes in a way that an existing lake does not follow by itself: it follows new tables and
+# new columns, not renamed, retyped or dropped ones.
 LAKE_CONTRACT = 1
 
 
@@ -29,7 +30,7 @@ class Table:
     @property
     def ddl(self) -> str:
         columns = ", ".join(f"{column.name} {column.type}" for column in self.columns)
-        return f"create table {self.name} ({columns})"
+        return f"create table if not exists {self.name} ({columns})"
 
     @property
     def stable_columns(self) -> tuple[str, ...]:
@@ -178,8 +179,13 @@ TABLES: tuple[Table, ...] = (
     ),
     _table(
         "scoring.response_scores",
-        "Reversed-IFD terms of the second phase's texts, and IFD terms of answers new in it; "
-        "one row a (student_fingerprint, content).",
+        "Reversed-IFD terms of the second phase's texts; one row a (student_fingerprint, content).",
+        *_SCORE_COLUMNS,
+    ),
+    _table(
+        "scoring.chosen_scores",
+        "IFD terms of rewritten answers: of those that won the second choice, with `response_reflection: all` of every "
+        "one; one row a (student_fingerprint, content).",
         *_SCORE_COLUMNS,
     ),
     _table(

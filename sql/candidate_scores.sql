@@ -22,19 +22,21 @@ terms as (
         candidates.pair_id,
         candidates.candidate,
         candidates.content_id,
-        coalesce(first_phase.answer_nll, second_phase.answer_nll) as answer_nll,
-        coalesce(first_phase.answer_nll_given_instruction, second_phase.answer_nll_given_instruction) as answer_nll_given_instruction,
-        coalesce(first_phase.answer_tokens, second_phase.answer_tokens) as answer_tokens,
+        coalesce(first_phase.answer_nll, chosen.answer_nll) as answer_nll,
+        coalesce(first_phase.answer_nll_given_instruction, chosen.answer_nll_given_instruction) as answer_nll_given_instruction,
+        coalesce(first_phase.answer_tokens, chosen.answer_tokens) as answer_tokens,
         second_phase.instruction_nll,
         second_phase.instruction_nll_given_answer,
         second_phase.instruction_tokens,
         case
             when first_phase.status <> 'ok' then first_phase.status
+            when chosen.status <> 'ok' then chosen.status
             when second_phase.status is not null then second_phase.status
             else coalesce(first_phase.status, 'not_scored')
         end as status,
         case
             when first_phase.status <> 'ok' then first_phase.reason
+            when chosen.status <> 'ok' then chosen.reason
             else second_phase.reason
         end as reason
     from candidates
@@ -44,6 +46,9 @@ terms as (
     left join scoring.response_scores as second_phase
         on second_phase.student_fingerprint = candidates.scorer_fingerprint
         and second_phase.content_id = candidates.content_id
+    left join scoring.chosen_scores as chosen
+        on chosen.student_fingerprint = candidates.scorer_fingerprint
+        and chosen.content_id = candidates.content_id
 )
 
 select

@@ -40,7 +40,10 @@ compared as (
         base_scores.ifd as ifd_base,
         twin_scores.ifd as ifd_reflected,
         twin_scores.candidate is not null as has_rewrite,
-        (base_scores.status = 'ok' and base_scores.r_ifd is null) or coalesce(twin_scores.status = 'not_scored', false) as awaits_scores
+        (base_scores.status = 'ok' and base_scores.r_ifd is null)
+        or coalesce(twin_scores.status = 'not_scored', false)
+        -- A rewrite that wins is a training row, and those have an IFD: it is not chosen before that is known.
+        or (twin_scores.status = 'ok' and twin_scores.ifd is null and selection.lower_wins(twin_scores.r_ifd, base_scores.r_ifd)) as awaits_scores
     from first_choices
     left join scores as base_scores
         on base_scores.teacher = first_choices.teacher
@@ -70,7 +73,7 @@ reasoned as (
             when not has_rewrite then 'no_rewrite'
             when r_ifd_reflected is null then 'rewrite_not_scored'
             when r_ifd_base is null then 'base_not_scored'
-            when r_ifd_reflected < r_ifd_base then 'rewrite_wins'
+            when selection.lower_wins(r_ifd_reflected, r_ifd_base) then 'rewrite_wins'
             when r_ifd_reflected = r_ifd_base then 'tie'
             else 'rewrite_vetoed'
         end as reason

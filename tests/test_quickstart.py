@@ -26,6 +26,7 @@ TABLES = {
     "reflection.teacher_replies": "* exclude (created_at)",
     "scoring.instruction_scores": "* exclude (created_at)",
     "scoring.response_scores": "* exclude (created_at)",
+    "scoring.chosen_scores": "* exclude (created_at)",
     "selection.recycled_pairs": "*",
     "selection.selection_summary": "*",
     "training.training_pairs": "* exclude (created_at)",

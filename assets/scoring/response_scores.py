@@ -1,4 +1,4 @@
-"""scoring.response_scores: the student's reversed-IFD terms of the second phase, and IFD terms of its new answers."""
+"""scoring.response_scores: the student's reversed-IFD terms of the second phase's texts."""
 
 import dagster as dg
 
@@ -13,7 +13,7 @@ TABLE = "scoring.response_scores"
 
 @dg.asset(
     key=key("scoring", "response_scores"),
-    deps=[key("profile", "students"), key("scoring", "instruction_scores"), key("selection", "response_candidates")],
+    deps=[key("profile", "students"), key("selection", "response_candidates")],
     description=TABLES_BY_NAME[TABLE].description,
     kinds={"pytorch", "ducklake"},
     owners=OWNERS,

@@ -1,4 +1,4 @@
--- Texts of the second phase that their scorer has not seen yet: the reversed-IFD terms, and the IFD terms of answers new in this phase.
+-- Texts of the second phase that their scorer has not seen yet: the reversed-IFD terms are wanted.
 -- grain: one row a (student_fingerprint, content_id)
 select
     pairings.scorer_fingerprint as student_fingerprint,
@@ -6,15 +6,12 @@ select
     any_value(candidates.instruction) as instruction,
     any_value(candidates.input) as input,
     any_value(candidates.output) as output,
-    bool_and(first_phase.content_id is null) as answer_terms,
+    false as answer_terms,
     true as instruction_terms
 from selection.pairings as pairings
 inner join selection.response_candidates as candidates
     on candidates.teacher = pairings.teacher
     and candidates.student = pairings.student
-left join scoring.instruction_scores as first_phase
-    on first_phase.student_fingerprint = pairings.scorer_fingerprint
-    and first_phase.content_id = candidates.content_id
 anti join scoring.response_scores as scores
     on scores.student_fingerprint = pairings.scorer_fingerprint
     and scores.content_id = candidates.content_id

@@ -73,6 +73,7 @@ def test_the_flow_is_a_straight_line(graph: BaseAssetGraph) -> None:
         "reflection/response_reflections",
         "selection/response_candidates",
         "scoring/response_scores",
+        "scoring/chosen_scores",
         "selection/response_choices",
         "selection/recycled_pairs",
         "training/paper/training_pairs",

@@ -41,8 +41,11 @@ def test_every_schema_and_macro_exists(shared_lake: Lake) -> None:
         ppl, ratio, unknown = connection.execute(
             "select selection.ppl(2 * ln(3), 2), selection.ppl_ratio(ln(3), ln(6), 1), selection.ppl(1, 0)"
         ).fetchone()
+        ratios = ((0.7, 0.8), (0.8, 0.8), (0.9, 0.8), (None, 0.8), (0.9, None), (None, None))
+        wins = [connection.execute("select selection.lower_wins(?, ?)", pair).fetchone()[0] for pair in ratios]
     assert {row[0] for row in schemas} >= {*SCHEMAS}
-    assert set(load_macros()) == {"ppl", "ppl_ratio"}
+    assert set(load_macros()) == {"lower_wins", "ppl", "ppl_ratio"}
+    assert wins == [True, False, False, False, True, False]
     assert (ppl, ratio, unknown) == (pytest.approx(3), pytest.approx(0.5), None)
 
 
@@ -77,6 +80,21 @@ def test_columns_have_the_types_of_the_contract(shared_lake: Lake) -> None:
 def test_the_definitions_are_one_file_not_one_a_row(shared_lake: Lake) -> None:
     files = list((shared_lake.warehouse / "data" / "main" / "lake_definitions").glob("*.parquet"))
     assert len(files) == 1
+
+
+def test_a_lake_of_before_a_table_or_column_gets_them_and_keeps_its_rows(lake: Lake) -> None:
+    lake.append({PAIRS: pairs("a")}, Commit("a pair of before"))
+
+    def age(connection: duckdb.DuckDBPyConnection) -> None:
+        connection.execute("drop table scoring.chosen_scores")
+        connection.execute(f"alter table {PAIRS} drop column category")
+        connection.execute("delete from main.lake_definitions where name like 'columns %'")
+
+    lake.write(age, Commit("as an earlier version made it"))
+    now = Lake(lake.warehouse)
+    now.prepare()
+    assert now.read(f"select pair_id, category from {PAIRS}").rows() == [("a", None)]
+    assert now.scalar("select count(*) from scoring.chosen_scores") == 0
 
 
 def test_a_second_prepare_makes_no_snapshot(lake: Lake) -> None:

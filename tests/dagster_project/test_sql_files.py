@@ -118,7 +118,7 @@ SCORES, REFLECTIONS = "scoring.instruction_scores", "selection.current_instructi
             "ppl_answer",
             {
                 (f"scoring.{phase}_scores", term)
-                for phase in ("instruction", "response")
+                for phase in ("instruction", "chosen")
                 for term in ("answer_nll", "answer_tokens")
             },
         ),

@@ -111,7 +111,8 @@ class Story:
                 output=f"y'' {pair_id} {candidate}" if usable else None,
             )
             if isinstance(text, Text):
-                self._score("response_scores", f"{pair_id}-{candidate}", text, answer=True)
+                self._score("response_scores", f"{pair_id}-{candidate}", text, answer=False)
+                self._score("chosen_scores", f"{pair_id}-{candidate}", text, answer=True)
 
     def _score(self, table: str, content_id: str, text: Text, *, answer: bool) -> None:
         row: dict[str, object] = {"student": "toy", "student_fingerprint": "fp-toy", "content_id": content_id}

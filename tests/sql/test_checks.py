@@ -65,11 +65,11 @@ def _score(table: str, **values: str) -> str:
     return f"insert into scoring.{table} ({', '.join(row)}) values ({', '.join(row.values())})"
 
 
-def _scores(phase: str) -> list[Violation]:
+def _scores(phase: str, content_id: str = "both") -> list[Violation]:
     table, sound = f"{phase}_scores", f"{phase}_scores_are_sound"
-    again = f"insert into scoring.{table} select * from scoring.{table} where content_id = 'both'"
+    again = f"insert into scoring.{table} select * from scoring.{table} where content_id = '{content_id}'"
     return [
-        Violation(f"{phase}_scores_are_unique", again, {"content_id": "both", "copies": "2"}),
+        Violation(f"{phase}_scores_are_unique", again, {"content_id": content_id, "copies": "2"}),
         Violation(sound, _score(table, answer_nll="'nan'", answer_tokens="1"), {"content_id": "x"}),
         Violation(sound, _score(table, answer_nll="-1", answer_tokens="1"), {"content_id": "x"}),
         Violation(sound, _score(table, answer_nll="1", answer_tokens="0"), {"content_id": "x"}),
@@ -108,6 +108,7 @@ VIOLATIONS = [
     _reflections("response"),
     *_scores("instruction"),
     *_scores("response"),
+    *_scores("chosen", "both-both"),
     Violation(
         "choices_conserve_pairs",
         "delete from selection.response_choices where pair_id = 'both'",

@@ -5,6 +5,7 @@ from datetime import datetime
 import pytest
 
 from dagster_project.lake import Lake
+from dagster_project.sql_files import load_pending
 from tests.sql.story import Story, Text
 
 FAILED = Text(ifd=None, r_ifd=None, status="not_finite")
@@ -94,6 +95,43 @@ def test_a_failed_second_score_keeps_or_replaces_the_base_but_is_never_compared(
         "twin_failed": ("original", "rewrite_not_scored"),
         "twin_refused": ("original", "no_rewrite"),
     }
+
+
+def test_a_rewrite_that_wins_is_chosen_when_its_ifd_is_known_and_sound(story: Story) -> None:
+    story.pair("awaits", Text(ifd=0.9, r_ifd=0.8), Text(ifd=0.1), response=Text(r_ifd=0.7))
+    story.pair("failed", Text(ifd=0.9, r_ifd=0.8), Text(ifd=0.1), response=Text(r_ifd=0.7))
+    story.pair("needless", Text(ifd=0.9, r_ifd=0.7), Text(ifd=0.1), response=Text(r_ifd=0.8))
+    chosen = {row["content_id"]: row for row in story.rows["scoring.chosen_scores"]}
+    chosen["failed-response"] |= {"answer_nll": None, "status": "out_of_memory", "reason": "told"}
+    story.rows["scoring.chosen_scores"] = [chosen["failed-response"]]
+    assert second(story.tell()) == {
+        "awaits": (None, "awaiting_scores"),
+        "failed": ("original", "rewrite_not_scored"),
+        "needless": ("original", "rewrite_vetoed"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("response_reflection", "wanted"),
+    [("selected", ["base_failed-response", "wins-response"]), ("all", ["base_failed-response", "vetoed-response"])],
+)
+def test_the_ifd_of_a_rewritten_answer_is_wanted_when_it_wins(
+    lake: Lake, response_reflection: str, wanted: list[str]
+) -> None:
+    """With `all`, `vetoed` is wanted too; what is scored already is not."""
+    story = Story(lake, response_reflection=response_reflection)
+    story.recipe("paper", "paper")
+    story.pair("wins", Text(ifd=0.9, r_ifd=0.8), Text(ifd=0.1), response=Text(r_ifd=0.7))
+    story.pair("vetoed", Text(ifd=0.9, r_ifd=0.7), Text(ifd=0.1), response=Text(r_ifd=0.8))
+    story.pair("tie", Text(ifd=0.9, r_ifd=0.7), Text(ifd=0.1), response=Text(r_ifd=0.7))
+    story.pair("failed", Text(ifd=0.9, r_ifd=0.8), Text(ifd=0.1), response=FAILED)
+    story.pair("base_failed", Text(ifd=0.9, r_ifd=None), Text(ifd=0.1), response=Text(r_ifd=0.9))
+    known = {"tie-response", "failed-response"} | ({"wins-response"} if response_reflection == "all" else set())
+    scored = story.rows["scoring.chosen_scores"]
+    story.rows["scoring.chosen_scores"] = [row for row in scored if row["content_id"] in known]
+    pending = story.tell().read(load_pending("chosen_scores"))
+    assert pending["content_id"].to_list() == wanted
+    assert set(pending.select("answer_terms", "instruction_terms").rows()) == {(True, False)}
 
 
 def test_the_ratios_are_those_of_the_terms(story: Story) -> None:

@@ -1,0 +1,32 @@
+"""scoring.chosen_scores: the student's IFD terms of the rewritten answers that won the second choice."""
+
+import dagster as dg
+
+from assets.scoring.score_pending import score_pending
+from dagster_project.lake import Lake
+from dagster_project.profile import Profile
+from dagster_project.results import OWNERS, code_version, key
+from dagster_project.tables import TABLES_BY_NAME
+
+TABLE = "scoring.chosen_scores"
+
+
+@dg.asset(
+    key=key("scoring", "chosen_scores"),
+    deps=[
+        key("profile", "recipes"),
+        key("profile", "students"),
+        key("scoring", "instruction_scores"),
+        key("scoring", "response_scores"),
+        key("selection", "response_candidates"),
+    ],
+    description=TABLES_BY_NAME[TABLE].description,
+    kinds={"pytorch", "ducklake"},
+    owners=OWNERS,
+    code_version=code_version("models_py/student"),
+    pool="gpu",
+)
+def chosen_scores(
+    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], profile: dg.ResourceParam[Profile]
+) -> dg.MaterializeResult:
+    return score_pending(context, lake, profile, TABLE)

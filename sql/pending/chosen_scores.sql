@@ -1,0 +1,68 @@
+-- Rewritten answers whose IFD terms are wanted and unknown: those that beat their base, with `response_reflection: all` every one.
+-- grain: one row a (student_fingerprint, content_id)
+with settings as (
+    select distinct teacher, student, response_reflection from profile.recipes
+),
+
+candidates as (
+    select
+        candidates.*,
+        pairings.scorer_fingerprint as student_fingerprint
+    from selection.response_candidates as candidates
+    inner join selection.pairings as pairings
+        on pairings.teacher = candidates.teacher
+        and pairings.student = candidates.student
+),
+
+scores as (
+    select
+        student_fingerprint,
+        content_id,
+        case when status = 'ok' then selection.ppl_ratio(instruction_nll_given_answer, instruction_nll, instruction_tokens) end as r_ifd
+    from scoring.response_scores
+),
+
+contests as (
+    select
+        twins.student_fingerprint,
+        twins.content_id,
+        twins.instruction,
+        twins.input,
+        twins.output
+    from candidates as twins
+    inner join settings
+        on settings.teacher = twins.teacher
+        and settings.student = twins.student
+    inner join scores as twin_scores
+        on twin_scores.student_fingerprint = twins.student_fingerprint
+        and twin_scores.content_id = twins.content_id
+    left join candidates as bases
+        on bases.teacher = twins.teacher
+        and bases.student = twins.student
+        and bases.pair_id = twins.pair_id
+        and bases.candidate = case twins.candidate when 'response' then 'original' when 'both' then 'instruction' end
+    left join scores as base_scores
+        on base_scores.student_fingerprint = bases.student_fingerprint
+        and base_scores.content_id = bases.content_id
+    where
+        twins.candidate in ('response', 'both')
+        and (settings.response_reflection = 'all' or selection.lower_wins(twin_scores.r_ifd, base_scores.r_ifd))
+)
+
+select
+    contests.student_fingerprint,
+    contests.content_id,
+    any_value(contests.instruction) as instruction,
+    any_value(contests.input) as input,
+    any_value(contests.output) as output,
+    true as answer_terms,
+    false as instruction_terms
+from contests
+anti join scoring.instruction_scores as first_phase
+    on first_phase.student_fingerprint = contests.student_fingerprint
+    and first_phase.content_id = contests.content_id
+anti join scoring.chosen_scores as scores
+    on scores.student_fingerprint = contests.student_fingerprint
+    and scores.content_id = contests.content_id
+group by contests.student_fingerprint, contests.content_id
+order by contests.student_fingerprint, contests.content_id
