@@ -40,8 +40,8 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from models_py.errors import UserError
 from models_py.sources.spec import FORMAT_BY_SUFFIX, OPTIONAL_FIELDS, REQUIRED_FIELDS, SourceSpec
 from models_py.student.spec import ScratchSpec, StudentSpec
-from models_py.teacher.engines import ENGINES, TeacherSpec
-from models_py.teacher.request import Sampling
+from models_py.teacher.money import Price
+from models_py.teacher.spec import ENGINES, EngineSettings, TeacherSpec, VllmSettings
 from models_py.training.settings import TrainingSettings
 
 PROFILE_VARIABLE = "REFLECTION_PROFILE"
@@ -96,12 +96,36 @@ def _absolute_if_folder(model: str, info: ValidationInfo) -> str:
     return str(folder) if model.startswith(("/", ".", "~")) or os.path.isdir(folder) else model  # noqa: PTH112 (False, not an error, for names no file can have)
 
 
+def _absolute_teacher(teacher: EngineSettings, info: ValidationInfo) -> EngineSettings:
+    def absolute(settings: Any) -> Any:
+        paths = {
+            field.name: _absolute(value, info)
+            for field in dataclasses.fields(settings)
+            if isinstance(value := getattr(settings, field.name), Path)
+        }
+        return dataclasses.replace(settings, **paths)
+
+    teacher = dataclasses.replace(absolute(teacher), prompts=absolute(teacher.prompts))
+    if isinstance(teacher, VllmSettings):
+        return dataclasses.replace(teacher, model=_absolute_if_folder(teacher.model, info))
+    return teacher
+
+
 def _in_words(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
     """Let a dataclass that checks itself be one complaint among others."""
     try:
         return handler(value)
     except UserError as error:
         raise _problem(str(error)) from error
+
+
+def _in_words_of_field(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    """The same where the message begins with the key: `budget.max_usd: 0 is not above 0`."""
+    try:
+        return handler(value)
+    except UserError as error:
+        key, _, message = str(error).partition(": ")
+        raise _problem(message, key) from error
 
 
 def _available_executor(value: object) -> object:
@@ -113,6 +137,12 @@ def _available_executor(value: object) -> object:
 Name = Annotated[str, AfterValidator(_name)]
 FilePath = Annotated[Path, AfterValidator(_absolute)]
 FilePattern = Annotated[str, AfterValidator(_absolute_pattern)]
+Teacher = Annotated[
+    EngineSettings,
+    Field(discriminator="engine"),
+    AfterValidator(_absolute_teacher),
+    WrapValidator(_in_words_of_field),
+]
 
 
 class _Settings(BaseModel):
@@ -165,41 +195,6 @@ class Source(_Settings):
     def patterns(self) -> tuple[str, ...]:
         """What `path` or `paths` says, absolute, not expanded."""
         return (self.path,) if self.path is not None else self.paths or ()
-
-
-class Prompts(_Settings):
-    """Jinja files that replace the bundled teacher prompts."""
-
-    instruction_reflection: FilePath | None = None
-    response_reflection: FilePath | None = None
-
-
-class RecordedTeacherSettings(_Settings):
-    """A teacher whose replies lie in a file. The next engine makes a discriminated union of this."""
-
-    engine: Literal["recorded"]
-    replies: FilePath
-    prompts: Prompts = Prompts()
-    sampling: Sampling = Sampling()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _check_engine(cls, value: object) -> object:
-        # Checked first: the keys of another engine would only hide what is wrong.
-        if isinstance(value, dict) and value.get("engine", "recorded") not in ENGINES:
-            raise _problem(_unknown("an engine", value["engine"], ENGINES), "engine")
-        return value
-
-    @model_validator(mode="after")
-    def _check_sampling(self) -> "RecordedTeacherSettings":
-        sampling = self.sampling
-        if sampling.temperature < 0:
-            raise _problem(f"{sampling.temperature} is below 0", "sampling.temperature")
-        if not 0 < sampling.top_p <= 1:
-            raise _problem(f"{sampling.top_p} is not above 0 and at most 1", "sampling.top_p")
-        if sampling.max_tokens < 1:
-            raise _problem(f"{sampling.max_tokens} is below 1", "sampling.max_tokens")
-        return self
 
 
 class Student(_Settings):
@@ -268,10 +263,11 @@ class Profile(_Settings):
 
     warehouse: FilePath
     sources: tuple[Source, ...]
-    teachers: dict[Name, RecordedTeacherSettings]
+    teachers: dict[Name, Teacher]
     students: dict[Name, Student]
     recipes: dict[Name, Recipe]
     lake: LakeSettings = LakeSettings()
+    prices: dict[str, Annotated[Price, WrapValidator(_in_words_of_field)]] = {}
     executor: Annotated[Literal["in_process", "multiprocess"], BeforeValidator(_available_executor)] = "in_process"
     max_bad_fraction: Annotated[float, Field(ge=0, le=1)] = 0.05
     response_reflection: Literal["selected", "all"] = "selected"
@@ -317,14 +313,8 @@ class Profile(_Settings):
     def teacher_specs(self) -> list[TeacherSpec]:
         """Every teacher, in the profile's order."""
         return [
-            TeacherSpec(
-                name=name,
-                engine=teacher.engine,
-                replies=teacher.replies,
-                prompts={phase: path for phase, path in teacher.prompts if path is not None},
-                sampling=teacher.sampling,
-            )
-            for name, teacher in self.teachers.items()
+            TeacherSpec(name, settings, self.prices.get(settings.model_name or ""))
+            for name, settings in self.teachers.items()
         ]
 
     def student_specs(self) -> list[StudentSpec]:
@@ -502,23 +492,33 @@ def _in_one_line(details: ErrorDetails, raw: Mapping[Any, Any]) -> str:
         return f"{where}: {_unknown('a key here', loc[-1], _keys_at(loc[:-1]))}"
     if kind in ("missing", "missing_argument"):
         return f"{where}: is missing; add it"
-    if kind == "literal_error":
-        return f"{where}: found {details['input']!r}; use {context['expected']}"
-    return f"{where}: {message[:1].lower()}{message[1:]}, found {_short(details['input'])}"
+    problem = {
+        "union_tag_not_found": f".engine: is missing; use one of {', '.join(ENGINES)}",
+        "union_tag_invalid": f".engine: {_unknown('an engine', context.get('tag'), [*ENGINES])}",
+        "literal_error": f": found {details['input']!r}; use {context.get('expected')}",
+    }
+    return where + problem.get(kind, f": {message[:1].lower()}{message[1:]}, found {_short(details['input'])}")
 
 
 def _where(loc: tuple[int | str, ...], raw: Mapping[Any, Any]) -> str:
     """The path of a key, a source by its name where it has one."""
-    parts = [str(part) for part in loc if part != "[key]"]
+    parts = [str(part) for part in _without_tag(loc) if part != "[key]"]
     if loc[:1] == ("sources",) and len(loc) > 1 and isinstance(loc[1], int):
         for source in _list(raw.get("sources"))[loc[1] : loc[1] + 1]:
             parts[1] = str(_dict(source).get("name", loc[1] + 1))
     return ".".join(parts)
 
 
+def _without_tag(loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Without the engine's name that pydantic puts behind a teacher's."""
+    return (*loc[:2], *loc[3:]) if loc[:1] == ("teachers",) and len(loc) > 2 and loc[2] in ENGINES else loc
+
+
 def _keys_at(loc: tuple[int | str, ...]) -> list[str]:
     """The keys that are valid at a place in the profile, found by walking the types of the fields."""
     kind: Any = Profile
+    if loc != _without_tag(loc):
+        kind, loc = ENGINES[str(loc[2])], loc[3:]
     for part in loc:
         kind = get_type_hints(kind)[str(part)] if hasattr(kind, "__annotations__") else get_args(kind)[-1]
         options = [option for option in get_args(kind) if option is not type(None)]

@@ -26,7 +26,7 @@ def teachers(
     rows = [
         {
             "teacher": teacher.spec.name,
-            "engine": teacher.spec.engine,
+            "engine": teacher.spec.settings.engine,
             "identity": teacher.engine.identity,
             "instruction_prompt_version": teacher.prompt_version("instruction_reflection"),
             "response_prompt_version": teacher.prompt_version("response_reflection"),

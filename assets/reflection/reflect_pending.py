@@ -1,6 +1,6 @@
 """The step that both reflection assets take: reflect on what is pending, commit as replies come."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -12,11 +12,23 @@ from dagster_project.profile import Profile
 from dagster_project.results import table_result
 from dagster_project.sql_files import load_pending
 from dagster_project.step_progress import StepProgress
+from models_py.errors import UserError
 from models_py.teacher.engines import open_teacher
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.reflections import Reflection, reflections
 
-SLICE_ROWS = 5000  # requests held in memory at once
+
+class Rows(Sequence[dict[str, Any]]):
+    """The rows of a frame as mappings, each made when it is asked for."""
+
+    def __init__(self, frame: pl.DataFrame) -> None:
+        self._frame = frame
+
+    def __len__(self) -> int:
+        return self._frame.height
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._frame.row(index, named=True)
 
 
 def reflect_pending(
@@ -36,14 +48,20 @@ def reflect_pending(
     with lake.exclusively(table), Ledger(profile.ledger_path) as ledger:
         pending = lake.read(load_pending(table.split(".")[1]))
         for spec in profile.teacher_specs():
-            teacher = open_teacher(spec)
+            pairs = Rows(pending.filter(pl.col("teacher") == spec.name))
+            if not pairs:
+                continue
+            teacher = open_teacher(spec, profile.ledger_path)
             version = teacher.prompt_version(phase)
+            account = teacher.account(ledger.spent(spec.name))
             commit = Commit(f"{phase} by {spec.name}", asset=table, run_id=context.run_id)
-            for pairs in pending.filter(pl.col("teacher") == spec.name).iter_slices(SLICE_ROWS):
-                progress = StepProgress(context, f"{phase} by {spec.name}", context.asset_key)
-                outcomes = reflections(phase, pairs.to_dicts(), teacher, ledger, progress)
+            progress = StepProgress(context, f"{phase} by {spec.name}", context.asset_key)
+            answered = 0
+            with teacher.engine:
+                outcomes = reflections(phase, pairs, teacher, ledger, account=account, on_progress=progress)
                 new = (r for r in outcomes if not r.status == r.pair["previous_status"] == "failed")
                 for batch in commit_batches(new):
+                    answered += len(batch)
                     rows = [
                         {
                             "teacher": spec.name,
@@ -58,6 +76,12 @@ def reflect_pending(
                         for outcome in batch
                     ]
                     lake.append({table: pl.DataFrame(rows, infer_schema_length=None)}, commit)
+            if account.reached:
+                raise UserError(
+                    f"teachers.{spec.name}.{account.reached} is reached: {account.spent.requests:,} replies, "
+                    f"{account.spent.shown()}. Of this phase {len(pairs) - answered:,} of {len(pairs):,} pairs remain. "
+                    "Raise it and run again: what came is kept and is not paid for again."
+                )
     view = f"selection.current_{table.split('.')[1]}"
     statuses = lake.read(
         f"select status, count(*) as replies from {view} group by status order by replies desc, status"

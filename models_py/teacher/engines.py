@@ -1,27 +1,40 @@
-"""From a teacher of the profile to one that can be asked: its engine, its prompts, its sampling.
+"""From a teacher of the profile to one that can be asked: its engine, its prompts, its sampling, its second tries.
 
-A new engine is a subclass of `Teacher` and one more line in `_ENGINES`.
+A new engine is a settings class in spec.py, a subclass of `Teacher` and one more line in `_open_engine`.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import assert_never
 
-from models_py.errors import UserError
+from models_py.teacher.money import Account, Spent
 from models_py.teacher.prompt import Prompt, build_request, load_prompts, prompt_version
 from models_py.teacher.recorded import RecordedTeacher
 from models_py.teacher.request import Sampling, Teacher, TeacherRequest
+from models_py.teacher.spec import (
+    OpenAIBatchSettings,
+    OpenAISettings,
+    RecordedSettings,
+    TeacherSpec,
+    VllmSettings,
+)
+
+_WARMER = 0.3  # added to the temperature of each further try, up to 1: a server may ignore the seed
 
 
 @dataclass(frozen=True, slots=True)
-class TeacherSpec:
-    """A teacher as the profile names it. `replies`: the file of a `recorded` teacher. `prompts`: files by phase."""
+class Try:
+    """How often a pair was asked about before: `parse_attempt` replies could not be used.
 
-    name: str
-    engine: str
-    replies: Path | None = None
-    prompts: Mapping[str, Path] = field(default_factory=dict)
-    sampling: Sampling = field(default_factory=Sampling)
+    raised: one of them stopped at its token limit, so the limit is doubled from then on.
+    """
+
+    parse_attempt: int = 0
+    raised: bool = False
+
+
+FIRST_TRY = Try()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,35 +45,83 @@ class OpenTeacher:
     engine: Teacher
     prompts: Mapping[str, Prompt]
 
-    def request(self, phase: str, instruction: str, input: str, output: str) -> TeacherRequest:
+    def request(
+        self, phase: str, instruction: str, input: str, output: str, this_try: Try = FIRST_TRY
+    ) -> TeacherRequest:
         """The request of a phase about one pair."""
         return build_request(
             self.prompts[phase],
             teacher=self.spec.name,
             identity=self.engine.identity,
-            sampling=self.spec.sampling,
+            sampling=self.sampling(this_try),
             instruction=instruction,
             input=input,
             output=output,
+            parse_attempt=this_try.parse_attempt,
         )
 
+    def sampling(self, this_try: Try) -> Sampling:
+        """The sampling of a try: the first as the profile says, further ones with another seed and more warmth."""
+        sampling = self.spec.settings.sampling
+        again = this_try.parse_attempt - this_try.raised
+        if again:
+            warm = max(sampling.temperature, min(1.0, sampling.temperature + _WARMER * again))
+            sampling = replace(sampling, seed=(sampling.seed or 0) + again, temperature=warm)
+        return replace(sampling, max_tokens=2 * sampling.max_tokens) if this_try.raised else sampling
+
+    def next_try(self, this_try: Try, status: str) -> Try | None:
+        """What follows a reply of that status; None when the status stands.
+
+        A reply that stopped at its limit gets a limit twice as high, once. Any other that cannot be used is asked again
+        `parse_attempts` times. An error is no reply: the next run repeats the same request.
+        """
+        if status in ("ok", "failed"):
+            return None
+        if status == "truncated":
+            return None if this_try.raised else Try(this_try.parse_attempt + 1, raised=True)
+        again = this_try.parse_attempt - this_try.raised
+        return replace(this_try, parse_attempt=this_try.parse_attempt + 1) if again < self.tries_again else None
+
+    @property
+    def tries_again(self) -> int:
+        return self.spec.settings.parse_attempts
+
     def prompt_version(self, phase: str) -> str:
-        """Which reflections of the phase are current: a hash of identity, sampling and prompt."""
-        return prompt_version(phase, self.prompts[phase].text, self.spec.sampling, self.engine.identity)
+        """Which reflections of the phase are current: a hash of identity, sampling, prompt and second tries."""
+        return prompt_version(
+            phase, self.prompts[phase].text, self.spec.settings.sampling, self.engine.identity, self.tries_again
+        )
+
+    def account(self, spent: Spent) -> Account:
+        """What the teacher may still spend. Raises UserError for a budget in dollars without a price."""
+        return Account(self.spec.price, self.spec.settings.budget, spent, name=f"teachers.{self.spec.name}")
 
 
-def open_teacher(spec: TeacherSpec) -> OpenTeacher:
-    """Checks prompts and files; asks nothing. Raises UserError naming the profile's field."""
-    if spec.engine not in _ENGINES:
-        raise UserError(f"teachers.{spec.name}.engine: {spec.engine!r} is unknown. Use one of {', '.join(_ENGINES)}.")
-    return OpenTeacher(spec, _ENGINES[spec.engine](spec), load_prompts(spec.name, spec.prompts))
+def open_teacher(spec: TeacherSpec, ledger_path: Path | None = None) -> OpenTeacher:
+    """Checks prompts and files; asks nothing, loads no model. Raises UserError naming the profile's field.
+
+    ledger_path: where `openai_batch` keeps the ids of its open batches.
+    """
+    teacher = OpenTeacher(spec, _open_engine(spec, ledger_path), load_prompts(spec.name, spec.settings.prompts))
+    teacher.account(Spent())
+    return teacher
 
 
-def _recorded(spec: TeacherSpec) -> Teacher:
-    if spec.replies is None:
-        raise UserError(f"teachers.{spec.name}.replies: missing. Name the JSON Lines file of recorded replies.")
-    return RecordedTeacher(spec.replies)
+def _open_engine(spec: TeacherSpec, ledger_path: Path | None) -> Teacher:
+    match spec.settings:
+        case RecordedSettings():
+            return RecordedTeacher(spec.settings.replies)
+        case OpenAISettings():
+            from models_py.teacher.openai_chat import OpenAITeacher
 
+            return OpenAITeacher(spec.name, spec.settings)
+        case OpenAIBatchSettings():
+            from models_py.teacher.openai_batch import OpenAIBatchTeacher
 
-_ENGINES: Mapping[str, Callable[[TeacherSpec], Teacher]] = {"recorded": _recorded}
-ENGINES = tuple(_ENGINES)
+            return OpenAIBatchTeacher(spec.name, spec.settings, ledger_path)
+        case VllmSettings():
+            from models_py.teacher.vllm_offline import VllmTeacher
+
+            return VllmTeacher(spec.name, spec.settings)
+        case _:
+            assert_never(spec.settings)

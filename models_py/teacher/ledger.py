@@ -19,10 +19,11 @@ from types import TracebackType
 from typing import Self
 
 from models_py.errors import UserError
+from models_py.teacher.money import Spent
 from models_py.teacher.parser import encodable
 from models_py.teacher.request import TeacherReply, TeacherRequest
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _BUSY_TIMEOUT_S = 60.0
 _PAGE_ROWS = 1000
@@ -44,17 +45,28 @@ create table if not exists teacher_replies (
     latency_s          real,
     cost_usd           real,                     -- null when the price is unknown
     error              text,                     -- null when a reply arrived
-    created_at         text not null             -- UTC, ISO 8601
+    created_at         text not null,            -- UTC, ISO 8601
+    usage              text,                     -- JSON as the server reported it
+    parse_attempt      integer not null default 0  -- unusable replies about the same pair before this request
 ) strict
 """
 
+# What a ledger of an earlier version lacks.
+_MIGRATIONS = {
+    1: (
+        "alter table teacher_replies add column usage text",
+        "alter table teacher_replies add column parse_attempt integer not null default 0",
+    ),
+}
+
 _REPLY_COLUMNS = (
-    "request_id, reply, finish_reason, prompt_tokens, completion_tokens, attempts, latency_s, cost_usd, error"
+    "request_id, reply, finish_reason, prompt_tokens, completion_tokens, attempts, latency_s, cost_usd, error, usage"
 )
 
 _RECORD = f"""
-insert into teacher_replies (seq, teacher, identity, phase, content_id, payload, created_at, {_REPLY_COLUMNS})
-values ((select coalesce(max(seq), 0) + 1 from teacher_replies), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+insert into teacher_replies
+    (seq, teacher, identity, phase, content_id, payload, parse_attempt, created_at, {_REPLY_COLUMNS})
+values ((select coalesce(max(seq), 0) + 1 from teacher_replies), {", ".join("?" * 17)})
 on conflict (request_id) do update set
     seq = case when excluded.error is null then excluded.seq else teacher_replies.seq end,
     teacher = excluded.teacher,
@@ -66,7 +78,8 @@ on conflict (request_id) do update set
     attempts = teacher_replies.attempts + excluded.attempts,
     latency_s = excluded.latency_s,
     cost_usd = excluded.cost_usd,
-    error = excluded.error
+    error = excluded.error,
+    usage = excluded.usage
 where teacher_replies.error is not null
 """
 
@@ -81,6 +94,7 @@ class LedgerRow:
     phase: str
     content_id: str
     payload: str
+    parse_attempt: int
     created_at: str
     reply: TeacherReply
 
@@ -143,6 +157,7 @@ class Ledger:
                 request.phase,
                 request.content_id,
                 json.dumps(request.payload(), sort_keys=True),  # ASCII: any text of a pair can be stored
+                request.parse_attempt,
                 datetime.now(UTC).isoformat(timespec="milliseconds"),
                 request.request_id,
                 None if reply.reply is None else encodable(reply.reply),
@@ -153,6 +168,7 @@ class Ledger:
                 reply.latency_s,
                 reply.cost_usd,
                 None if reply.error is None else encodable(reply.error),
+                reply.usage,
             ],
         )
         return self.replies([request.request_id])[request.request_id]
@@ -161,22 +177,36 @@ class Ledger:
         """Rows with a greater `seq`, in order, read page by page; a row that failed and later succeeded comes again."""
         while True:
             rows = self._connection.execute(
-                f"select seq, teacher, identity, phase, content_id, payload, created_at, {_REPLY_COLUMNS} "
+                "select seq, teacher, identity, phase, content_id, payload, parse_attempt, created_at, "
+                f"{_REPLY_COLUMNS} "
                 "from teacher_replies where seq > ? order by seq limit ?",
                 [seq, _PAGE_ROWS],
             ).fetchall()
             for row in rows:
-                fields = (*row[:7], TeacherReply(*row[7:]))
+                fields = (*row[:8], TeacherReply(*row[8:]))
                 yield LedgerRow(*fields)
             if len(rows) < _PAGE_ROWS:
                 return
             seq = rows[-1][0]
 
+    def spent(self, teacher: str) -> Spent:
+        """What the teacher of that name was paid so far, over all runs."""
+        row = self._connection.execute(
+            "select count(*), coalesce(sum(coalesce(prompt_tokens, 0) + coalesce(completion_tokens, 0)), 0), "
+            "coalesce(sum(cost_usd), 0.0), count(*) - count(cost_usd) from teacher_replies "
+            "where teacher = ? and error is null",
+            [teacher],
+        ).fetchone()
+        return Spent(*row)
+
     def _create(self) -> None:
         self._connection.execute("begin immediate")
         try:
             (found,) = self._connection.execute("pragma user_version").fetchone()
-            if found not in (0, SCHEMA_VERSION):
+            for version in range(found, SCHEMA_VERSION) if found in _MIGRATIONS else ():
+                for statement in _MIGRATIONS[version]:
+                    self._connection.execute(statement)
+            if found not in (0, SCHEMA_VERSION, *_MIGRATIONS):
                 raise UserError(
                     f"{self.path}: a ledger of version {found}, this project reads version {SCHEMA_VERSION}. "
                     "Use the project's version that made it, or move the file aside."

@@ -8,9 +8,11 @@ the two messages; a template without blocks is one user message:
 
 A pair's text is data: braces in it are never read as Jinja. A profile replaces a bundled file through
 `teachers.<name>.prompts.<phase>`. Mistakes in a template are found when it is loaded, before anything is asked.
+
+Two bundled variants say the same in another order: `record_first`, and `criteria_first`, whose system message is the
+same for all pairs of a phase, so that a server's prefix cache reads it once.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +25,7 @@ from models_py.content import content_id, fingerprint
 from models_py.errors import UserError
 from models_py.teacher.parser import END_TAG, TAGS
 from models_py.teacher.request import PHASES, Message, Sampling, TeacherRequest, request_hash
+from models_py.teacher.spec import PromptSettings
 
 BUNDLED = Path(__file__).parent / "prompts"
 
@@ -60,27 +63,41 @@ class Prompt:
             raise UserError(f"{self.field}: the template cannot be rendered: {error}. Correct it.") from error
 
 
-def load_prompts(teacher: str, paths: Mapping[str, Path] | None = None) -> dict[str, Prompt]:
-    """The prompt of every phase of the teacher named `teacher`: the files in `paths` by phase, else the bundled ones.
+def load_prompts(teacher: str, settings: PromptSettings | None = None) -> dict[str, Prompt]:
+    """The prompt of every phase of the teacher named `teacher`: the profile's own files, else the bundled variant.
 
-    Raises UserError, naming the profile's field, for an unknown phase, an unreadable file, or a broken template.
+    Raises UserError, naming the profile's field, for an unreadable file or a broken template.
     """
-    paths = paths or {}
-    if unknown := sorted(set(paths) - set(PHASES)):
-        raise UserError(f"teachers.{teacher}.prompts.{unknown[0]}: no such phase. Use one of {', '.join(PHASES)}.")
+    settings = settings or PromptSettings()
     return {
-        phase: _load(phase, paths.get(phase, BUNDLED / f"{phase}.jinja"), f"teachers.{teacher}.prompts.{phase}")
+        phase: _load(
+            phase,
+            getattr(settings, phase) or BUNDLED / settings.variant / f"{phase}.jinja",
+            f"teachers.{teacher}.prompts.{phase}",
+        )
         for phase in PHASES
     }
 
 
-def prompt_version(phase: str, text: str, sampling: Sampling, identity: str) -> str:
-    """The sha256 hex digest that says which replies of a phase are current: template, sampling and who answers."""
-    return fingerprint(phase, text, sampling.payload(), identity)
+def prompt_version(phase: str, text: str, sampling: Sampling, identity: str, parse_attempts: int) -> str:
+    """The sha256 hex digest that says which reflections of a phase are current.
+
+    Template, sampling, who answers, and how often an unusable reply is asked again: with more tries than before, pairs
+    are gone through anew, and what the ledger knows costs nothing.
+    """
+    return fingerprint(phase, text, sampling.payload(), identity, parse_attempts)
 
 
 def build_request(
-    prompt: Prompt, *, teacher: str, identity: str, sampling: Sampling, instruction: str, input: str, output: str
+    prompt: Prompt,
+    *,
+    teacher: str,
+    identity: str,
+    sampling: Sampling,
+    instruction: str,
+    input: str,
+    output: str,
+    parse_attempt: int = 0,
 ) -> TeacherRequest:
     """The request of `prompt`'s phase about one pair; `teacher` is a name, `identity` is `Teacher.identity`."""
     messages = prompt.messages(instruction, input, output)
@@ -96,6 +113,7 @@ def build_request(
         prompt=version,
         messages=messages,
         sampling=sampling,
+        parse_attempt=parse_attempt,
     )
 
 

@@ -1,18 +1,21 @@
 """The recorded teacher: replies read from a file, so a run needs no model, no key and no money.
 
-The file is JSON Lines, one reply a line, matched by phase and content id:
+The file is JSON Lines, one reply a line, matched by phase, content id and try (`parse_attempt`, 0 when absent), as
+`make export-replies` writes them from a ledger:
     {"phase": "response_reflection", "content_id": "51ab...", "reply": "...", "finish_reason": "stop",
-     "prompt_tokens": 412, "completion_tokens": 230}
-Token counts may be absent; further keys are ignored. A pair without a line is a failed reply, not an exception.
+     "prompt_tokens": 412, "completion_tokens": 230, "parse_attempt": 0}
+Token counts may be absent; further keys are ignored. A pair without a line is a failed reply, not an exception; a
+second try without a line is not asked for.
 
 Only positions are held in memory; texts are read when they are asked for.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from os import stat_result
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from models_py.content import file_sha256, fingerprint
@@ -20,6 +23,13 @@ from models_py.errors import UserError
 from models_py.teacher.request import PHASES, Teacher, TeacherReply, TeacherRequest
 
 _REMEDY = "Correct the line or record the replies again."
+
+
+_Key = tuple[str, str, int]  # phase, content id, try
+
+
+def _key(request: TeacherRequest) -> _Key:
+    return request.phase, request.content_id, request.parse_attempt
 
 
 class RecordedTeacher(Teacher):
@@ -36,12 +46,16 @@ class RecordedTeacher(Teacher):
         except OSError as error:
             raise _unreadable(self.path, error) from error
 
-    def ask(self, requests: Sequence[TeacherRequest]) -> Iterator[TeacherReply]:
+    def answers(self, request: TeacherRequest) -> bool:
+        """Whether the file holds a reply to this try."""
+        return _key(request) in self._positions
+
+    def ask(self, requests: Iterable[TeacherRequest], stop: Event) -> Iterator[TeacherReply]:
         """Yields in the order of `requests`; `attempts` is 1, latency and cost are unknown (None)."""
         positions = self._positions
         with self.path.open("rb") as file:
             for request in requests:
-                position = positions.get((request.phase, request.content_id))
+                position = positions.get(_key(request))
                 if position is None:
                     yield TeacherReply(
                         request.request_id,
@@ -61,10 +75,10 @@ class RecordedTeacher(Teacher):
                 )
 
     @cached_property
-    def _positions(self) -> dict[tuple[str, str], int]:
-        """Byte offset of each reply's line, by phase and content id; checks every line."""
-        positions: dict[tuple[str, str], int] = {}
-        seen: dict[tuple[str, str], tuple[int, str]] = {}
+    def _positions(self) -> dict[_Key, int]:
+        """Byte offset of each reply's line, by phase, content id and try; checks every line."""
+        positions: dict[_Key, int] = {}
+        seen: dict[_Key, tuple[int, str]] = {}
         offset = 0
         try:
             self._read_version = _version(self.path.stat())
@@ -72,7 +86,7 @@ class RecordedTeacher(Teacher):
                 for number, line in enumerate(file, start=1):
                     if line.strip():
                         row = _read_line(line, f"{self.path}:{number}")
-                        key = (row["phase"], row["content_id"])
+                        key = (row["phase"], row["content_id"], row.get("parse_attempt") or 0)
                         said = fingerprint(row["reply"], row.get("finish_reason"))
                         first, said_first = seen.setdefault(key, (number, said))
                         if said != said_first:
@@ -101,7 +115,7 @@ def _read_line(line: bytes, where: str) -> dict[str, Any]:
             raise UserError(f"{where}: {field} is missing or not text. {_REMEDY}")
     if not isinstance(row.get("finish_reason"), str | None):
         raise UserError(f"{where}: finish_reason is not text. {_REMEDY}")
-    for field in ("prompt_tokens", "completion_tokens"):
+    for field in ("prompt_tokens", "completion_tokens", "parse_attempt"):
         count = row.get(field)
         if count is not None and (type(count) is not int or count < 0):
             raise UserError(f"{where}: {field} is {count!r}, not a count. {_REMEDY}")

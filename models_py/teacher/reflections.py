@@ -2,20 +2,24 @@
 
 instruction_reflection  (x, y) -> a new instruction and its answer; an input is folded into the instruction
 response_reflection     (x, y) -> a better answer to the same x
+
+A reply that cannot be used is asked again with a changed sampling (`OpenTeacher.next_try`): all pairs once, then those
+that need it a second time, and so on. Which tries a pair gets depends on its replies alone, so a run that was killed
+finds its way back through the ledger.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from models_py.content import content_id
 from models_py.progress import OnProgress, silent
-from models_py.teacher.engines import OpenTeacher
+from models_py.teacher.engines import FIRST_TRY, OpenTeacher, Try
 from models_py.teacher.ledger import Ledger
+from models_py.teacher.money import Account
 from models_py.teacher.parser import parse_reply
 from models_py.teacher.reflect import reflect
-from models_py.teacher.request import INSTRUCTION_REFLECTION
+from models_py.teacher.request import INSTRUCTION_REFLECTION, TeacherRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,26 +37,62 @@ class Reflection:
 
 def reflections(
     phase: str,
-    pairs: Iterable[Mapping[str, Any]],
+    pairs: Sequence[Mapping[str, Any]],
     teacher: OpenTeacher,
     ledger: Ledger,
+    *,
+    account: Account | None = None,
     on_progress: OnProgress = silent,
 ) -> Iterator[Reflection]:
-    """The reflection of every pair, as replies come. A pair is a mapping with `instruction`, `input` and `output`."""
-    by_request: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    requests = []
-    for pair in pairs:
-        request = teacher.request(phase, pair["instruction"], pair["input"], pair["output"])
-        by_request[request.request_id].append(pair)
-        requests.append(request)
-    for request, reply in reflect(requests, teacher.engine, ledger, on_progress):
-        pair = by_request[request.request_id].pop()
-        parsed = parse_reply(phase, reply.reply, reply.finish_reason, reply.error)
-        new_id = None
-        if parsed.status == "ok" and parsed.output is not None:
-            rewritten = phase == INSTRUCTION_REFLECTION and parsed.instruction is not None
-            x = (parsed.instruction, "") if rewritten else (pair["instruction"], pair["input"])
-            new_id = content_id(str(x[0]), x[1], parsed.output)
-        yield Reflection(
-            pair, request.request_id, parsed.status, parsed.critique, new_id, parsed.instruction, parsed.output
-        )
+    """The reflection of every pair, as replies come. A pair is a mapping with `instruction`, `input` and `output`.
+
+    A pair whose requests were left unanswered (a stop, a budget) has none; the next run goes on with it.
+    """
+    tries = [(place, FIRST_TRY) for place in range(len(pairs))]
+    while tries:
+        requests = _Requests(phase, pairs, teacher, tries)
+        again: list[tuple[int, Try]] = []
+        for index, reply in reflect(requests, teacher.engine, ledger, account, on_progress):
+            place, this_try = tries[index]
+            pair = pairs[place]
+            parsed = parse_reply(phase, reply.reply, reply.finish_reason, reply.error)
+            following = teacher.next_try(this_try, parsed.status)
+            if following and teacher.engine.answers(_request(phase, pair, teacher, following)):
+                again.append((place, following))
+                continue
+            new_id = None
+            if parsed.status == "ok" and parsed.output is not None:
+                rewritten = phase == INSTRUCTION_REFLECTION and parsed.instruction is not None
+                x = (parsed.instruction, "") if rewritten else (pair["instruction"], pair["input"])
+                new_id = content_id(str(x[0]), x[1], parsed.output)
+            yield Reflection(
+                pair, reply.request_id, parsed.status, parsed.critique, new_id, parsed.instruction, parsed.output
+            )
+        tries = again
+
+
+class _Requests(Sequence[TeacherRequest]):
+    """The requests of some tries, made when they are asked for: a message is much larger than its place in a list."""
+
+    def __init__(
+        self,
+        phase: str,
+        pairs: Sequence[Mapping[str, Any]],
+        teacher: OpenTeacher,
+        tries: Sequence[tuple[int, Try]],
+    ) -> None:
+        self._phase = phase
+        self._pairs = pairs
+        self._teacher = teacher
+        self._tries = tries
+
+    def __len__(self) -> int:
+        return len(self._tries)
+
+    def __getitem__(self, index: Any) -> Any:
+        place, this_try = self._tries[index]
+        return _request(self._phase, self._pairs[place], self._teacher, this_try)
+
+
+def _request(phase: str, pair: Mapping[str, Any], teacher: OpenTeacher, this_try: Try) -> TeacherRequest:
+    return teacher.request(phase, pair["instruction"], pair["input"], pair["output"], this_try)

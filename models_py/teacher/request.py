@@ -10,8 +10,11 @@ Engines live elsewhere (`recorded.py`); nothing here performs input or output.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from threading import Event
+from types import TracebackType
+from typing import Any, Self
 
 from models_py.content import fingerprint
 
@@ -32,6 +35,7 @@ class Message:
 class Sampling:
     """How the teacher samples; the defaults are the paper's. `max_tokens` bounds the reply, in tokens.
 
+    extra_body: further fields of the request's body, as the server names them (`reasoning_effort: low`).
     A later optional field must default to None: None is left out of the payload, so the ids of requests that
     were paid for before the field existed stay what they are.
     """
@@ -40,8 +44,9 @@ class Sampling:
     top_p: float = 1.0
     max_tokens: int = 2048
     seed: int | None = None
+    extra_body: Mapping[str, Any] | None = None
 
-    def payload(self) -> dict[str, float | int]:
+    def payload(self) -> dict[str, Any]:
         """The fields that are set, numbers in one form: 1 and 1.0 in a profile are the same request."""
         floats = {"temperature": float(self.temperature), "top_p": float(self.top_p)}
         return {name: floats.get(name, value) for name, value in asdict(self).items() if value is not None}
@@ -59,6 +64,7 @@ class TeacherRequest:
     prompt: str  # hash of the template's text
     messages: tuple[Message, ...]
     sampling: Sampling
+    parse_attempt: int = 0  # unusable replies about this pair before; what they changed in the sampling is in the id
 
     def payload(self) -> dict[str, object]:
         """What decides the reply, JSON-able: the preimage of `request_id`."""
@@ -72,6 +78,7 @@ class TeacherReply:
     `error` says why nothing came back (transport, or no recording); such a reply is not final, the next run asks
     again. A reply that arrived is final, whatever it says: `parse_reply` judges it. `finish_reason` uses OpenAI's
     words: stop, length, content_filter. Unknown counts, seconds and dollars are None, never 0.
+    attempts: calls that were made, repeated ones included. usage: JSON as the server reported it.
     """
 
     request_id: str
@@ -83,10 +90,19 @@ class TeacherReply:
     latency_s: float | None = None
     cost_usd: float | None = None
     error: str | None = None
+    usage: str | None = None
 
 
 class Teacher(ABC):
-    """Whoever answers requests: a hosted model, a local engine, a recording."""
+    """Whoever answers requests: a hosted model, a local engine, a recording. A context manager: leaving it closes."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     @property
     @abstractmethod
@@ -94,12 +110,21 @@ class Teacher(ABC):
         """What answers, with its version: part of every request id, so another model is asked anew."""
 
     @abstractmethod
-    def ask(self, requests: Sequence[TeacherRequest]) -> Iterator[TeacherReply]:
+    def ask(self, requests: Iterable[TeacherRequest], stop: Event) -> Iterator[TeacherReply]:
         """Yields replies as they finish, in any order, each request at most once.
 
-        One request's failure is a reply with `error`, not an exception. A teacher that must stop early (a budget)
-        just ends: what it left unanswered is asked by the next run. It raises only when no request can succeed.
+        `requests` are taken one by one, each when it can be sent; one that was taken is answered, or left for the next
+        run. When `stop` is set nothing new is taken or tried again, and what is under way is still delivered. Whoever
+        iterates takes every reply without delay. One request's failure is a reply with `error`, not an exception: it
+        raises (UserError) only when no request can succeed.
         """
+
+    def answers(self, request: TeacherRequest) -> bool:
+        """Whether it is any use to ask this: a recording may hold no second try."""
+        return True
+
+    def close(self) -> None:  # noqa: B027 (most have nothing to give back)
+        """Gives back what `ask` opened."""
 
 
 def request_hash(*, identity: str, phase: str, prompt: str, messages: tuple[Message, ...], sampling: Sampling) -> str:

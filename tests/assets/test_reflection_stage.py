@@ -1,7 +1,8 @@
 """reflection: each pair is asked about once for good; a failure is asked again and not stored twice."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -25,9 +26,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     asked: list[str] = []
     ask = RecordedTeacher.ask
 
-    def watched(self: RecordedTeacher, requests: Sequence):
+    def watched(self: RecordedTeacher, requests: Iterable, stop: Event):
+        requests = list(requests)
         asked.extend(request.content_id for request in requests)
-        return ask(self, requests)
+        return ask(self, requests, stop)
 
     monkeypatch.setattr(RecordedTeacher, "ask", watched)
     return asked

@@ -13,6 +13,7 @@ from dagster_project.sql_files import policies
 from models_py.errors import UserError
 from models_py.student.spec import StudentSpec
 from models_py.teacher.request import Sampling
+from models_py.teacher.spec import PromptSettings
 from models_py.training.settings import TrainingSettings
 
 POLICIES = {"paper": "selected", "paper_gated": "selected", "original": "selected", "reflect_both": "all"}
@@ -99,9 +100,9 @@ def test_teacher_specs(tmp_path):
         "sampling": {"temperature": 0.5, "max_tokens": 100},
     }
     (spec,) = load(tmp_path, changed("teachers.tape", settings)).teacher_specs()
-    assert (spec.name, spec.engine, spec.replies) == ("tape", "recorded", tmp_path / "replies.jsonl")
-    assert spec.prompts == {"response_reflection": tmp_path / "r.jinja"}
-    assert spec.sampling == Sampling(temperature=0.5, top_p=1.0, max_tokens=100)
+    assert (spec.name, spec.settings.engine, spec.settings.replies) == ("tape", "recorded", tmp_path / "replies.jsonl")
+    assert spec.settings.prompts == PromptSettings(response_reflection=tmp_path / "r.jinja")
+    assert spec.settings.sampling == Sampling(temperature=0.5, top_p=1.0, max_tokens=100)
 
 
 def test_student_specs(tmp_path):
@@ -188,7 +189,7 @@ def test_a_pattern_without_files_is_refused_when_the_sources_are_wanted(tmp_path
         (
             "teachers.tape.prompts.answer",
             "x",
-            "teachers.tape.prompts.answer: 'answer' is not a key here; there are: inst",
+            "teachers.tape.prompts.answer: 'answer' is not a key here; there are: variant, inst",
         ),
     ],
 )
@@ -215,7 +216,11 @@ def test_an_unknown_key_names_its_path_and_the_nearest(tmp_path, path, value, li
         ("sources.0.path", "hf://data", "sources.mine.path: hf://data is an address; download the file"),
         ("sources.0.format", "xml", "sources.mine.format: found 'xml'; use 'json', 'jsonl', 'csv' or 'parquet'"),
         ("sources.0.fields", {"instruction": "q"}, "sources.mine.fields: output is missing; write output: <the file's"),
-        ("teachers.tape.engine", "vllm", "teachers.tape.engine: 'vllm' is not an engine; there are: recorded"),
+        (
+            "teachers.tape.engine",
+            "vlm",
+            "teachers.tape.engine: 'vlm' is not an engine (did you mean vllm?); there are: rec",
+        ),
         ("teachers.tape.sampling", {"top_p": 0}, "teachers.tape.sampling.top_p: 0.0 is not above 0 and at most 1"),
         ("teachers.tape", {"engine": "recorded"}, "teachers.tape.replies: is missing; add it"),
         ("students.toy.model", "x", "students.toy: give either model (a hub id or a folder) or scratch"),

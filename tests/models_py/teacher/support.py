@@ -1,8 +1,9 @@
 """Small requests and teachers for the tests of this folder."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from threading import Event
 
 from models_py.teacher.prompt import build_request, load_prompts
 from models_py.teacher.request import RESPONSE_REFLECTION, Sampling, Teacher, TeacherReply, TeacherRequest
@@ -27,8 +28,8 @@ class FakeTeacher(Teacher):
     def identity(self) -> str:
         return "fake:1"
 
-    def ask(self, requests: Sequence[TeacherRequest]) -> Iterator[TeacherReply]:
-        for one in list(reversed(requests))[: self.stop_after]:
+    def ask(self, requests: Iterable[TeacherRequest], stop: Event) -> Iterator[TeacherReply]:
+        for one in list(requests)[::-1][: self.stop_after]:
             self.asked.append(one.request_id)
             reply = None if self.error else REPLY
             yield TeacherReply(one.request_id, reply=reply, finish_reason="stop", error=self.error)

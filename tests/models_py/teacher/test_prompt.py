@@ -6,14 +6,15 @@ from models_py.content import content_id
 from models_py.errors import UserError
 from models_py.teacher.prompt import build_request, load_prompts, prompt_version
 from models_py.teacher.request import INSTRUCTION_REFLECTION, PHASES, RESPONSE_REFLECTION, Message, Sampling
+from models_py.teacher.spec import PromptSettings
 from tests.models_py.teacher.support import request
 
 GOOD = "{{ instruction }} {{ output }} [Better Answer] [End]"
 
 
-def replace(path: Path, text: str) -> dict[str, Path]:
+def replace(path: Path, text: str) -> PromptSettings:
     path.write_text(text, encoding="utf-8")
-    return {RESPONSE_REFLECTION: path}
+    return PromptSettings(response_reflection=path)
 
 
 @pytest.mark.parametrize("phase", PHASES)
@@ -77,18 +78,22 @@ def test_a_broken_template_names_the_field_and_the_fault(tmp_path: Path, text: s
 
 def test_a_missing_template_names_the_field(tmp_path: Path):
     with pytest.raises(UserError, match=r"^teachers\.gpt\.prompts\.response_reflection: cannot read .*none\.jinja"):
-        load_prompts("gpt", {RESPONSE_REFLECTION: tmp_path / "none.jinja"})
+        load_prompts("gpt", PromptSettings(response_reflection=tmp_path / "none.jinja"))
 
 
 def test_a_template_must_be_utf8(tmp_path: Path):
     (tmp_path / "latin.jinja").write_bytes(b"\xe9" + GOOD.encode())
     with pytest.raises(UserError, match=r"not UTF-8 \(byte 0\)"):
-        load_prompts("gpt", {RESPONSE_REFLECTION: tmp_path / "latin.jinja"})
+        load_prompts("gpt", PromptSettings(response_reflection=tmp_path / "latin.jinja"))
 
 
-def test_an_unknown_phase_is_refused(tmp_path: Path):
-    with pytest.raises(UserError, match=r"teachers\.gpt\.prompts\.answer: no such phase"):
-        load_prompts("gpt", {"answer": tmp_path})
+@pytest.mark.parametrize("phase", PHASES)
+def test_criteria_first_shares_its_head_between_pairs_and_its_words_with_record_first(phase: str):
+    first, second = (load_prompts("gpt")[phase], load_prompts("gpt", PromptSettings("criteria_first"))[phase])
+    one, other = (second.messages(f"Name {n} seas.", "", "Baltic.") for n in (1, 2))
+    assert one[0] == other[0] and one[0].role == "system"
+    words = [sorted(" ".join(m.content for m in p.messages("Q", "", "A")).split()) for p in (first, second)]
+    assert set(words[0]) ^ set(words[1]) <= {"You", "are", "shown", "The", "user", "shows", "you"}
 
 
 def test_a_request_carries_what_it_is_about():
@@ -127,10 +132,11 @@ def test_the_id_changes_with_the_template_even_where_the_messages_agree(tmp_path
 
 def test_the_prompt_version_changes_with_each_of_its_parts():
     versions = {
-        prompt_version(phase, text, sampling, identity)
+        prompt_version(phase, text, sampling, identity, parse_attempts)
         for phase in PHASES
         for text in ("a", "b")
         for sampling in (Sampling(), Sampling(max_tokens=512))
         for identity in ("fake:1", "fake:2")
+        for parse_attempts in (0, 2)
     }
-    assert len(versions) == 16
+    assert len(versions) == 32

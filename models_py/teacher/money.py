@@ -1,0 +1,165 @@
+"""What replies cost and when to stop asking.
+
+    Price(input=0.40, output=1.60).of(reply)        US dollars; None when the server did not say how many tokens
+    Account(price, Budget(max_usd=5.0), spent)      admits a request only while its worst case still fits the budget
+
+A budget is the teacher's for good, not a run's: what the ledger has paid already counts. An unknown price is None and
+never 0; a budget in dollars without a price is refused before anything is asked. It sends nothing.
+"""
+
+import json
+from dataclasses import asdict, dataclass, replace
+
+from models_py.errors import UserError
+from models_py.teacher.request import TeacherReply, TeacherRequest
+
+_CHARS_A_TOKEN = 3.0  # few, so that a worst case is one: English has about four
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """US dollars a million tokens. `cached_input`: of prompt tokens that the server had cached, `input` without it."""
+
+    input: float
+    output: float
+    cached_input: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if value is not None and value < 0:
+                raise UserError(f"{name}: {value} is below 0; give US dollars a million tokens")
+
+    def of(self, reply: TeacherReply) -> float | None:
+        """US dollars of one reply, None when its usage is unknown."""
+        if reply.prompt_tokens is None or reply.completion_tokens is None:
+            return None
+        cached = min(_cached_tokens(reply.usage), reply.prompt_tokens)
+        cached_input = self.input if self.cached_input is None else self.cached_input
+        millionths = (
+            (reply.prompt_tokens - cached) * self.input + cached * cached_input + reply.completion_tokens * self.output
+        )
+        return millionths / 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Where a teacher stops, over all runs of its warehouse; None is no limit. Tokens are prompt and completion."""
+
+    max_usd: float | None = None
+    max_tokens: int | None = None
+    max_requests: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if value is not None and value <= 0:
+                raise UserError(f"budget.{name}: {value} is not above 0; leave it out for no limit")
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Requests that were answered, their tokens and dollars as far as known, and how many have no known cost."""
+
+    requests: int = 0
+    tokens: int = 0
+    usd: float = 0.0
+    unpriced: int = 0
+
+    def __add__(self, other: "Spent") -> "Spent":
+        return Spent(
+            self.requests + other.requests,
+            self.tokens + other.tokens,
+            self.usd + other.usd,
+            self.unpriced + other.unpriced,
+        )
+
+    def __sub__(self, other: "Spent") -> "Spent":
+        return self + Spent(-other.requests, -other.tokens, -other.usd, -other.unpriced)
+
+    def shown(self) -> str:
+        """`$1.23 so far`; without a known price the tokens."""
+        if self.unpriced == self.requests:
+            return f"{self.tokens:,} tokens so far" if self.tokens else ""
+        return f"${self.usd:,.2f} so far" + (f" ({self.unpriced:,} replies of unknown cost)" if self.unpriced else "")
+
+
+class Account:
+    """Spending of one teacher: what was spent, what is under way at its worst, and whether more is allowed.
+
+    Not for several threads at once.
+    """
+
+    def __init__(
+        self,
+        price: Price | None = None,
+        budget: Budget | None = None,
+        spent: Spent | None = None,
+        name: str = "teacher",
+    ) -> None:
+        self.price = price
+        self.budget = budget or Budget()
+        self.spent = spent or Spent()
+        self.reached: str | None = None  # the limit that the last refusal was for, in words
+        self._open: dict[str, Spent] = {}  # request id -> its worst case
+        self._reserved = Spent()
+        self._assumed = Spent()  # for replies without usage
+        if self.budget.max_usd is not None and price is None:
+            raise UserError(
+                f"{name}.budget.max_usd: the price of the model is unknown; add it under prices, by the model's name"
+            )
+
+    def admits(self, request: TeacherRequest) -> bool:
+        """Whether the request's worst case fits the budget beside the worst of what is under way; then it is under way.
+
+        A refusal sets `reached`. It is final only when nothing is under way: replies are cheaper than their worst case.
+        """
+        worst = self._worst(request)
+        self.reached = self._exceeded(self.spent + self._assumed + self._reserved + worst)
+        if self.reached:
+            return False
+        self._open[request.request_id] = worst
+        self._reserved += worst
+        return True
+
+    def settle(self, reply: TeacherReply) -> TeacherReply:
+        """Books a reply in place of its worst case and returns it with its cost."""
+        worst = self._open.pop(reply.request_id, Spent())
+        self._reserved -= worst
+        if reply.error is not None:
+            return reply
+        cost = self.price.of(reply) if self.price else None
+        known = reply.prompt_tokens is not None and reply.completion_tokens is not None
+        tokens = (reply.prompt_tokens or 0) + (reply.completion_tokens or 0)
+        self.spent += Spent(1, tokens, cost or 0.0, int(cost is None))
+        if not known:  # booked at the worst, or a budget would never be reached
+            self._assumed += Spent(0, worst.tokens - tokens, worst.usd)
+        return replace(reply, cost_usd=cost)
+
+    def release(self) -> None:
+        """Forget what was under way and will not be answered."""
+        self._open.clear()
+        self._reserved = Spent()
+
+    def _worst(self, request: TeacherRequest) -> Spent:
+        prompt = prompt_tokens_at_most(request)
+        completion = request.sampling.max_tokens
+        usd = (prompt * self.price.input + completion * self.price.output) / 1e6 if self.price else 0.0
+        return Spent(1, prompt + completion, usd)
+
+    def _exceeded(self, total: Spent) -> str | None:
+        limits = (
+            ("max_usd", total.usd, self.budget.max_usd),
+            ("max_tokens", total.tokens, self.budget.max_tokens),
+            ("max_requests", total.requests, self.budget.max_requests),
+        )
+        return next((f"budget.{name} {limit:,}" for name, value, limit in limits if limit and value > limit), None)
+
+
+def prompt_tokens_at_most(request: TeacherRequest) -> int:
+    """An estimate that errs on the high side, for budgets and rate limits: nobody's tokenizer is at hand."""
+    return int(sum(len(message.content) for message in request.messages) / _CHARS_A_TOKEN) + 16
+
+
+def _cached_tokens(usage: str | None) -> int:
+    details = (json.loads(usage) if usage else {}).get("prompt_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, dict) else None
+    return cached if isinstance(cached, int) and cached > 0 else 0

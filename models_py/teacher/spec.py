@@ -1,0 +1,148 @@
+"""A teacher as the profile names it: plain values, with their defaults, limits and meanings. Nothing is opened here.
+
+    TeacherSpec("gpt", OpenAISettings(model="gpt-4.1-mini"), Price(0.40, 1.60))
+
+`engines.open_teacher` turns a spec into a teacher that can be asked.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from models_py.errors import UserError
+from models_py.teacher.money import Budget, Price
+from models_py.teacher.request import Sampling
+
+OPENAI_URL = "https://api.openai.com/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSettings:
+    """Which words are used: a bundled variant, and files that replace it by phase.
+
+    record_first: the record, then the criteria. criteria_first: what all requests share comes first, so that a
+    server's prefix cache computes it once.
+    """
+
+    variant: Literal["record_first", "criteria_first"] = "record_first"
+    instruction_reflection: Path | None = None
+    response_reflection: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeacherSettings:
+    """What every engine has. parse_attempts: how often an unusable reply is asked again, with a changed sampling."""
+
+    prompts: PromptSettings = field(default_factory=PromptSettings)
+    sampling: Sampling = field(default_factory=Sampling)
+    parse_attempts: int = 2
+    budget: Budget = field(default_factory=Budget)
+
+    def __post_init__(self) -> None:
+        sampling = self.sampling
+        _check("sampling.temperature", sampling.temperature, sampling.temperature >= 0, "is below 0")
+        _check("sampling.top_p", sampling.top_p, 0 < sampling.top_p <= 1, "is not above 0 and at most 1")
+        _check("sampling.max_tokens", sampling.max_tokens, sampling.max_tokens >= 1, "is below 1")
+        _check("parse_attempts", self.parse_attempts, self.parse_attempts >= 0, "is below 0")
+
+    @property
+    def model_name(self) -> str | None:
+        """By which the price table knows the model."""
+        return getattr(self, "model", None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedSettings(TeacherSettings):
+    """Replies from a file: JSON Lines, as `make export-replies` writes them."""
+
+    engine: Literal["recorded"] = "recorded"
+    replies: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings(TeacherSettings):
+    """An OpenAI-compatible server.
+
+    api_key_env: the environment variable that holds the key, None for a server that wants none. timeout_s: of one call,
+    from sending to the last byte. attempts: calls until a request fails, those answered 429 not counted.
+    """
+
+    model: str
+    base_url: str = OPENAI_URL
+    api_key_env: str | None = "OPENAI_API_KEY"
+    timeout_s: float = 180.0
+    attempts: int = 6
+
+    def __post_init__(self) -> None:
+        TeacherSettings.__post_init__(self)
+        is_url = self.base_url.startswith(("http://", "https://"))
+        _check("base_url", self.base_url, is_url, "does not begin with http:// or https://")
+        _check("timeout_s", self.timeout_s, self.timeout_s > 0, "is not above 0")
+        _check("attempts", self.attempts, self.attempts >= 1, "is below 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenAISettings(ServerSettings):
+    """Chat completions, one call a request. concurrency: calls under way at once. Rates: None is no limit."""
+
+    engine: Literal["openai"] = "openai"
+    concurrency: int = 32
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+
+    def __post_init__(self) -> None:
+        ServerSettings.__post_init__(self)
+        for name in ("concurrency", "requests_per_minute", "tokens_per_minute"):
+            value = getattr(self, name)
+            _check(name, value, value is None or value >= 1, "is below 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenAIBatchSettings(ServerSettings):
+    """The batch endpoints: half the price, an answer within a day. poll_s: seconds between looks at open batches."""
+
+    engine: Literal["openai_batch"] = "openai_batch"
+    poll_s: float = 30.0
+    batch_requests: int = 50_000
+
+    def __post_init__(self) -> None:
+        ServerSettings.__post_init__(self)
+        _check("poll_s", self.poll_s, self.poll_s > 0, "is not above 0")
+        in_range = 1 <= self.batch_requests <= 50_000
+        _check("batch_requests", self.batch_requests, in_range, "is not from 1 to 50,000, which servers take")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VllmSettings(TeacherSettings):
+    """vLLM in the step's own process. model: hub id or folder. engine_args: further arguments of `vllm.LLM`."""
+
+    engine: Literal["vllm"] = "vllm"
+    model: str
+    revision: str | None = None
+    chat_template: Path | None = None
+    max_length: int | None = None
+    engine_args: Mapping[str, Any] = field(default_factory=dict)
+
+
+EngineSettings = RecordedSettings | OpenAISettings | OpenAIBatchSettings | VllmSettings
+ENGINES: dict[str, type[EngineSettings]] = {
+    "recorded": RecordedSettings,
+    "openai": OpenAISettings,
+    "openai_batch": OpenAIBatchSettings,
+    "vllm": VllmSettings,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherSpec:
+    """A teacher of the profile. price: of its model, None when the price table has none."""
+
+    name: str
+    settings: EngineSettings
+    price: Price | None = None
+
+
+def _check(name: str, value: object, holds: bool, problem: str) -> None:
+    if not holds:
+        raise UserError(f"{name}: {value} {problem}")
