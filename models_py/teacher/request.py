@@ -11,7 +11,7 @@ Engines live elsewhere (`recorded.py`); nothing here performs input or output.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from threading import Event
 from types import TracebackType
 from typing import Any, Self
@@ -48,8 +48,12 @@ class Sampling:
 
     def payload(self) -> dict[str, Any]:
         """The fields that are set, numbers in one form: 1 and 1.0 in a profile are the same request."""
-        floats = {"temperature": float(self.temperature), "top_p": float(self.top_p)}
-        return {name: floats.get(name, value) for name, value in asdict(self).items() if value is not None}
+        values = {name: getattr(self, name) for name in _SAMPLING_FIELDS}
+        values |= {"temperature": float(self.temperature), "top_p": float(self.top_p)}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+_SAMPLING_FIELDS = tuple(field.name for field in fields(Sampling))
 
 
 @dataclass(frozen=True, slots=True)
