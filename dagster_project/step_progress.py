@@ -21,9 +21,14 @@ class StepProgress:
     _started: float = field(default_factory=time.monotonic)
     _logged: float = field(default_factory=time.monotonic)
     _observed: float = field(default_factory=time.monotonic)
+    _reported: float = field(default_factory=time.monotonic)
+    _done: int = 0
 
     def __call__(self, progress: Progress) -> None:
         now = time.monotonic()
+        if progress.done < self._done:  # a new round, such as second tries: with a rate of its own
+            self._started = self._reported
+        self._reported, self._done = now, progress.done
         if now - self._logged >= LOG_EVERY_S:
             self._logged = now
             self.context.log.info(line(self.label, progress, now - self._started))

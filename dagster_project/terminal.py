@@ -22,6 +22,7 @@ _PROGRESS_LINE = re.compile(r": [\d,]+/[\d,]+ .*ETA ")
 _CANDIDATES = ("original", "instruction", "response", "both")
 _BAR_CHARS = 32
 _TOLD = ("UserError", "Failure")  # errors whose message was written for people
+_INTERRUPTS = ("DagsterExecutionInterruptedError", "KeyboardInterrupt")
 
 
 @dataclass
@@ -105,6 +106,8 @@ def _failure(event: dg.DagsterEvent) -> str:
         error = error.cause
     if not errors:
         return f"{event.step_key}: failed"
+    if errors[0].cls_name in _INTERRUPTS:
+        return f"{event.step_key}: interrupted"
     raised = next((e for e in errors if e.cls_name in _TOLD), errors[1] if len(errors) > 1 else errors[0])
     message = raised.message.strip()
     return f"{event.step_key}: {message.split(': ', 1)[-1] if raised.cls_name in _TOLD else message}"

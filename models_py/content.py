@@ -6,7 +6,9 @@ the JSON array `[instruction, input, output]` without spaces and with non-ASCII 
 
 import hashlib
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 _CHUNK_BYTES = 1 << 20
 _encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode  # built once: ids are many
@@ -37,3 +39,38 @@ def file_sha256(path: Path) -> str:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+class FileHashes:
+    """sha256 of files, remembered under path, size and modification time in nanoseconds: weights are read once.
+
+    memory: a JSON file that keeps them, made by `save` when missing; without one they are forgotten.
+    """
+
+    def __init__(self, memory: Path | None = None) -> None:
+        self._memory = memory
+        try:
+            loaded = json.loads(memory.read_text("utf-8")) if memory else {}
+        except (OSError, ValueError):  # none yet, or cut short: it can always be computed again
+            loaded = {}
+        self._known: dict[str, list[Any]] = loaded if isinstance(loaded, dict) else {}
+        self._changed = False
+
+    def of(self, path: Path) -> str:
+        """The sha256 hex digest of the file's bytes. Raises OSError when it cannot be read."""
+        stat = path.stat()
+        known = self._known.get(str(path))
+        if known and known[:2] == [stat.st_size, stat.st_mtime_ns]:
+            return str(known[2])
+        digest = file_sha256(path)
+        self._known[str(path)] = [stat.st_size, stat.st_mtime_ns, digest]
+        self._changed = True
+        return digest
+
+    def save(self) -> None:
+        """Writes what is new to `memory`, by one rename."""
+        if self._memory and self._changed:
+            self._memory.parent.mkdir(parents=True, exist_ok=True)
+            partial = self._memory.with_name(f"{self._memory.name}.partial-{os.getpid()}")
+            partial.write_text(json.dumps(self._known, indent=1, sort_keys=True), "utf-8")
+            partial.replace(self._memory)

@@ -10,6 +10,7 @@ from dagster_project.tables import TABLES_BY_NAME
 from models_py.teacher.engines import open_teacher
 
 TABLE = "profile.teachers"
+_NULLABLE = {"model": pl.String, "input_usd_per_million": pl.Float64, "output_usd_per_million": pl.Float64}
 
 
 @dg.asset(
@@ -28,12 +29,14 @@ def teachers(
             "teacher": teacher.spec.name,
             "engine": teacher.spec.settings.engine,
             "identity": teacher.engine.identity,
+            "model": teacher.spec.settings.model_name,
+            "input_usd_per_million": teacher.spec.charged and teacher.spec.charged.input,
+            "output_usd_per_million": teacher.spec.charged and teacher.spec.charged.output,
             "instruction_prompt_version": teacher.prompt_version("instruction_reflection"),
             "response_prompt_version": teacher.prompt_version("response_reflection"),
         }
         for teacher in opened
     ]
-    lake.mirror(
-        {TABLE: pl.DataFrame(rows)}, Commit("teachers of the profile", asset="profile/teachers", run_id=context.run_id)
-    )
+    frame = pl.DataFrame(rows, schema_overrides=_NULLABLE)
+    lake.mirror({TABLE: frame}, Commit("teachers of the profile", asset="profile/teachers", run_id=context.run_id))
     return table_result(lake, TABLE)

@@ -1,6 +1,7 @@
 """The step that both reflection assets take: reflect on what is pending, commit as replies come."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 import dagster as dg
@@ -8,14 +9,18 @@ import polars as pl
 
 from dagster_project.commits import commit_batches
 from dagster_project.lake import Commit, Lake
+from dagster_project.plots import replies_plot
 from dagster_project.profile import Profile
 from dagster_project.results import table_result
 from dagster_project.sql_files import load_pending
 from dagster_project.step_progress import StepProgress
 from models_py.errors import UserError
-from models_py.teacher.engines import open_teacher
+from models_py.teacher.engines import OpenTeacher, open_teacher
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.reflections import Reflection, reflections
+from models_py.teacher.summary import RepliesSummary
+
+Columns = Callable[[Reflection], Mapping[str, Any]]
 
 
 class Rows(Sequence[dict[str, Any]]):
@@ -32,59 +37,78 @@ class Rows(Sequence[dict[str, Any]]):
 
 
 def reflect_pending(
-    context: dg.AssetExecutionContext,
-    lake: Lake,
-    profile: Profile,
-    *,
-    phase: str,
-    table: str,
-    columns: Callable[[Reflection], Mapping[str, Any]],
+    context: dg.AssetExecutionContext, lake: Lake, profile: Profile, *, phase: str, table: str, columns: Columns
 ) -> dg.MaterializeResult:
     """Append the reflections of every teacher's pending pairs to `table`.
 
-    `columns` gives a row's keys and texts; the rest is common. A request that failed before and fails again is not
-    stored twice.
+    `columns` gives a row's keys and texts; the rest is common.
     """
     with lake.exclusively(table), Ledger(profile.ledger_path) as ledger:
         pending = lake.read(load_pending(table.split(".")[1]))
         for spec in profile.teacher_specs():
             pairs = Rows(pending.filter(pl.col("teacher") == spec.name))
-            if not pairs:
-                continue
-            teacher = open_teacher(spec, profile.ledger_path)
-            version = teacher.prompt_version(phase)
-            account = teacher.account(ledger.spent(spec.name))
-            commit = Commit(f"{phase} by {spec.name}", asset=table, run_id=context.run_id)
-            progress = StepProgress(context, f"{phase} by {spec.name}", context.asset_key)
-            answered = 0
-            with teacher.engine:
-                outcomes = reflections(phase, pairs, teacher, ledger, account=account, on_progress=progress)
-                new = (r for r in outcomes if not r.status == r.pair["previous_status"] == "failed")
-                for batch in commit_batches(new):
-                    answered += len(batch)
-                    rows = [
-                        {
-                            "teacher": spec.name,
-                            "prompt_version": version,
-                            "request_id": outcome.request_id,
-                            "status": outcome.status,
-                            "critique": outcome.critique,
-                            "content_id": outcome.content_id,
-                            "output": outcome.output,
-                            **columns(outcome),
-                        }
-                        for outcome in batch
-                    ]
-                    lake.append({table: pl.DataFrame(rows, infer_schema_length=None)}, commit)
-            if account.reached:
-                raise UserError(
-                    f"teachers.{spec.name}.{account.reached} is reached: {account.spent.requests:,} replies, "
-                    f"{account.spent.shown()}. Of this phase {len(pairs) - answered:,} of {len(pairs):,} pairs remain. "
-                    "Raise it and run again: what came is kept and is not paid for again."
-                )
-    view = f"selection.current_{table.split('.')[1]}"
-    statuses = lake.read(
-        f"select status, count(*) as replies from {view} group by status order by replies desc, status"
+            if pairs:
+                teacher = open_teacher(spec, profile.ledger_path)
+                _reflect(context, lake, ledger, teacher, pairs, phase=phase, table=table, columns=columns)
+        summary = ledger.summary(phase, list(profile.teachers))
+    return table_result(lake, table, metadata={"pending_before": pending.height, **_outcome(lake, table, summary)})
+
+
+def _reflect(
+    context: dg.AssetExecutionContext,
+    lake: Lake,
+    ledger: Ledger,
+    teacher: OpenTeacher,
+    pairs: Sequence[Mapping[str, Any]],
+    *,
+    phase: str,
+    table: str,
+    columns: Columns,
+) -> None:
+    """One teacher's pairs. A request that failed before and fails again is not stored twice.
+
+    Raises UserError when the budget ended it; what came is committed by then.
+    """
+    work = f"{phase} by {teacher.spec.name}"
+    account = teacher.account(ledger.spent(teacher.spec.name))
+    common = {"teacher": teacher.spec.name, "prompt_version": teacher.prompt_version(phase)}
+    progress = StepProgress(context, work, context.asset_key)
+    outcomes = reflections(phase, pairs, teacher, ledger, account=account, on_progress=progress)
+    answered = 0
+    # However this ends, the outcomes are closed before the engine: what is under way is waited for and kept.
+    with teacher.engine, closing(outcomes):
+        new = (outcome for outcome in outcomes if not outcome.status == outcome.pair["previous_status"] == "failed")
+        for batch in commit_batches(new):
+            rows = [{**common, **_row(outcome), **columns(outcome)} for outcome in batch]
+            frame = pl.DataFrame(rows, infer_schema_length=None)
+            lake.append({table: frame}, Commit(work, asset=table, run_id=context.run_id))
+            answered += len(batch)
+    if account.reached:
+        spent = ", ".join(filter(None, [f"{account.spent.requests:,} replies", account.spent.shown()]))
+        raise UserError(
+            f"teachers.{teacher.spec.name}.{account.reached} is reached: {spent}. "
+            f"Of this phase {len(pairs) - answered:,} of {len(pairs):,} pairs remain. "
+            "Raise it and run again: what came is kept and is not paid for again."
+        )
+
+
+def _row(outcome: Reflection) -> dict[str, str | None]:
+    return {
+        "request_id": outcome.request_id,
+        "status": outcome.status,
+        "critique": outcome.critique,
+        "content_id": outcome.content_id,
+        "output": outcome.output,
+    }
+
+
+def _outcome(lake: Lake, table: str, summary: RepliesSummary) -> dict[str, Any]:
+    """What the asset's page shows: current reflections by status, and what the replies took."""
+    counted = lake.read(
+        f"select status, count(*) as reflections from selection.current_{table.split('.')[1]} "
+        "group by status order by reflections desc, status"
     )
-    metadata = {f"status/{status}": replies for status, replies in statuses.rows()}
-    return table_result(lake, table, metadata={"pending_before": pending.height, **metadata})
+    statuses = dict(counted.rows())
+    by_status = {f"status/{status}": count for status, count in statuses.items()}
+    plot = {"replies_plot": replies_plot(statuses, summary.latencies_s)} if statuses else {}
+    return {**by_status, **summary.known(), **plot}

@@ -9,6 +9,7 @@ from dagster_project.profile import Profile
 from dagster_project.results import OWNERS, code_version, key, table_result
 from dagster_project.tables import TABLES_BY_NAME
 from models_py.teacher.ledger import Ledger, LedgerRow
+from models_py.teacher.parser import parse_reply
 
 TABLE = "reflection.teacher_replies"
 
@@ -19,7 +20,7 @@ TABLE = "reflection.teacher_replies"
     description=TABLES_BY_NAME[TABLE].description,
     kinds={"sqlite", "ducklake"},
     owners=OWNERS,
-    code_version=code_version("models_py/teacher/ledger.py"),
+    code_version=code_version("models_py/teacher/ledger.py", "models_py/teacher/parser.py"),
 )
 def teacher_replies(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], profile: dg.ResourceParam[Profile]
@@ -39,10 +40,13 @@ def _columns(row: LedgerRow) -> dict[str, object]:
     return {
         "request_id": reply.request_id,
         "teacher": row.teacher,
+        "identity": row.identity,
         "phase": row.phase,
         "content_id": row.content_id,
+        "parse_attempt": row.parse_attempt,
         "reply": reply.reply,
         "finish_reason": reply.finish_reason,
+        "status": parse_reply(row.phase, reply.reply, reply.finish_reason, reply.error).status,
         "prompt_tokens": reply.prompt_tokens,
         "completion_tokens": reply.completion_tokens,
         "attempts": reply.attempts,

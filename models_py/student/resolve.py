@@ -8,12 +8,11 @@ huggingface_hub only for a hub model.
 """
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from models_py.content import file_sha256, fingerprint
+from models_py.content import FileHashes, file_sha256, fingerprint
 from models_py.errors import UserError
 from models_py.progress import OnProgress, Progress, silent
 from models_py.student.spec import (
@@ -106,7 +105,7 @@ def _weights_hash(spec: StudentSpec, folder: Path, students_dir: Path, on_progre
             f"students.{spec.name}.model: {folder} has no weights (*.safetensors or pytorch_model*.bin); "
             "give a folder written by save_pretrained, or a hub id"
         )
-    hashes = _FileHashes(students_dir / _HASHES_FILE)
+    hashes = FileHashes(students_dir / _HASHES_FILE)
     parts: dict[str, str] = {}
     for done, path in enumerate(weights):
         on_progress(Progress(done, len(weights), "weight files", note=path.name))
@@ -118,35 +117,6 @@ def _weights_hash(spec: StudentSpec, folder: Path, students_dir: Path, on_progre
             ) from error
     hashes.save()
     return fingerprint(parts)
-
-
-class _FileHashes:
-    """sha256 of files, remembered under path, size and modification time in nanoseconds."""
-
-    def __init__(self, memory: Path) -> None:
-        self._memory = memory
-        try:
-            loaded = json.loads(memory.read_text("utf-8"))
-        except (OSError, ValueError):  # none yet, or cut short: it can always be computed again
-            loaded = {}
-        self._known: dict[str, list[Any]] = loaded if isinstance(loaded, dict) else {}
-        self._changed = False
-
-    def of(self, path: Path) -> str:
-        stat = path.stat()
-        known = self._known.get(str(path))
-        if known and known[:2] == [stat.st_size, stat.st_mtime_ns]:
-            return str(known[2])
-        digest = file_sha256(path)
-        self._known[str(path)] = [stat.st_size, stat.st_mtime_ns, digest]
-        self._changed = True
-        return digest
-
-    def save(self) -> None:
-        if self._changed:
-            partial = self._memory.with_name(f"{self._memory.name}.partial-{os.getpid()}")
-            partial.write_text(json.dumps(self._known, indent=1, sort_keys=True), "utf-8")
-            partial.replace(self._memory)
 
 
 def _fetch_small_files(spec: StudentSpec) -> Path:

@@ -94,13 +94,13 @@ class OpenTeacher:
 
     def account(self, spent: Spent) -> Account:
         """What the teacher may still spend. Raises UserError for a budget in dollars without a price."""
-        return Account(self.spec.price, self.spec.settings.budget, spent, name=f"teachers.{self.spec.name}")
+        return Account(self.spec.charged, self.spec.settings.budget, spent, name=f"teachers.{self.spec.name}")
 
 
 def open_teacher(spec: TeacherSpec, ledger_path: Path | None = None) -> OpenTeacher:
     """Checks prompts and files; asks nothing, loads no model. Raises UserError naming the profile's field.
 
-    ledger_path: where `openai_batch` keeps the ids of its open batches.
+    ledger_path: where `openai_batch` keeps the ids of its open batches; beside it `vllm` remembers hashes of weights.
     """
     teacher = OpenTeacher(spec, _open_engine(spec, ledger_path), load_prompts(spec.name, spec.settings.prompts))
     teacher.account(Spent())
@@ -122,6 +122,6 @@ def _open_engine(spec: TeacherSpec, ledger_path: Path | None) -> Teacher:
         case VllmSettings():
             from models_py.teacher.vllm_offline import VllmTeacher
 
-            return VllmTeacher(spec.name, spec.settings)
+            return VllmTeacher(spec.name, spec.settings, ledger_path and ledger_path.with_name("file_hashes.json"))
         case _:
             assert_never(spec.settings)

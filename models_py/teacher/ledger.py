@@ -11,7 +11,7 @@ WAL needs a local disk. Several processes may write; each waits for its turn.
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from models_py.errors import UserError
 from models_py.teacher.money import Spent
 from models_py.teacher.parser import encodable
 from models_py.teacher.request import TeacherReply, TeacherRequest
+from models_py.teacher.summary import RepliesSummary
 
 SCHEMA_VERSION = 2
 
@@ -59,13 +60,14 @@ _MIGRATIONS = {
     ),
 }
 
+_KEY_COLUMNS = "teacher, identity, phase, content_id, payload, parse_attempt, created_at"
 _REPLY_COLUMNS = (
     "request_id, reply, finish_reason, prompt_tokens, completion_tokens, attempts, latency_s, cost_usd, error, usage"
 )
 
 _RECORD = f"""
 insert into teacher_replies
-    (seq, teacher, identity, phase, content_id, payload, parse_attempt, created_at, {_REPLY_COLUMNS})
+    (seq, {_KEY_COLUMNS}, {_REPLY_COLUMNS})
 values ((select coalesce(max(seq), 0) + 1 from teacher_replies), {", ".join("?" * 17)})
 on conflict (request_id) do update set
     seq = case when excluded.error is null then excluded.seq else teacher_replies.seq end,
@@ -149,45 +151,53 @@ class Ledger:
 
         That is an earlier reply when one is there already (asked by another process at the same time).
         """
-        self._connection.execute(
-            _RECORD,
-            [
-                request.teacher,
-                request.identity,
-                request.phase,
-                request.content_id,
-                json.dumps(request.payload(), sort_keys=True),  # ASCII: any text of a pair can be stored
-                request.parse_attempt,
-                datetime.now(UTC).isoformat(timespec="milliseconds"),
-                request.request_id,
-                None if reply.reply is None else encodable(reply.reply),
-                reply.finish_reason,
-                reply.prompt_tokens,
-                reply.completion_tokens,
-                reply.attempts,
-                reply.latency_s,
-                reply.cost_usd,
-                None if reply.error is None else encodable(reply.error),
-                reply.usage,
-            ],
+        self._insert(
+            LedgerRow(
+                seq=0,
+                teacher=request.teacher,
+                identity=request.identity,
+                phase=request.phase,
+                content_id=request.content_id,
+                payload=json.dumps(request.payload(), sort_keys=True),  # ASCII: any text of a pair can be stored
+                parse_attempt=request.parse_attempt,
+                created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+                reply=reply,
+            )
         )
         return self.replies([request.request_id])[request.request_id]
 
     def all_since(self, seq: int = 0) -> Iterator[LedgerRow]:
         """Rows with a greater `seq`, in order, read page by page; a row that failed and later succeeded comes again."""
         while True:
-            rows = self._connection.execute(
-                "select seq, teacher, identity, phase, content_id, payload, parse_attempt, created_at, "
-                f"{_REPLY_COLUMNS} "
-                "from teacher_replies where seq > ? order by seq limit ?",
-                [seq, _PAGE_ROWS],
-            ).fetchall()
-            for row in rows:
-                fields = (*row[:8], TeacherReply(*row[8:]))
-                yield LedgerRow(*fields)
+            rows = self._rows("where seq > ? order by seq limit ?", seq, _PAGE_ROWS)
+            yield from rows
             if len(rows) < _PAGE_ROWS:
                 return
-            seq = rows[-1][0]
+            seq = rows[-1].seq
+
+    def row(self, request_id: str) -> LedgerRow | None:
+        """The whole row of a request, None when it was never asked."""
+        return next(iter(self._rows("where request_id = ?", request_id)), None)
+
+    def sample(self, identity: str, phase: str, count: int) -> list[LedgerRow]:
+        """At most `count` replies of `identity` in a phase, under any prompt: a fair sample, since ids are hashes."""
+        return self._rows(
+            "where identity = ? and phase = ? and error is null order by request_id limit ?", identity, phase, count
+        )
+
+    def add(self, rows: Iterable[LedgerRow]) -> int:
+        """Takes over replies of another ledger, in one transaction and in their order; returns how many are new.
+
+        A reply that is here already stays. `seq` is given anew.
+        """
+        self._connection.execute("begin immediate")
+        try:
+            new = sum(self._insert(row).rowcount for row in rows)
+        except BaseException:
+            self._connection.execute("rollback")
+            raise
+        self._connection.execute("commit")
+        return new
 
     def spent(self, teacher: str) -> Spent:
         """What the teacher of that name was paid so far, over all runs."""
@@ -198,6 +208,49 @@ class Ledger:
             [teacher],
         ).fetchone()
         return Spent(*row)
+
+    def summary(self, phase: str, teachers: Sequence[str]) -> RepliesSummary:
+        """What the teachers of these names replied in a phase so far, over all runs."""
+        whose = "from teacher_replies where phase = ? and teacher in (select value from json_each(?)) and error is null"
+        parameters = [phase, json.dumps(teachers)]
+        sums = self._connection.execute(
+            "select count(*), count(*) filter (where parse_attempt > 0), sum(prompt_tokens), sum(completion_tokens), "
+            f"sum(cost_usd), count(*) - count(cost_usd) {whose}",
+            parameters,
+        ).fetchone()
+        latencies = self._connection.execute(
+            f"select latency_s {whose} and latency_s is not null order by latency_s", parameters
+        )
+        fields = (*sums, [latency for (latency,) in latencies])
+        return RepliesSummary(*fields)
+
+    def _rows(self, which: str, *parameters: object) -> list[LedgerRow]:
+        query = f"select seq, {_KEY_COLUMNS}, {_REPLY_COLUMNS} from teacher_replies {which}"
+        found = self._connection.execute(query, parameters)
+        return [LedgerRow(*fields) for fields in ((*row[:8], TeacherReply(*row[8:])) for row in found)]
+
+    def _insert(self, row: LedgerRow) -> sqlite3.Cursor:
+        reply = row.reply
+        values = [
+            row.teacher,
+            row.identity,
+            row.phase,
+            row.content_id,
+            row.payload,
+            row.parse_attempt,
+            row.created_at,
+            reply.request_id,
+            None if reply.reply is None else encodable(reply.reply),
+            None if reply.finish_reason is None else encodable(reply.finish_reason),
+            reply.prompt_tokens,
+            reply.completion_tokens,
+            reply.attempts,
+            reply.latency_s,
+            reply.cost_usd,
+            None if reply.error is None else encodable(reply.error),
+            reply.usage,
+        ]
+        return self._connection.execute(_RECORD, values)
 
     def _create(self) -> None:
         self._connection.execute("begin immediate")

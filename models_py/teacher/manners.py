@@ -20,6 +20,7 @@ _LONGEST_BACKOFF_S = 60.0
 _FIRST_BACKOFF_S = 0.5
 _LOOK_S = 0.1  # how often a wait looks whether it shall stop
 _BURST_S = 1.0  # of a rate, what may be used at once
+_ROUNDING = 1e-9  # of a unit: sums of seconds times a rate
 
 
 async def wait(seconds: float, stop: Event) -> bool:
@@ -34,36 +35,41 @@ async def wait(seconds: float, stop: Event) -> bool:
 
 
 class TokenBucket:
-    """At most `per_minute` units a minute, a second's worth at once; None is no limit."""
+    """At most `per_minute` units a minute and a second's worth at once, first come, first served; None is no limit."""
 
     def __init__(self, per_minute: float | None) -> None:
         self._rate = per_minute / 60 if per_minute else math.inf
         self._capacity = max(1.0, self._rate * _BURST_S)
         self._level = self._capacity
         self._filled = time.monotonic()
+        self._turn = asyncio.Lock()
 
     async def take(self, units: float, stop: Event) -> bool:
-        """Takes `units` as soon as there is credit; a call larger than the bucket goes into debt. False: stopped."""
+        """Takes `units` when they are there; a call larger than the bucket needs it full and leaves it in debt.
+
+        False: stopped.
+        """
         if math.isinf(self._rate):
             return not stop.is_set()
-        self._fill()
-        self._level -= units
-        # The debt of those who came before is in the level: whoever comes later waits longer.
-        if await wait(max(0.0, -self._level / self._rate), stop):
+        async with self._turn:
+            while (missing := min(units, self._capacity) - self._filled_level()) > _ROUNDING:
+                if not await wait(min(missing / self._rate, _LOOK_S), stop):
+                    return False
+            if stop.is_set():
+                return False
+            self._level -= units
             return True
-        self._level += units
-        return False
 
     def give_back(self, units: float) -> None:
         """Units that were taken and not used."""
         if not math.isinf(self._rate):
-            self._fill()
-            self._level = min(self._capacity, self._level + units)
+            self._level = self._filled_level() + units
 
-    def _fill(self) -> None:
+    def _filled_level(self) -> float:
         now = time.monotonic()
         self._level = min(self._capacity, self._level + (now - self._filled) * self._rate)
         self._filled = now
+        return self._level
 
 
 class CoolDown:
@@ -80,12 +86,16 @@ class CoolDown:
         self._since = self._since if self._since is not None else now
         if now >= self._until:  # several calls answered 429 in one pause are one reason to wait
             self._in_a_row += 1
-        pause = backoff(self._in_a_row, jitter=False) if said_s is None else said_s
+        pause = said_s or backoff(self._in_a_row, jitter=False)  # 0, or a date that has passed, says nothing
         self._until = max(self._until, now + pause)
 
     def end(self) -> None:
         """A call came through."""
         self._since, self._in_a_row = None, 0
+
+    @property
+    def is_on(self) -> bool:
+        return time.monotonic() < self._until
 
     @property
     def lasts_s(self) -> float:
@@ -102,7 +112,7 @@ class CoolDown:
 
 def backoff(attempt: int, *, jitter: bool = True) -> float:
     """Seconds to wait after the `attempt`-th failure, from 1."""
-    longest = min(_LONGEST_BACKOFF_S, _FIRST_BACKOFF_S * 2 ** (attempt - 1))
+    longest = min(_LONGEST_BACKOFF_S, _FIRST_BACKOFF_S * 2 ** min(attempt - 1, 30))
     return random.uniform(0, longest) if jitter else longest
 
 
@@ -115,7 +125,7 @@ def retry_after(header: str | None, now: datetime | None = None) -> float | None
     except ValueError:
         try:
             date = parsedate_to_datetime(header)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             return None
         date = date if date.tzinfo else date.replace(tzinfo=UTC)
         seconds = (date - (now or datetime.now(UTC))).total_seconds()

@@ -29,6 +29,11 @@ class Price:
             if value is not None and value < 0:
                 raise UserError(f"{name}: {value} is below 0; give US dollars a million tokens")
 
+    def times(self, factor: float) -> "Price":
+        """A share of the price, as for batches."""
+        cached_input = None if self.cached_input is None else factor * self.cached_input
+        return Price(factor * self.input, factor * self.output, cached_input)
+
     def of(self, reply: TeacherReply) -> float | None:
         """US dollars of one reply, None when its usage is unknown."""
         if reply.prompt_tokens is None or reply.completion_tokens is None:

@@ -1,11 +1,11 @@
 """The engine `openai`: chat completions of any OpenAI-compatible server, many at once, each answer as it comes.
 
-A few workers share one session. Each takes a request only when it may send it: after the cool-down, when the requests
-and then the tokens of the minute allow. So when a run is stopped, what was taken is what is under way.
+A few workers share one session. Each takes one request after the other and has it answered. Every call, a repeated one
+too, is made only when it may be: after the cool-down, when the requests and tokens of the minute allow.
 
-    cool-down over? -> a request of the minute -> next(requests) -> its tokens of the minute -> call -> reply
-                                                                                                ^  |
-                                                 Broken: `attempts` times; Busy: as often as it is └──┘
+    next(requests) ─> may be sent? ─> call ─> reply
+                           ^            │
+                           └────────────┘ Broken: `attempts` times; Busy: as often as it is
 """
 
 import asyncio
@@ -21,9 +21,9 @@ from models_py.teacher.manners import CoolDown, TokenBucket, backoff, wait
 from models_py.teacher.money import prompt_tokens_at_most
 from models_py.teacher.request import Teacher, TeacherReply, TeacherRequest
 from models_py.teacher.server import Answered, Broken, Busy, Rejected, Server
-from models_py.teacher.spec import OpenAISettings
+from models_py.teacher.spec import OpenAISettings, ServerSettings
 
-_GIVE_UP_S = 1800.0  # nothing but 429 for so long: somebody should look
+_GIVE_UP_S = 1800.0  # nothing but 429 for so long, or told to wait longer: somebody should look
 
 
 class OpenAITeacher(Teacher):
@@ -44,14 +44,14 @@ class OpenAITeacher(Teacher):
             session = _Session(self.name, self.settings, iter(requests), stop)
             try:
                 runner.run(session.begin())
-                while (reply := runner.run(session.next())) is not None:
-                    yield reply
+                while replies := runner.run(session.next()):
+                    yield from replies  # nothing more is read or sent before the caller has them all
             finally:
                 runner.run(session.end())
 
 
 class _Session:
-    """The workers of one `ask` and the queue their replies come through."""
+    """The workers of one `ask` and the replies they have in hand, at most one each."""
 
     def __init__(self, name: str, settings: OpenAISettings, requests: Iterator[TeacherRequest], stop: Event) -> None:
         self._name = name
@@ -62,19 +62,24 @@ class _Session:
         self._cool_down = CoolDown()
         self._requests_left = TokenBucket(settings.requests_per_minute)
         self._tokens_left = TokenBucket(settings.tokens_per_minute)
+        self._came: list[TeacherReply] = []
+        self._news = asyncio.Event()
 
     async def begin(self) -> None:
-        self._ready: asyncio.Queue[TeacherReply | None] = asyncio.Queue()
         await self._server.__aenter__()
         self._workers = [asyncio.create_task(self._work()) for _ in range(self._settings.concurrency)]
         self._all = asyncio.create_task(self._finish())
+        self._all.add_done_callback(lambda _: self._news.set())
 
-    async def next(self) -> TeacherReply | None:
-        """The next reply; None when there are no more. Raises what ended the run, after what was under way."""
-        reply = await self._ready.get()
-        if reply is None:
+    async def next(self) -> list[TeacherReply]:
+        """The replies that have come; none when there are no more. Raises what ended the run, after them."""
+        while not self._came and not self._all.done():
+            self._news.clear()
+            await self._news.wait()
+        if not self._came:
             await self._all
-        return reply
+        came, self._came = self._came, []
+        return came
 
     async def end(self) -> None:
         for task in (*self._workers, self._all):
@@ -83,38 +88,40 @@ class _Session:
         await self._server.__aexit__()
 
     async def _finish(self) -> None:
-        try:
-            results = await asyncio.gather(*self._workers, return_exceptions=True)
-        finally:
-            self._ready.put_nowait(None)
-        for error in results:
+        for error in await asyncio.gather(*self._workers, return_exceptions=True):
             if isinstance(error, BaseException):
                 raise error
 
     async def _work(self) -> None:
         try:
-            while await self._may_take():
-                request = next(self._requests, None)
-                if request is None:
-                    return
+            while not self._stop.is_set() and (request := next(self._requests, None)) is not None:
                 reply = await self._answer(request)
                 if reply is not None:
-                    self._ready.put_nowait(reply)
+                    self._came.append(reply)
+                    self._news.set()
         except BaseException:
             self._stop.set()  # the others finish what they have under way
             raise
 
-    async def _may_take(self) -> bool:
-        return await self._cool_down.over(self._stop) and await self._requests_left.take(1, self._stop)
+    async def _may_send(self, tokens: int) -> bool:
+        """Waits until a call may be made; False: stopped."""
+        stop = self._stop
+        while await self._cool_down.over(stop):
+            if not (await self._requests_left.take(1, stop) and await self._tokens_left.take(tokens, stop)):
+                return False
+            if not self._cool_down.is_on:
+                return True
+            # It began while this call waited for its turn: it gives the turn back and queues anew.
+            self._requests_left.give_back(1)
+            self._tokens_left.give_back(tokens)
+        return False
 
     async def _answer(self, request: TeacherRequest) -> TeacherReply | None:
         """The reply to one request, None when it was stopped before there was one."""
-        body = chat_body(self._settings.model, request)
+        body = chat_body(self._settings, request)
         tokens = prompt_tokens_at_most(request) + request.sampling.max_tokens
         calls, failures = 0, 0
-        if not await self._tokens_left.take(tokens, self._stop):
-            return None
-        while True:
+        while await self._may_send(tokens):
             calls += 1
             started = time.monotonic()
             outcome = await self._server.post("chat/completions", body)
@@ -129,21 +136,24 @@ class _Session:
                     return TeacherReply(request.request_id, attempts=calls, latency_s=latency, error=reason)
                 case Busy(seconds):
                     self._cool_down.begin(seconds)
-                    if self._cool_down.lasts_s > _GIVE_UP_S:
-                        raise UserError(
-                            f"teachers.{self._name}: {self._settings.base_url} has answered 429 (too many requests) "
-                            f"for {_GIVE_UP_S / 60:.0f} minutes. Lower requests_per_minute, tokens_per_minute or "
-                            "concurrency and run again: replies that came are kept."
-                        )
-                    if not await self._cool_down.over(self._stop):
-                        return None
+                    self._check_patience(seconds or 0.0)
                 case Broken(reason, seconds):
                     failures += 1
-                    if failures >= self._settings.attempts:
+                    if failures >= self._settings.attempts or (seconds or 0.0) > _GIVE_UP_S:
                         error = self._server.said(reason)
                         return TeacherReply(request.request_id, attempts=calls, latency_s=latency, error=error)
-                    if not await wait(max(backoff(failures), seconds or 0.0), self._stop):
-                        return None
+                    await wait(max(backoff(failures), seconds or 0.0), self._stop)
+        return None
+
+    def _check_patience(self, asked_s: float) -> None:
+        waits_s = max(self._cool_down.lasts_s, asked_s)
+        if waits_s > _GIVE_UP_S:
+            what = "asks to wait" if waits_s == asked_s else "has answered nothing else for"
+            raise UserError(
+                f"teachers.{self._name}: {self._settings.base_url} answers 429 (too many requests) and {what} "
+                f"{waits_s / 60:.0f} minutes. Lower requests_per_minute, tokens_per_minute or concurrency and run "
+                "again: replies that came are kept."
+            )
 
     def _give_back(self, tokens: int, completion: "Completion") -> None:
         used = (completion.prompt_tokens, completion.completion_tokens)
@@ -151,12 +161,14 @@ class _Session:
             self._tokens_left.give_back(max(0, tokens - used[0] - used[1]))
 
 
-def chat_body(model: str, request: TeacherRequest) -> dict[str, Any]:
-    """The body of a chat completion request."""
+def chat_body(settings: ServerSettings, request: TeacherRequest) -> dict[str, Any]:
+    """The body of a chat completion request; a null in `extra_body` takes a field out."""
     sampling = request.sampling.payload()
     extra = sampling.pop("extra_body", {})
+    sampling[settings.token_limit] = sampling.pop("max_tokens")
     messages = [{"role": message.role, "content": message.content} for message in request.messages]
-    return {"model": model, "messages": messages, **sampling, **extra}
+    body = {"model": settings.model, "messages": messages, **sampling, **extra}
+    return {name: value for name, value in body.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +189,7 @@ class Completion:
 
     def _count(self, name: str) -> int | None:
         value = (self.usage or {}).get(name)
-        return value if type(value) is int and value >= 0 else None
+        return value if type(value) is int and 0 <= value < 1 << 63 else None  # what a database holds
 
     def reply(self, request_id: str, *, attempts: int, latency_s: float | None) -> TeacherReply:
         return TeacherReply(
@@ -193,20 +205,23 @@ class Completion:
 
 
 def read_completion(body: Mapping[str, Any]) -> Completion | Broken:
-    """A chat completion's first choice; Broken when the body is none. Content that is null is an empty text."""
+    """A chat completion's first choice; Broken when the body is none. Content that is null is an empty text.
+
+    The reason quotes all the server said: `Server.said` takes the key out and shortens it.
+    """
     try:
         choice = body["choices"][0]
         message = choice["message"]
         content, refusal = message.get("content"), message.get("refusal")
         finish_reason = choice.get("finish_reason")
     except (KeyError, IndexError, TypeError, AttributeError):
-        return Broken(f"a body without choices[0].message: {json.dumps(body)[:200]}")
+        return Broken(f"a body without choices[0].message: {json.dumps(body)}")
     if isinstance(content, list):  # parts, as some servers send them
         content = "".join(str(part.get("text", "")) for part in content if isinstance(part, Mapping))
     if isinstance(refusal, str) and refusal and not content:
         content, finish_reason = refusal, "content_filter"
     if not isinstance(content, str | None):
-        return Broken(f"a message whose content is no text: {json.dumps(content)[:200]}")
+        return Broken(f"a message whose content is no text: {json.dumps(content)}")
     usage = body.get("usage")
     return Completion(
         content or "",

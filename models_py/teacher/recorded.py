@@ -22,6 +22,8 @@ from models_py.content import file_sha256, fingerprint
 from models_py.errors import UserError
 from models_py.teacher.request import PHASES, Teacher, TeacherReply, TeacherRequest
 
+LARGEST_COUNT = 1 << 63  # of the ledger's integers
+
 _REMEDY = "Correct the line or record the replies again."
 
 
@@ -85,7 +87,7 @@ class RecordedTeacher(Teacher):
             with self.path.open("rb") as file:
                 for number, line in enumerate(file, start=1):
                     if line.strip():
-                        row = _read_line(line, f"{self.path}:{number}")
+                        row = read_line(line, f"{self.path}:{number}")
                         key = (row["phase"], row["content_id"], row.get("parse_attempt") or 0)
                         said = fingerprint(row["reply"], row.get("finish_reason"))
                         first, said_first = seen.setdefault(key, (number, said))
@@ -101,7 +103,8 @@ class RecordedTeacher(Teacher):
         return positions
 
 
-def _read_line(line: bytes, where: str) -> dict[str, Any]:
+def read_line(line: bytes, where: str) -> dict[str, Any]:
+    """One line of a recording, checked. Raises UserError that begins with `where` (file:line)."""
     try:
         row = json.loads(line)
     except ValueError as error:  # bad JSON, bad UTF-8
@@ -117,7 +120,7 @@ def _read_line(line: bytes, where: str) -> dict[str, Any]:
         raise UserError(f"{where}: finish_reason is not text. {_REMEDY}")
     for field in ("prompt_tokens", "completion_tokens", "parse_attempt"):
         count = row.get(field)
-        if count is not None and (type(count) is not int or count < 0):
+        if count is not None and (type(count) is not int or not 0 <= count < LARGEST_COUNT):
             raise UserError(f"{where}: {field} is {count!r}, not a count. {_REMEDY}")
     return row
 

@@ -83,15 +83,16 @@ class _Asking:
 
     def replies(self) -> Iterator[tuple[str, TeacherReply]]:
         thread = Thread(target=self._run, name="teacher", daemon=True)
-        thread.start()
         try:
+            thread.start()
             while (item := self._out.get()) is not None:
                 if isinstance(item, BaseException):
                     raise item
                 yield item
         finally:
             self._stop.set()
-            thread.join()
+            if thread.ident is not None:  # an interrupt may have come before it ran
+                thread.join()
 
     def _run(self) -> None:
         try:

@@ -8,7 +8,7 @@ that need it a second time, and so on. Which tries a pair gets depends on its re
 finds its way back through the ledger.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +43,7 @@ def reflections(
     *,
     account: Account | None = None,
     on_progress: OnProgress = silent,
-) -> Iterator[Reflection]:
+) -> Generator[Reflection, None, None]:
     """The reflection of every pair, as replies come. A pair is a mapping with `instruction`, `input` and `output`.
 
     A pair whose requests were left unanswered (a stop, a budget) has none; the next run goes on with it.
@@ -68,6 +68,8 @@ def reflections(
             yield Reflection(
                 pair, reply.request_id, parsed.status, parsed.critique, new_id, parsed.instruction, parsed.output
             )
+        if account is not None and account.reached:
+            return  # a second try may fit where a first did not, and would hide that pairs are left
         tries = again
 
 

@@ -117,10 +117,10 @@ class Teacher(ABC):
     def ask(self, requests: Iterable[TeacherRequest], stop: Event) -> Iterator[TeacherReply]:
         """Yields replies as they finish, in any order, each request at most once.
 
-        `requests` are taken one by one, each when it can be sent; one that was taken is answered, or left for the next
-        run. When `stop` is set nothing new is taken or tried again, and what is under way is still delivered. Whoever
-        iterates takes every reply without delay. One request's failure is a reply with `error`, not an exception: it
-        raises (UserError) only when no request can succeed.
+        `requests` are taken one by one, as there is room for them; one that was taken is answered, or left for the
+        next run. When `stop` is set nothing new is taken or tried again, and what is under way is still delivered.
+        Whoever iterates takes every reply without delay. One request's failure is a reply with `error`, not an
+        exception: it raises (UserError) only when no request can succeed.
         """
 
     def answers(self, request: TeacherRequest) -> bool:

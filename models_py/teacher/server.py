@@ -16,7 +16,9 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
@@ -25,6 +27,7 @@ from models_py.teacher.manners import retry_after
 from models_py.teacher.spec import ServerSettings
 
 _LONGEST_BODY = 64 << 20  # bytes; what is longer is no chat completion
+_LONGEST_TRANSFER_S = 3600.0  # of a file; a call's `timeout_s` then bounds the silence between bytes
 _SAID_CHARS = 300
 _OUT_OF_CREDIT = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
 _TRY_AGAIN = {408, 409, 425}
@@ -80,7 +83,7 @@ class Server:
             headers=headers,
             connector=aiohttp.TCPConnector(limit=self._connections),
             timeout=aiohttp.ClientTimeout(total=self._settings.timeout_s),
-            trust_env=True,  # proxies
+            proxy=_proxy(self._settings.base_url),
             auto_decompress=True,
         )
         return self
@@ -88,20 +91,24 @@ class Server:
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()
 
-    async def post(self, path: str, body: Mapping[str, Any] | aiohttp.FormData) -> Outcome:
-        """The outcome of one POST, a mapping as JSON. Raises UserError when no request can succeed."""
-        payload = {"data": body} if isinstance(body, aiohttp.FormData) else {"data": _encoded(body)}
-        kind = {} if isinstance(body, aiohttp.FormData) else {"Content-Type": "application/json"}
-        return await self._call("POST", path, headers=kind, **payload)
+    async def post(self, path: str, body: Mapping[str, Any]) -> Outcome:
+        """The outcome of one POST. Raises UserError when no request can succeed."""
+        return await self._call("POST", path, headers={"Content-Type": "application/json"}, data=_encoded(body))
 
     async def get(self, path: str, params: Mapping[str, str] | None = None) -> Outcome:
         """The outcome of one GET."""
         return await self._call("GET", path, params=params or {})
 
-    async def text(self, path: str) -> str | Busy | Broken | Rejected:
-        """The body of one GET as text, whatever it holds."""
-        outcome = await self._fetch("GET", path)
-        return outcome.decode("utf-8", "replace") if isinstance(outcome, bytes) else outcome
+    async def upload(self, path: str, form: aiohttp.FormData) -> Outcome:
+        """The outcome of a POST that carries a file; it may last as long as bytes flow."""
+        return await self._call("POST", path, data=form, timeout=self._transfer)
+
+    async def download(self, path: str, file: IO[bytes]) -> int | Busy | Broken | Rejected:
+        """Fills `file` with the body of one GET, of whatever length, as long as bytes flow; how many bytes it has."""
+        file.seek(0)
+        file.truncate()
+        outcome = await self._fetch("GET", path, into=file, timeout=self._transfer)
+        return file.tell() if isinstance(outcome, bytes) else outcome
 
     async def _call(self, method: str, path: str, **arguments: Any) -> Outcome:
         outcome = await self._fetch(method, path, **arguments)
@@ -109,17 +116,24 @@ class Server:
             return outcome
         try:
             body = json.loads(outcome)
-        except ValueError:
+        except (ValueError, RecursionError):  # the latter: brackets nested too deep
             return Broken(f"status 200 with a body that is no JSON: {self.said(outcome)}")
         if not isinstance(body, dict):
             return Broken(f"status 200 with a body that is no JSON object: {self.said(outcome)}")
         return Answered(body)
 
-    async def _fetch(self, method: str, path: str, **arguments: Any) -> bytes | Busy | Broken | Rejected:
+    @property
+    def _transfer(self) -> aiohttp.ClientTimeout:
+        silence = self._settings.timeout_s
+        return aiohttp.ClientTimeout(total=_LONGEST_TRANSFER_S, sock_connect=silence, sock_read=silence)
+
+    async def _fetch(
+        self, method: str, path: str, into: IO[bytes] | None = None, **arguments: Any
+    ) -> bytes | Busy | Broken | Rejected:
         url = f"{self._settings.base_url.rstrip('/')}/{path}"
         try:
             async with self._session.request(method, url, **arguments) as response:
-                body = await _read(response)
+                body = await _read(response, into)
                 status, headers = response.status, response.headers
         except TimeoutError:
             return Broken(f"no whole answer within {self._settings.timeout_s:g} s")
@@ -136,7 +150,7 @@ class Server:
         if status in (401, 403):
             raise UserError(f"teachers.{self._teacher}: {self._settings.base_url} refused {self._shown_key} ({said})")
         if status == 429:
-            if any(word in said for word in _OUT_OF_CREDIT):
+            if any(word.encode() in body for word in _OUT_OF_CREDIT):
                 raise UserError(
                     f"teachers.{self._teacher}: the account of {self._shown_key} has no credit left ({said}). "
                     "Top it up and run again: replies that came are kept."
@@ -174,8 +188,12 @@ class Server:
         return key
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes | None:
-    """The whole body, None when it is too long."""
+async def _read(response: aiohttp.ClientResponse, into: IO[bytes] | None) -> bytes | None:
+    """The whole body, None when it is too long; that of a success goes `into` a file, if there is one."""
+    if into is not None and response.status < 300:
+        async for part in response.content.iter_any():
+            into.write(part)
+        return b""
     if (response.content_length or 0) > _LONGEST_BODY:
         return None
     parts: list[bytes] = []
@@ -186,6 +204,15 @@ async def _read(response: aiohttp.ClientResponse) -> bytes | None:
         if size > _LONGEST_BODY:
             return None
     return b"".join(parts)
+
+
+def _proxy(url: str) -> str | None:
+    """The proxy that the environment names for an address.
+
+    aiohttp's own `trust_env` looks into ~/.netrc too, and refuses every call when that has a `default` beside our key.
+    """
+    parts = urlsplit(url)
+    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
 
 
 def _encoded(body: Mapping[str, Any]) -> bytes:

@@ -16,6 +16,9 @@ from models_py.teacher.request import Sampling
 
 OPENAI_URL = "https://api.openai.com/v1"
 
+# Arguments of vllm.LLM that are fields of VllmSettings, by our name for them.
+_OF_VLLM = {"model": "model", "revision": "revision", "chat_template": "chat_template", "max_length": "max_model_len"}
+
 
 @dataclass(frozen=True, slots=True)
 class PromptSettings:
@@ -51,6 +54,11 @@ class TeacherSettings:
         """By which the price table knows the model."""
         return getattr(self, "model", None)
 
+    @property
+    def price_factor(self) -> float:
+        """What a reply costs, as a share of the model's price."""
+        return 1.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedSettings(TeacherSettings):
@@ -62,7 +70,7 @@ class RecordedSettings(TeacherSettings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings(TeacherSettings):
-    """An OpenAI-compatible server.
+    """An OpenAI-compatible server. token_limit: the field that bounds a reply; newer models take only the other one.
 
     api_key_env: the environment variable that holds the key, None for a server that wants none. timeout_s: of one call,
     from sending to the last byte. attempts: calls until a request fails, those answered 429 not counted.
@@ -73,6 +81,7 @@ class ServerSettings(TeacherSettings):
     api_key_env: str | None = "OPENAI_API_KEY"
     timeout_s: float = 180.0
     attempts: int = 6
+    token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
 
     def __post_init__(self) -> None:
         TeacherSettings.__post_init__(self)
@@ -100,7 +109,10 @@ class OpenAISettings(ServerSettings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenAIBatchSettings(ServerSettings):
-    """The batch endpoints: half the price, an answer within a day. poll_s: seconds between looks at open batches."""
+    """The batch endpoints: half the price, an answer within a day. poll_s: seconds between looks at open batches.
+
+    batch_requests: of one batch at most. Where a server limits the tokens that may be enqueued, take fewer.
+    """
 
     engine: Literal["openai_batch"] = "openai_batch"
     poll_s: float = 30.0
@@ -112,10 +124,18 @@ class OpenAIBatchSettings(ServerSettings):
         in_range = 1 <= self.batch_requests <= 50_000
         _check("batch_requests", self.batch_requests, in_range, "is not from 1 to 50,000, which servers take")
 
+    @property
+    def price_factor(self) -> float:
+        return 0.5
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VllmSettings(TeacherSettings):
-    """vLLM in the step's own process. model: hub id or folder. engine_args: further arguments of `vllm.LLM`."""
+    """vLLM in the step's own process. model: hub id or folder, with its chat template or the file `chat_template`.
+
+    max_length: tokens of prompt and reply together, None for the model's own. engine_args: further arguments of
+    `vllm.LLM` (tensor_parallel_size, gpu_memory_utilization, ...).
+    """
 
     engine: Literal["vllm"] = "vllm"
     model: str
@@ -123,6 +143,13 @@ class VllmSettings(TeacherSettings):
     chat_template: Path | None = None
     max_length: int | None = None
     engine_args: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        TeacherSettings.__post_init__(self)
+        _check("max_length", self.max_length, self.max_length is None or self.max_length >= 1, "is below 1")
+        for ours, theirs in _OF_VLLM.items():
+            value = self.engine_args.get(theirs)
+            _check(f"engine_args.{theirs}", value, theirs not in self.engine_args, f"belongs in `{ours}`")
 
 
 EngineSettings = RecordedSettings | OpenAISettings | OpenAIBatchSettings | VllmSettings
@@ -141,6 +168,11 @@ class TeacherSpec:
     name: str
     settings: EngineSettings
     price: Price | None = None
+
+    @property
+    def charged(self) -> Price | None:
+        """What this teacher's replies cost: the model's price, less where the engine gets it cheaper."""
+        return self.price and self.price.times(self.settings.price_factor)
 
 
 def _check(name: str, value: object, holds: bool, problem: str) -> None:

@@ -2,17 +2,23 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import dagster as dg
 import pytest
 
+from assets.profile.recipes import recipes
+from assets.profile.students import students
+from assets.profile.teachers import teachers
+from assets.raw.raw_pairs import raw_pairs
 from dagster_project.lake import Lake, open_lake
 from dagster_project.profile import Profile, load_profile
 from models_py.content import content_id
+from tests.chat_server import completion, serving
 
 CAT, DOG, OWL = ("Describe a cat.", "", "Soft."), ("Describe a dog.", "", "Loyal."), ("Describe an owl.", "", "Wise.")
 NEW_CAT = ("Describe a cat in five words.", "", "Soft, quiet, proud, quick, warm.")
@@ -32,6 +38,8 @@ REPLIES = {
     ("instruction_reflection", DOG): "I would rather not.",
     ("response_reflection", DOG): better(BETTER_DOG),
 }
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass
@@ -57,16 +65,18 @@ class Flow:
         """The same flow as far as it has run, in another folder: quicker than running it again."""
         return Flow(shutil.copytree(self.folder, folder, dirs_exist_ok=True))
 
-    def configure(self, **recipe: object) -> None:
-        """Write the profile; `recipe` cuts the recipe `paper`."""
-        common = {"teacher": "recorded", "student": "toy"}
+    def configure(self, parts: Mapping[str, Any] = NOTHING, **recipe: object) -> None:
+        """Write the profile; `parts` replaces keys of it, `recipe` cuts the recipe `paper`."""
+        teachers = parts.get("teachers", {"recorded": {"engine": "recorded", "replies": "replies.jsonl"}})
+        common = {"teacher": next(iter(teachers)), "student": "toy"}
         profile = {
             "warehouse": "warehouse",
             "sources": [{"name": "mine", "path": "pairs.jsonl"}],
-            "teachers": {"recorded": {"engine": "recorded", "replies": "replies.jsonl"}},
+            "teachers": teachers,
             "students": {"toy": {"model": str(self.folder / "student"), "max_length": 64}},
             "recipes": {"paper": {"policy": "paper", **common, **recipe}, "original": {"policy": "original", **common}},
             "max_bad_fraction": 0.25,
+            **parts,
         }
         file = self.folder / "profile.yaml"
         file.write_text(json.dumps(profile), encoding="utf-8")  # JSON is YAML
@@ -102,6 +112,48 @@ def new_flow(empty_warehouse: Path, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture
 def flow(new_flow: Flow, tmp_path: Path) -> Flow:
     return new_flow.copy(tmp_path)
+
+
+@dataclass
+class Gpt:
+    """A teacher behind a real server: `say` makes a completion of a prompt, `asked` holds the prompts."""
+
+    say: Callable[[str], dict[str, Any]] = lambda _: completion(rewrite("Describe it at night.", "Dark."))
+    asked: list[str] = field(default_factory=list)
+    url: str = ""
+
+    def __call__(self, body: dict[str, Any], _: Mapping[str, str]) -> tuple[int, dict[str, Any]]:
+        prompt = body["messages"][-1]["content"]
+        self.asked.append(prompt)
+        return 200, self.say(prompt)
+
+    def teaches(self, flow: Flow, parts: Mapping[str, Any] = NOTHING, **settings: object) -> None:
+        """Make it the profile's only teacher, `gpt`, with further `parts` of the profile."""
+        teacher = {"engine": "openai", "model": "small", "base_url": self.url, "api_key_env": None, **settings}
+        flow.configure({"teachers": {"gpt": teacher}, **parts})
+        flow.run(teachers)
+
+
+@pytest.fixture
+def gpt() -> Iterator[Gpt]:
+    gpt = Gpt()
+    with serving(gpt) as gpt.url:
+        yield gpt
+
+
+@pytest.fixture(scope="session")
+def with_pairs(new_flow: Flow, tmp_path_factory: pytest.TempPathFactory) -> Flow:
+    """A flow whose profile and pairs are in the lake, to be copied."""
+    flow = new_flow.copy(tmp_path_factory.mktemp("pairs"))
+    list(flow.run(raw_pairs))
+    for asset in (recipes, students, teachers):
+        flow.run(asset)
+    return flow
+
+
+@pytest.fixture
+def ready(with_pairs: Flow, tmp_path: Path) -> Flow:
+    return with_pairs.copy(tmp_path)
 
 
 def version(result: dg.MaterializeResult) -> str:

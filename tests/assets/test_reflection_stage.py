@@ -1,21 +1,32 @@
 """reflection: each pair is asked about once for good; a failure is asked again and not stored twice."""
 
+import re
+import signal
+import subprocess
+import threading
+import time
 from collections.abc import Iterable
-from pathlib import Path
+from functools import partial
 from threading import Event
 
+import dagster as dg
 import pytest
 
-from assets.profile.recipes import recipes
-from assets.profile.students import students
 from assets.profile.teachers import teachers
 from assets.raw.raw_pairs import raw_pairs
 from assets.reflection.instruction_reflections import instruction_reflections
 from assets.reflection.response_reflections import response_reflections
 from assets.reflection.teacher_replies import teacher_replies
+from dagster_project import step_progress
+from dagster_project.commits import commit_batches
+from dagster_project.terminal import _PROGRESS_LINE
 from models_py.content import content_id
+from models_py.errors import UserError
+from models_py.teacher.ledger import Ledger
 from models_py.teacher.recorded import RecordedTeacher
-from tests.assets.conftest import BETTER_DOG, CAT, DOG, NEW_CAT, OWL, REPLIES, Flow, rewrite, version
+from tests.assets.conftest import BETTER_DOG, CAT, DOG, NEW_CAT, OWL, REPLIES, Flow, Gpt, rewrite, version
+from tests.chat_server import completion
+from tests.test_quickstart import command
 
 REFLECTIONS = "select pair_id, status, content_id, instruction, output from reflection.instruction_reflections"
 
@@ -33,20 +44,6 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(RecordedTeacher, "ask", watched)
     return asked
-
-
-@pytest.fixture(scope="module")
-def start(new_flow: Flow, tmp_path_factory: pytest.TempPathFactory) -> Flow:
-    flow = new_flow.copy(tmp_path_factory.mktemp("start"))
-    list(flow.run(raw_pairs))
-    for asset in (recipes, students, teachers):
-        flow.run(asset)
-    return flow
-
-
-@pytest.fixture
-def ready(start: Flow, tmp_path: Path) -> Flow:
-    return start.copy(tmp_path)
 
 
 def test_every_pair_has_an_outcome(ready: Flow) -> None:
@@ -119,10 +116,168 @@ def test_the_ledger_is_mirrored_once_without_its_failures(ready: Flow) -> None:
     again = ready.run(teacher_replies)
     assert version(first) == version(again)
     rows = ready.lake.read(
-        "select content_id, teacher, phase, attempts, cost_usd, error from reflection.teacher_replies order by 1"
+        "select content_id, teacher, phase, status, parse_attempt, attempts, cost_usd, error "
+        "from reflection.teacher_replies order by status"
     )
-    expected = sorted(content_id(*pair) for pair in (CAT, DOG))
-    assert rows.rows() == [(pair, "recorded", "instruction_reflection", 1, None, None) for pair in expected]
+    common = ("recorded", "instruction_reflection")
+    assert rows.rows() == [
+        (content_id(*DOG), *common, "missing_tag", 0, 1, None, None),
+        (content_id(*CAT), *common, "ok", 0, 1, None, None),
+    ]
+
+
+# ── a teacher behind a server ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def count(flow: Flow, table: str = "reflection.instruction_reflections") -> int:
+    return int(str(flow.lake.scalar(f"select count(*) from {table}")))
+
+
+def in_ledger(flow: Flow) -> int:
+    with Ledger(flow.profile.ledger_path) as ledger:
+        return len([row for row in ledger.all_since() if row.reply.error is None])
+
+
+def test_the_mirror_says_who_answered_and_which_try_it_was(ready: Flow, gpt: Gpt) -> None:
+    gpt.say = lambda _: completion("Nothing of use." if len(gpt.asked) < 4 else rewrite("Describe it.", "Small."))
+    gpt.teaches(ready, parse_attempts=1, concurrency=1)
+    ready.run(instruction_reflections)
+    ready.run(teacher_replies)
+    rows = ready.lake.read(
+        "select identity, parse_attempt, status, count(*) from reflection.teacher_replies group by all order by all"
+    )
+    assert rows.rows() == [("small", 0, "missing_tag", 3), ("small", 1, "ok", 3)]
+
+
+def test_a_budget_stops_after_committing_what_came(ready: Flow, gpt: Gpt) -> None:
+    gpt.teaches(ready, budget={"max_requests": 2})
+    said = r"teachers\.gpt\.budget\.max_requests 2 is reached: 2 replies, 300 tokens so far\. .*1 of 3 pairs remain"
+    with pytest.raises(UserError, match=said):
+        ready.run(instruction_reflections)
+    assert (count(ready), in_ledger(ready), len(gpt.asked)) == (2, 2, 2)
+
+
+def test_a_raised_budget_asks_only_the_rest(ready: Flow, gpt: Gpt) -> None:
+    gpt.teaches(ready, budget={"max_requests": 2})
+    with pytest.raises(UserError):
+        ready.run(instruction_reflections)
+    gpt.teaches(ready, budget={"max_requests": 3})
+    assert ready.run(instruction_reflections).metadata["status/ok"] == 3
+    assert (len(gpt.asked), len(set(gpt.asked))) == (3, 3)
+
+
+def test_a_budget_in_dollars_says_what_was_spent(ready: Flow, gpt: Gpt) -> None:
+    worst_usd = 2.048  # 2,048 completion tokens at 1,000 dollars a million
+    gpt.teaches(
+        ready, {"prices": {"small": {"input": 0, "output": 1000}}}, budget={"max_usd": worst_usd + 0.04}, concurrency=1
+    )
+    with pytest.raises(UserError, match=r"max_usd 2\.088 is reached: 1 replies, \$0\.05 so far\. .*2 of 3"):
+        ready.run(instruction_reflections)
+    assert count(ready) == 1
+
+
+def test_a_budget_without_any_reply_says_no_more_than_that(ready: Flow, gpt: Gpt) -> None:
+    gpt.teaches(ready, budget={"max_tokens": 10})
+    with pytest.raises(UserError, match=r"max_tokens 10 is reached: 0 replies\. Of this phase 3 of 3 pairs remain"):
+        ready.run(instruction_reflections)
+    assert gpt.asked == []
+
+
+def test_second_tries_do_not_hide_that_the_budget_left_pairs_unasked(ready: Flow, gpt: Gpt) -> None:
+    """The long pair does not fit the budget, a second try of the short one would."""
+    short = ("Describe a cat.", "", "Soft.")
+    longs = (("Describe an owl.", "", "Wise. " * 20_000 + str(number)) for number in range(100))
+    ready.pairs(short, next(long for long in longs if content_id(*long) > content_id(*short)))
+    list(ready.run(raw_pairs))
+    gpt.say = lambda _: completion("Nothing of use.")
+    gpt.teaches(ready, budget={"max_tokens": 20_000})
+    with pytest.raises(UserError, match=r"max_tokens 20,000 is reached"):
+        ready.run(instruction_reflections)
+    assert len(gpt.asked) == 1
+
+
+def test_an_interrupt_keeps_what_is_under_way_and_asks_none_of_it_again(ready: Flow, gpt: Gpt) -> None:
+    all_under_way = threading.Barrier(3)
+
+    def interrupting(_: str) -> dict:
+        if all_under_way.wait(timeout=10) == 0:
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        time.sleep(0.1)  # the interrupt comes before any reply
+        return completion(rewrite("Describe it.", "Small."))
+
+    gpt.say = interrupting
+    gpt.teaches(ready)
+    with pytest.raises(KeyboardInterrupt):
+        ready.run(instruction_reflections)
+    assert (count(ready), in_ledger(ready)) == (0, 3)
+    assert ready.run(instruction_reflections).metadata["status/ok"] == 3
+    assert len(gpt.asked) == 3
+
+
+@pytest.mark.parametrize("executor", ["in_process", "multiprocess"])
+def test_a_run_told_to_terminate_keeps_what_is_under_way(ready: Flow, gpt: Gpt, executor: str) -> None:
+    under_way = threading.Semaphore(0)
+
+    def slow(_: str) -> dict:
+        under_way.release()
+        time.sleep(1)
+        return completion(rewrite("Describe it.", "Small."))
+
+    gpt.say = slow
+    gpt.teaches(ready, {"executor": executor}, concurrency=2)
+    arguments, environment = command(ready.profile.file)
+    arguments += ["--job", "instruction_phase"]
+    with subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert under_way.acquire(timeout=100)
+        assert under_way.acquire(timeout=100)
+        process.terminate()
+        shown, _ = process.communicate(timeout=60)
+    assert (process.returncode, len(gpt.asked), in_ledger(ready)) == (1, 2, 2)
+    assert "instruction_reflections: interrupted" in shown
+    assert ready.run(instruction_reflections).metadata["status/ok"] == 3
+    assert (len(gpt.asked), len(set(gpt.asked))) == (3, 3)
+
+
+def test_a_lake_that_fails_waits_for_what_is_under_way(ready: Flow, gpt: Gpt, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> int:
+        raise OSError("disk full")
+
+    all_under_way = threading.Barrier(3)
+
+    def one_first(_: str) -> dict:
+        if all_under_way.wait(timeout=10):
+            time.sleep(0.3)
+        return completion(rewrite("Describe it.", "Small."))
+
+    gpt.say = one_first
+    gpt.teaches(ready)
+    monkeypatch.setattr(ready.lake, "append", fails)
+    monkeypatch.setattr("assets.reflection.reflect_pending.commit_batches", partial(commit_batches, rows=1))
+    with pytest.raises(OSError) as failure:  # kept: its traceback holds on to the step's generators
+        ready.run(instruction_reflections)
+    assert (str(failure.value), in_ledger(ready)) == ("disk full", 3)
+    assert "teacher" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_progress_says_how_far_how_fast_and_what_it_cost(
+    ready: Flow, gpt: Gpt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step_progress, "LOG_EVERY_S", 0.0)
+    monkeypatch.setattr(step_progress, "OBSERVE_EVERY_S", 0.0)
+    gpt.teaches(ready, {"prices": {"small": {"input": 400, "output": 1600}}})  # 12 cents a reply
+    resources = {"lake": ready.lake, "profile": ready.profile}
+    with dg.DagsterInstance.ephemeral() as instance:
+        run = dg.materialize([instruction_reflections], instance=instance, resources=resources)
+        records = instance.get_records_for_run(run.run_id).records
+    lines = [r.event_log_entry.user_message for r in records if not r.event_log_entry.is_dagster_event]
+    shown = [line for line in lines if _PROGRESS_LINE.search(line)]
+    said = r"instruction_reflection by gpt: 3/3 replies, [\d.,]+/s, ETA 0:00, \$0\.36 so far"
+    assert (len(shown), bool(re.fullmatch(said, shown[-1]))) == (3, True)
+    observed = [
+        event.asset_observation_data for event in run.all_events if event.event_type_value == "ASSET_OBSERVATION"
+    ]
+    last = observed[-1].asset_observation.metadata
+    assert (last["done"].value, last["total"].value, last["note"].value) == (3, 3, "$0.36 so far")
 
 
 def commit():

@@ -1,5 +1,6 @@
 import re
 import time
+from random import Random
 
 import pytest
 from hypothesis import assume, given
@@ -255,3 +256,50 @@ def test_rendered_blocks_come_back_exactly(critique: str, new_instruction: str, 
     assert (parsed.status, parsed.critique, parsed.instruction, parsed.output) == ("ok", *expected)
     better = response(f"c{critique}\n\n[Better Answer] {answer} [End]\n", finish)
     assert (better.status, better.output) == ("ok", expected[2])
+
+
+@given(st.sampled_from(PHASES), REPLIES, FINISHES, st.randoms(use_true_random=False))
+def test_line_ends_and_nuls_change_nothing(phase: str, reply: str, finish: str | None, random: Random):
+    parsed = parse_reply(phase, reply, finish)
+    as_windows = normalise_reply(reply).replace("\n", "\r\n")
+    with_nuls = "".join(random.choice(["", "\x00"]) + char for char in reply.replace("\r\n", "\n"))
+    assert parse_reply(phase, as_windows, finish) == parsed
+    assert parse_reply(phase, with_nuls, finish) == parsed
+
+
+INVISIBLE = r"[\s\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]"
+OPENING = rf"\[{INVISIBLE}*(?:new{INVISIBLE}+(?:instruction|answer)|better{INVISIBLE}+answer){INVISIBLE}*\]"
+LINE_START = rf"(?:^|\n){INVISIBLE}*(?:(?:#{{1,6}}|>|[-*+]|\d{{1,2}}[.)]){INVISIBLE}*)?"
+NOT_PROMISED = re.compile(
+    rf"(?:{LINE_START}|\[{INVISIBLE}*end{INVISIBLE}*\][\W_]*)(?:\*{{1,3}}|__)?{OPENING}", re.IGNORECASE
+)
+TAG_PIECES = st.sampled_from(
+    ["[New Answer]", "[ new  INSTRUCTION ]", "[Better\u200bAnswer]", "[End]", "[ end ]\n", "**[End]**", "[New Answers]"]
+)
+TEXT_PIECES = st.sampled_from(["see ", "(", "\n", "\r\n", "\u202e", "\x00", "# ", "12. ", "**", "[", "x]", ":"])
+TAGGED = st.lists(st.one_of(TAG_PIECES, TEXT_PIECES, st.text(max_size=6)), max_size=10).map("".join)
+
+
+def promised(before: str, text: str) -> str:
+    """What the parser's docstring promises of a text that is written after `before`."""
+    assume(not NOT_PROMISED.search(normalise_reply(f"?{before}{text}")))
+    return normalise_reply(text).strip()
+
+
+@given(TAGGED, TAGGED, TAGGED, st.sampled_from([" ", "\n"]))
+def test_what_the_docstring_promises_of_texts_that_speak_of_tags_holds(
+    first: str, second: str, third: str, before: str
+):
+    critique, new_instruction, answer = f"c {first}", f"{second} q7", f"{third} q8"
+    expected = (promised("", critique), promised(before, new_instruction), promised(before, answer))
+    reply = f"{critique}\n\n[New Instruction]{before}{new_instruction}\n[End]\n\n[New Answer]{before}{answer}\n[End]"
+    parsed = instruction(reply)
+    assert (parsed.status, parsed.critique, parsed.instruction, parsed.output) == ("ok", *expected)
+    better = response(f"{critique}\n\n[Better Answer]{before}{answer}\n[End]")
+    assert (better.status, better.critique, better.output) == ("ok", expected[0], expected[2])
+
+
+def test_a_reply_of_megabytes_is_read_whole():
+    answer = "It says [End]. " + "One more word. " * 200_000
+    parsed = instruction(f"Vague.\n[New Instruction] Explain. [End]\n[New Answer] {answer}[End]")
+    assert (parsed.status, parsed.instruction, len(parsed.output or "")) == ("ok", "Explain.", len(answer) - 1)

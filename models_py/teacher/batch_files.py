@@ -1,0 +1,116 @@
+"""The files of the batch endpoints, as bytes and values: what is sent, what comes back, why a batch failed.
+
+A line of an input file:   {"custom_id": "9f2c...", "method": "POST", "url": "/v1/chat/completions", "body": {...}}
+A line of a result file:   {"custom_id": "9f2c...", "response": {"status_code": 200, "body": {...}}, "error": null}
+
+`custom_id` is the request's id. It sends nothing.
+"""
+
+import json
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import IO, Any
+
+from models_py.teacher.openai_chat import Completion, chat_body, read_completion
+from models_py.teacher.request import TeacherReply, TeacherRequest
+from models_py.teacher.spec import OpenAIBatchSettings
+
+ENDPOINT = "/v1/chat/completions"
+
+_INPUT_BYTES = 190_000_000  # servers take files of 200 MB
+
+
+@dataclass(slots=True, eq=False)
+class InputFile:
+    """The requests of one batch, in order, and their lines in a file without a name: a kill leaves nothing behind."""
+
+    file: IO[bytes]
+    request_ids: list[str]
+
+
+def input_files(settings: OpenAIBatchSettings, requests: Iterable[TeacherRequest]) -> Iterator[InputFile]:
+    """Files of at most `batch_requests` lines and no more bytes than servers take; each lasts until the next is made."""
+    requests = iter(requests)
+    line: bytes | None = None
+    request = next(requests, None)
+    while request is not None:
+        with tempfile.TemporaryFile() as file:
+            request_ids: list[str] = []
+            while request is not None and len(request_ids) < settings.batch_requests:
+                line = line or _input_line(settings, request)
+                if request_ids and file.tell() + len(line) > _INPUT_BYTES:
+                    break
+                file.write(line)
+                request_ids.append(request.request_id)
+                request, line = next(requests, None), None
+            yield InputFile(file, request_ids)
+
+
+def _input_line(settings: OpenAIBatchSettings, request: TeacherRequest) -> bytes:
+    body = chat_body(settings, request)
+    line = {"custom_id": request.request_id, "method": "POST", "url": ENDPOINT, "body": body}
+    # A pair may hold lone surrogates: as ASCII escapes every server takes them.
+    return json.dumps(line).encode("ascii") + b"\n"
+
+
+def result_lines(file: Iterable[bytes]) -> Iterator[tuple[str, Mapping[str, Any]] | None]:
+    """The custom id and the whole of every line; None for a line that cannot be read. Blank lines are left out."""
+    for line in file:
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        custom_id = row.get("custom_id") if isinstance(row, dict) else None
+        yield (custom_id, row) if isinstance(custom_id, str) else None
+
+
+def reply_of(request_id: str, row: Mapping[str, Any], said: Callable[[str], str]) -> TeacherReply:
+    """What a result line says; `said` shortens what a server wrote."""
+    response, error = row.get("response"), row.get("error")
+    response = response if isinstance(response, Mapping) else {}
+    body, status = response.get("body"), response.get("status_code")
+    if error:
+        return TeacherReply(request_id, error=said(message_of(error)))
+    if not isinstance(body, Mapping) or (isinstance(status, int) and status >= 400):
+        return TeacherReply(request_id, error=said(f"status {status}: {message_of(body)}"))
+    read = read_completion(body)
+    if isinstance(read, Completion):
+        return read.reply(request_id, attempts=1, latency_s=None)
+    return TeacherReply(request_id, error=said(read.reason))
+
+
+def message_of(error: object) -> str:
+    """An error object in words, `code: message`; any other as JSON."""
+    if isinstance(error, Mapping) and isinstance(error.get("error"), Mapping):
+        error = error["error"]
+    if isinstance(error, Mapping) and isinstance(error.get("message"), str):
+        code = error.get("code")
+        return f"{code}: {error['message']}" if code else str(error["message"])
+    return error if isinstance(error, str) else json.dumps(error)
+
+
+def batch_errors(state: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Why a batch failed: objects with `code`, `message` and, about one line of its input file, `line` from 1."""
+    errors = state.get("errors")
+    data = errors.get("data") if isinstance(errors, Mapping) else errors
+    return [error for error in data if isinstance(error, Mapping)] if isinstance(data, list) else []
+
+
+def errors_by_line(state: Mapping[str, Any]) -> dict[int, Mapping[str, Any]]:
+    """Of these the errors about one line, by its number."""
+    return {line: error for error in batch_errors(state) if type(line := error.get("line")) is int}
+
+
+def lacks_room(state: Mapping[str, Any]) -> bool:
+    """Whether a batch failed because the tokens of other batches are enqueued already."""
+    return any(error.get("code") == "token_limit_exceeded" for error in batch_errors(state))
+
+
+def requests_done(state: Mapping[str, Any]) -> int:
+    """How many requests the server has worked off, failed ones too."""
+    counts = state.get("request_counts")
+    counts = counts if isinstance(counts, Mapping) else {}
+    return sum(count for name in ("completed", "failed") if type(count := counts.get(name)) is int)

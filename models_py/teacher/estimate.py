@@ -1,0 +1,368 @@
+"""What a run would still ask a teacher, and what that takes in tokens, dollars and time. Nothing is asked.
+
+    estimate(teacher, pairs, ledger, bases=1).phases[0].expected      Amounts(requests=640, tokens_in=..., usd=1.9, ...)
+
+What is missing is not computed but heard: `reflections` runs as it would, with an engine that answers nothing. So the
+second tries that the ledger knows to be due are counted too.
+
+instruction_reflection  every missing request is known to the letter
+response_reflection     which base wins is known only after scoring. Where the first reply is in the ledger, the bases
+                        are known and looked up; elsewhere the pair as it came stands for its base
+
+Every number comes thrice: low, expected, high. Each is computed whole from one scenario, so low is what it takes if
+every reply were as short as the 10th percentile, high as the 90th. A scenario comes from what the ledger saw of whoever
+answers, where that is enough, else from assumptions; `PhaseEstimate.facts` says which, in words.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from json import loads
+from statistics import fmean
+from threading import Event
+from typing import Any
+
+from models_py.content import content_id
+from models_py.teacher.engines import OpenTeacher
+from models_py.teacher.ledger import Ledger, LedgerRow
+from models_py.teacher.money import Budget, Price, Spent
+from models_py.teacher.reflections import Reflection, reflections
+from models_py.teacher.request import (
+    INSTRUCTION_REFLECTION,
+    RESPONSE_REFLECTION,
+    Message,
+    Teacher,
+    TeacherReply,
+    TeacherRequest,
+)
+from models_py.teacher.spec import EngineSettings, OpenAISettings, RecordedSettings
+from models_py.teacher.summary import percentile
+
+ENOUGH_REPLIES = 20  # of a phase; what fewer say is no better than an assumption
+_REPLIES_LOOKED_AT = 2000
+_PAIRS_AT_ONCE = 2000  # a request that nobody answers is held to the end
+
+Pair = Mapping[str, Any]
+Spread = tuple[float, float, float]  # low, expected, high
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """How a teacher may answer in one phase. A reply has `reply_tokens` and `times_the_pair` the tokens of its pair.
+
+    again: further requests for each that is missing, since its reply could not be used. A call lasts `call_s` seconds
+    and `token_s` for each token of its reply.
+    """
+
+    tokens_a_char: float
+    reply_tokens: float
+    times_the_pair: float
+    again: float
+    call_s: float
+    token_s: float
+
+
+Scenarios = tuple[Scenario, Scenario, Scenario]  # low, expected, high
+
+# Without replies to learn from. English has about four characters a token; a reply judges in some hundred tokens and
+# then rewrites the texts it was shown; hosted models write 25 to 100 tokens a second.
+ASSUMED: Mapping[str, Scenarios] = {
+    INSTRUCTION_REFLECTION: (
+        Scenario(1 / 4.5, 100, 1.0, 0.0, 0.5, 0.01),
+        Scenario(1 / 4.0, 200, 2.0, 0.05, 1.0, 0.02),
+        Scenario(1 / 3.0, 400, 3.0, 0.15, 2.0, 0.04),
+    ),
+    RESPONSE_REFLECTION: (
+        Scenario(1 / 4.5, 80, 0.5, 0.0, 0.5, 0.01),
+        Scenario(1 / 4.0, 150, 1.0, 0.05, 1.0, 0.02),
+        Scenario(1 / 3.0, 300, 2.0, 0.15, 2.0, 0.04),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A request that is not answered yet. max_tokens: of its reply. answerable: as `Teacher.answers` says."""
+
+    prompt_chars: int
+    pair_chars: int
+    max_tokens: int
+    answerable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Amounts:
+    """What one scenario takes. usd is None when the price is unknown, seconds when the engine's pace is."""
+
+    requests: float
+    tokens_in: float
+    tokens_out: float
+    usd: float | None
+    seconds: float | None
+
+    def __add__(self, other: "Amounts") -> "Amounts":
+        return Amounts(
+            self.requests + other.requests,
+            self.tokens_in + other.tokens_in,
+            self.tokens_out + other.tokens_out,
+            None if self.usd is None or other.usd is None else self.usd + other.usd,
+            None if self.seconds is None or other.seconds is None else self.seconds + other.seconds,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """In words what an estimate rests on: seen in the ledger, or assumed. of_time: it only matters for `seconds`."""
+
+    text: str
+    seen: bool
+    of_time: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseEstimate:
+    """One phase of one teacher. `wanted`: pairs (bases, in the response phase) to reflect on.
+
+    unanswerable: missing requests to which the engine has no answer, such as pairs without a line in a recording.
+    seen_replies: how many replies of the ledger the facts that were seen come from.
+    """
+
+    phase: str
+    wanted: int
+    missing: int
+    unanswerable: int
+    low: Amounts
+    expected: Amounts
+    high: Amounts
+    facts: tuple[Fact, ...]
+    seen_replies: int
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherEstimate:
+    """What one teacher would still be asked. stops_at: the budget's limit that would end it, with the share done."""
+
+    phases: tuple[PhaseEstimate, ...]
+    low: Amounts
+    expected: Amounts
+    high: Amounts
+    spent: Spent
+    stops_at: tuple[str, float] | None
+
+    @property
+    def missing(self) -> int:
+        return sum(phase.missing for phase in self.phases)
+
+
+def estimate(teacher: OpenTeacher, pairs: Sequence[Pair], ledger: Ledger, *, bases: int) -> TeacherEstimate:
+    """What is missing of `pairs` (mappings with pair_id, instruction, input and output) and what it takes.
+
+    bases: on how many bases of a pair the response phase reflects: 1, with `response_reflection: all` 2, and 0 for a
+    teacher without a recipe.
+    """
+    known, heard = _hear(INSTRUCTION_REFLECTION, pairs, teacher, ledger)
+    instructions = _phase(teacher, ledger, INSTRUCTION_REFLECTION, len(pairs), list(heard.values()))
+    wanted, missing = _missing_responses(teacher, pairs, known, ledger, bases) if bases else (0, [])
+    responses = _phase(teacher, ledger, RESPONSE_REFLECTION, wanted, missing)
+    spent = ledger.spent(teacher.spec.name)
+    expected = instructions.expected + responses.expected
+    return TeacherEstimate(
+        phases=(instructions, responses),
+        low=instructions.low + responses.low,
+        expected=expected,
+        high=instructions.high + responses.high,
+        spent=spent,
+        stops_at=stops_at(teacher.spec.settings.budget, spent, expected),
+    )
+
+
+def scenarios(phase: str, seen: Sequence[LedgerRow]) -> tuple[Scenarios, tuple[Fact, ...]]:
+    """Low, expected and high of a phase after the replies that were seen, and what they rest on."""
+    prompts = [(row.reply.prompt_tokens, _payload_chars(row.payload)) for row in seen]
+    tokens_a_char = _spread([tokens / chars for tokens, chars in prompts if tokens and chars])
+    reply_tokens = _spread([row.reply.completion_tokens for row in seen])
+    call_s = _spread([row.reply.latency_s for row in seen])
+    first = sum(row.parse_attempt == 0 for row in seen)
+    again = len(seen) / first - 1 if first >= ENOUGH_REPLIES else None
+
+    def scenario(place: int) -> Scenario:
+        result = ASSUMED[phase][place]
+        if tokens_a_char:
+            result = replace(result, tokens_a_char=tokens_a_char[place])
+        if reply_tokens:
+            result = replace(result, reply_tokens=reply_tokens[place], times_the_pair=0.0)
+        if call_s:
+            result = replace(result, call_s=call_s[place], token_s=0.0)
+        return result if again is None else replace(result, again=again)
+
+    three = scenario(0), scenario(1), scenario(2)
+
+    def words(form: str, value: Callable[[Scenario], float]) -> str:
+        low, expected, high = (form.format(value(one)) for one in three)
+        return expected if low == expected == high else f"{expected} ({low} to {high})"
+
+    reply = f"replies of {words('{:,.0f}', lambda one: one.reply_tokens)} tokens"
+    call = f"calls of {words('{:.1f}', lambda one: one.call_s)} s"
+    if not reply_tokens:
+        reply += f" and {words('{:g}', lambda one: one.times_the_pair)} times their pair"
+    if not call_s:
+        call += f" and {words('{:g}', lambda one: one.token_s)} s a token"
+    return three, (
+        Fact(f"{words('{:.1f}', lambda one: 1 / one.tokens_a_char)} characters a token", tokens_a_char is not None),
+        Fact(reply, reply_tokens is not None),
+        Fact(f"{words('{:.0%}', lambda one: one.again)} asked again", again is not None),
+        Fact(call, call_s is not None, of_time=True),
+    )
+
+
+def amounts(missing: Sequence[Missing], scenario: Scenario, settings: EngineSettings, price: Price | None) -> Amounts:
+    """What the missing requests and their further tries take."""
+    tries = 1 + scenario.again
+    requests = tries * len(missing)
+    tokens_in = tries * scenario.tokens_a_char * sum(one.prompt_chars for one in missing)
+    tokens_out = tries * sum(
+        min(
+            one.max_tokens,
+            scenario.reply_tokens + scenario.times_the_pair * scenario.tokens_a_char * one.pair_chars,
+        )
+        for one in missing
+    )
+    calls_s = requests * scenario.call_s + tokens_out * scenario.token_s
+    usd = (tokens_in * price.input + tokens_out * price.output) / 1e6 if price else None
+    return Amounts(requests, tokens_in, tokens_out, usd, _seconds(settings, requests, tokens_in + tokens_out, calls_s))
+
+
+def stops_at(budget: Budget, spent: Spent, needed: Amounts) -> tuple[str, float] | None:
+    """The limit that would be reached first, as the profile names it, and the share of `needed` it allows."""
+    limits = (
+        ("max_usd", budget.max_usd, spent.usd, needed.usd),
+        ("max_tokens", budget.max_tokens, spent.tokens, needed.tokens_in + needed.tokens_out),
+        ("max_requests", budget.max_requests, spent.requests, needed.requests),
+    )
+    shares = [
+        (f"budget.{name} {limit:,}", max(0.0, limit - before) / need)
+        for name, limit, before, need in limits
+        if limit is not None and need and before + need > limit
+    ]
+    return min(shares, key=lambda share: share[1], default=None)
+
+
+class _Listener(Teacher):
+    """Hears what its engine would be asked, and answers nothing."""
+
+    def __init__(self, teacher: OpenTeacher, phase: str) -> None:
+        self.heard: dict[str, Missing] = {}  # by the content id of the pair
+        self._engine = teacher.engine
+        self._around = _chars_around(teacher, phase)
+
+    @property
+    def identity(self) -> str:
+        return self._engine.identity
+
+    def answers(self, request: TeacherRequest) -> bool:
+        return self._engine.answers(request)
+
+    def ask(self, requests: Iterable[TeacherRequest], stop: Event) -> Iterator[TeacherReply]:
+        for request in requests:
+            chars = _chars(request.messages)
+            self.heard[request.content_id] = Missing(
+                chars, max(0, chars - self._around), request.sampling.max_tokens, self._engine.answers(request)
+            )
+        return iter(())
+
+
+def _hear(
+    phase: str, pairs: Sequence[Pair], teacher: OpenTeacher, ledger: Ledger
+) -> tuple[list[Reflection], dict[str, Missing]]:
+    """The reflections that the ledger knows, and the requests that `reflections` would send for the other pairs."""
+    listener = _Listener(teacher, phase)
+    listening = replace(teacher, engine=listener)
+    known: list[Reflection] = []
+    for start in range(0, len(pairs), _PAIRS_AT_ONCE):
+        known += reflections(phase, pairs[start : start + _PAIRS_AT_ONCE], listening, ledger)
+    return known, listener.heard
+
+
+def _missing_responses(
+    teacher: OpenTeacher, pairs: Sequence[Pair], known: Sequence[Reflection], ledger: Ledger, bases: int
+) -> tuple[int, list[Missing]]:
+    """How many response reflections are wanted, and those to ask for.
+
+    A pair's bases are its original and, where that is known, its rewrite.
+    """
+    bases_of = {one.pair["pair_id"]: _bases(one) for one in known}
+    _, heard = _hear(
+        RESPONSE_REFLECTION, [base for both in bases_of.values() for base in both.values()], teacher, ledger
+    )
+    around = _chars_around(teacher, RESPONSE_REFLECTION)
+    max_tokens = teacher.spec.settings.sampling.max_tokens
+    wanted, missing = 0, []
+    for pair in pairs:
+        both = bases_of.get(pair["pair_id"])
+        if both is None:
+            chars = _chars(
+                teacher.prompts[RESPONSE_REFLECTION].messages(pair["instruction"], pair["input"], pair["output"])
+            )
+            wanted += bases
+            missing += [Missing(chars, max(0, chars - around), max_tokens)] * bases
+        else:
+            to_ask = [heard[base] for base in both if base in heard]
+            answered = len(both) - len(to_ask)
+            wanted += min(bases, len(both))
+            missing += to_ask[::-1][: max(0, min(bases, len(both)) - answered)]
+    return wanted, missing
+
+
+def _bases(reflection: Reflection) -> dict[str, Pair]:
+    """The texts whose answer may be reflected on, by content id."""
+    pair = reflection.pair
+    bases = {content_id(pair["instruction"], pair["input"], pair["output"]): pair}
+    if reflection.content_id is not None:
+        rewrite = {"instruction": reflection.instruction, "input": "", "output": reflection.output}
+        bases[reflection.content_id] = rewrite
+    return bases
+
+
+def _phase(teacher: OpenTeacher, ledger: Ledger, phase: str, wanted: int, missing: Sequence[Missing]) -> PhaseEstimate:
+    settings = teacher.spec.settings
+    price = Price(0, 0) if isinstance(settings, RecordedSettings) else teacher.account(Spent()).price
+    seen = ledger.sample(teacher.engine.identity, phase, _REPLIES_LOOKED_AT)
+    three, facts = scenarios(phase, seen)
+    low, expected, high = (amounts(missing, scenario, settings, price) for scenario in three)
+    unanswerable = sum(not one.answerable for one in missing)
+    return PhaseEstimate(phase, wanted, len(missing), unanswerable, low, expected, high, facts, len(seen))
+
+
+def _seconds(settings: EngineSettings, requests: float, tokens: float, calls_s: float) -> float | None:
+    """The slowest of what bounds a server: calls at once, requests a minute, tokens a minute."""
+    if not isinstance(settings, OpenAISettings):
+        return None
+    at_once = max(1.0, min(settings.concurrency, requests))
+    bounds = [calls_s / at_once]
+    if settings.requests_per_minute:
+        bounds.append(60 * requests / settings.requests_per_minute)
+    if settings.tokens_per_minute:
+        bounds.append(60 * tokens / settings.tokens_per_minute)
+    return max(bounds)
+
+
+def _spread(samples: Iterable[float | None]) -> Spread | None:
+    """10th percentile, mean and 90th percentile of what is known; None of too few."""
+    ascending = sorted(sample for sample in samples if sample is not None)
+    if len(ascending) < ENOUGH_REPLIES:
+        return None
+    mean, low, high = fmean(ascending), percentile(ascending, 10), percentile(ascending, 90)
+    assert low is not None and high is not None
+    return min(low, mean), mean, max(high, mean)
+
+
+def _chars_around(teacher: OpenTeacher, phase: str) -> int:
+    """Characters of a prompt that are not the pair's."""
+    return _chars(teacher.prompts[phase].messages("instruction", "", "output")) - len("instruction" + "output")
+
+
+def _chars(messages: Iterable[Message]) -> int:
+    return sum(len(message.content) for message in messages)
+
+
+def _payload_chars(payload: str) -> int:
+    return sum(len(message["content"]) for message in loads(payload)["messages"])

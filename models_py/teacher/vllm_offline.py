@@ -1,0 +1,318 @@
+"""The engine `vllm`: a model that vLLM runs in the step itself, so that a teacher needs no server.
+
+    requests ──> the model's chat template ──> engine ──> each reply as it finishes
+        ^     two batches at most are queued     │
+        └────────── topped up at each step ──────┘
+
+vLLM batches what is queued continuously and caches shared beginnings of prompts. It runs the model in child processes:
+`close` ends them, and the GPU is free. Loading happens at the first request and serves all later ones. vllm is imported
+inside.
+"""
+
+import json
+import logging
+import multiprocessing
+import os
+import re
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache, cached_property
+from itertools import chain
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from models_py.content import FileHashes, file_sha256, fingerprint
+from models_py.errors import UserError
+from models_py.teacher.process_guard import ProcessGuard
+from models_py.teacher.request import Sampling, Teacher, TeacherReply, TeacherRequest
+from models_py.teacher.spec import VllmSettings
+
+_ENVIRONMENT = {
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # a fork of a process with threads may never wake up
+}
+_CPU_MEMORY = {"kv_cache_memory_bytes", "gpu_memory_utilization"}  # either says how much memory to take
+_CPU_SHARE, _CPU_MOST = 4, 16 << 30  # without them: a quarter of what is free, at most 16 GiB
+_BATCHES_QUEUED = 2
+_NOT_FOR_REQUESTS = {"n", "output_kind", "detokenize", "skip_clone"}
+_SHUTDOWN_S = 30.0  # after that its processes are killed
+_SAID_CHARS = 400
+
+_log = logging.getLogger(__name__)
+
+
+class VllmTeacher(Teacher):
+    """The model `settings.model`, loaded at the first request. hashes: where hashes of its files are remembered."""
+
+    def __init__(self, name: str, settings: VllmSettings, hashes: Path | None = None) -> None:
+        self.name = name
+        self.settings = settings
+        self._hashes = hashes
+        self._llm: Any = None
+        self._defaults: dict[str, Any] = {}
+
+    @cached_property
+    def identity(self) -> str:
+        """The hub id and revision, or the folder's name and a hash of its files; then the chat template if replaced.
+
+        A hub model answers under the same name behind a server: a reply that was paid for there counts here.
+        """
+        folder = Path(self.settings.model)
+        identity = self._folder_identity(folder) if folder.is_absolute() else self.settings.model
+        if self.settings.revision:
+            identity += f"@{self.settings.revision}"
+        if self.settings.chat_template:
+            identity += f"+{self._template_hash(self.settings.chat_template)[:12]}"
+        return identity
+
+    def ask(self, requests: Iterable[TeacherRequest], stop: Event) -> Iterator[TeacherReply]:
+        """Yields replies as they finish; when `stop` is set, what has not finished is left for the next run.
+
+        Raises UserError when the model cannot be loaded, when vLLM does not know a key of `extra_body`, and when it
+        breaks down.
+        """
+        waiting = iter(requests)
+        first = next(waiting, None)
+        if first is None or stop.is_set():
+            return
+        llm = self._loaded()
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        try:
+            yield from self._replies(llm, chain([first], waiting), stop)
+        except EngineDeadError as error:
+            self.close()
+            raise UserError(
+                f"teachers.{self.name}.model: vLLM broke down while running {self.settings.model}; its log says why, "
+                "often too little memory (engine_args: max_num_seqs, gpu_memory_utilization). "
+                "Run again: replies that came are kept."
+            ) from error
+
+    def close(self) -> None:
+        """Ends vLLM's processes and gives their memory back."""
+        if self._llm is not None:
+            llm, self._llm = self._llm, None
+            llm.llm_engine.engine_core.shutdown(timeout=_SHUTDOWN_S)
+            llm.renderer.shutdown()
+            multiprocessing.active_children()  # reaps what has ended
+            self._guard.close()
+
+    def _replies(self, llm: Any, waiting: Iterator[TeacherRequest], stop: Event) -> Iterator[TeacherReply]:
+        engine = llm.llm_engine
+        room = _BATCHES_QUEUED * engine.vllm_config.scheduler_config.max_num_seqs
+        queued: dict[str, tuple[TeacherRequest, float]] = {}  # vLLM's id -> request, when it was queued
+        try:
+            while not stop.is_set():
+                while not stop.is_set() and len(queued) < room and (request := next(waiting, None)) is not None:
+                    place = self._queue(llm, request)
+                    if isinstance(place, TeacherReply):
+                        yield place
+                    else:
+                        queued[place] = (request, time.monotonic())
+                if not queued:
+                    return
+                for output in engine.step():
+                    if output.finished and output.request_id in queued:
+                        request, since = queued.pop(output.request_id)
+                        yield _reply(request, output, time.monotonic() - since)
+        finally:
+            engine.abort_request(list(queued))
+
+    def _queue(self, llm: Any, request: TeacherRequest) -> str | TeacherReply:
+        """The id vLLM gave the request, or the reply that says why it cannot be asked, such as a prompt too long.
+
+        A limit of tokens beyond the model's length needs nothing done: vLLM ends a reply there, with `length`.
+        """
+        from vllm.exceptions import VLLMClientError
+        from vllm.renderers.chat_utils import ChatTemplateResolutionError
+
+        messages: list[Any] = [{"role": message.role, "content": message.content} for message in request.messages]
+        params, template_arguments = self._params(request.sampling)
+        try:
+            (queued,) = llm.enqueue_chat([messages], params, use_tqdm=False, chat_template_kwargs=template_arguments)
+        except ChatTemplateResolutionError as error:
+            raise UserError(
+                f"teachers.{self.name}.chat_template: {self.settings.model} has no chat template; name a Jinja file"
+            ) from error
+        except (VLLMClientError, ValueError, TypeError) as error:
+            return TeacherReply(request.request_id, error=_in_a_line(error))
+        return str(queued).partition("-")[0]  # of `7-1c2d3e4f`, outputs carry what is before the dash
+
+    def _params(self, sampling: Sampling) -> tuple[Any, dict[str, Any]]:
+        """Sampling for vLLM, over the defaults of the model's generation config as in its server; template arguments.
+
+        Raises UserError for what vLLM does not know.
+        """
+        from pydantic import ValidationError
+        from vllm.exceptions import VLLMClientError
+
+        values = sampling.payload()
+        extra = dict(values.pop("extra_body", {}))
+        template_arguments = extra.pop("chat_template_kwargs", {})
+        adapter, known = _sampling_params()
+        field = f"teachers.{self.name}.sampling.extra_body"
+        if unknown := sorted(extra.keys() - known):
+            raise UserError(f"{field}.{unknown[0]}: vLLM knows no such sampling parameter. Remove or correct it.")
+        try:
+            return adapter.validate_python({**self._defaults, **values, **extra}), template_arguments
+        except ValidationError as error:
+            last = error.errors()[-1]
+            raise UserError(f"{field}.{last['loc'][-1]}: {last['msg']}") from error
+        except (VLLMClientError, ValueError, TypeError) as error:
+            raise UserError(f"{field}: {_in_a_line(error)}") from error
+
+    def _loaded(self) -> Any:
+        if self._llm is None:
+            started = time.monotonic()
+            _log.info("teachers.%s: vLLM loads %s", self.name, self.settings.model)
+            self._guard = ProcessGuard()
+            try:
+                with _environment(), tempfile.TemporaryDirectory(prefix="vllm-") as scratch:
+                    self._llm = self._load(Path(scratch))
+            finally:
+                if self._llm is None:
+                    self._guard.close()
+            self._defaults = self._llm.model_config.get_diff_sampling_param()
+            _log.info("teachers.%s: loaded in %.0f s", self.name, time.monotonic() - started)
+        return self._llm
+
+    def _load(self, scratch: Path) -> Any:
+        from vllm import LLM
+
+        settings = self.settings
+        log = scratch / "errors.log"
+        arguments = {"log_config_file": _log_config(scratch, log), **_cpu_arguments(settings.engine_args)}
+        try:
+            return LLM(
+                settings.model,
+                revision=settings.revision,
+                chat_template=settings.chat_template,
+                max_model_len=settings.max_length,
+                **{**arguments, **settings.engine_args},
+            )
+        except Exception as error:  # configuration, files, memory: each has its own type
+            cause = _root_cause(log) or _in_a_line(error)
+            raise UserError(f"teachers.{self.name}.model: vLLM cannot load {settings.model} ({cause})") from error
+
+    def _folder_identity(self, folder: Path) -> str:
+        hashes = FileHashes(self._hashes)
+        try:
+            files = [folder] if folder.is_file() else sorted(path for path in folder.iterdir() if path.is_file())
+            parts = {path.name: hashes.of(path) for path in files if not path.name.startswith(".")}
+        except OSError as error:
+            raise UserError(
+                f"teachers.{self.name}.model: {error.filename or folder} cannot be read ({error.strerror}); "
+                "name the folder that save_pretrained wrote, or a hub id"
+            ) from error
+        hashes.save()
+        return f"{folder.name}:{fingerprint(parts)[:12]}"
+
+    def _template_hash(self, path: Path) -> str:
+        try:
+            return file_sha256(path)
+        except OSError as error:
+            raise UserError(
+                f"teachers.{self.name}.chat_template: {path} cannot be read ({error.strerror}); name a Jinja file"
+            ) from error
+
+
+@cache
+def _sampling_params() -> tuple[Any, frozenset[str]]:
+    """What turns values into vLLM's SamplingParams, types checked, and the names it knows."""
+    from pydantic import TypeAdapter
+    from vllm import SamplingParams
+
+    names = {name for name in SamplingParams.__struct_fields__ if not name.startswith("_")}
+    return TypeAdapter(SamplingParams), frozenset(names - _NOT_FOR_REQUESTS)
+
+
+def _reply(request: TeacherRequest, output: Any, latency_s: float) -> TeacherReply:
+    completion = output.outputs[0]
+    if completion.finish_reason in ("error", "abort"):
+        return TeacherReply(request.request_id, latency_s=latency_s, error=f"vLLM ended it: {completion.finish_reason}")
+    usage = {
+        "prompt_tokens": len(output.prompt_token_ids),
+        "completion_tokens": len(completion.token_ids),
+        "prompt_tokens_details": {"cached_tokens": output.num_cached_tokens or 0},
+    }
+    return TeacherReply(
+        request.request_id,
+        reply=completion.text,
+        finish_reason="length" if completion.finish_reason == "length" else "stop",
+        prompt_tokens=len(output.prompt_token_ids),
+        completion_tokens=len(completion.token_ids),
+        latency_s=latency_s,
+        usage=json.dumps(usage),
+    )
+
+
+def _cpu_arguments(said: Mapping[str, Any]) -> dict[str, Any]:
+    """What vLLM needs to be told on a machine without a GPU, where `said` and the environment do not."""
+    from vllm.platforms import current_platform
+
+    if not current_platform.is_cpu():
+        return {}
+    arguments: dict[str, Any] = {"enforce_eager": True}  # compiling takes longer than most runs
+    if not _CPU_MEMORY & said.keys() and not os.environ.get("VLLM_CPU_KVCACHE_SPACE"):
+        from vllm.utils.cpu_resource_utils import get_memory_node_info, get_visible_memory_node
+
+        free = get_memory_node_info(get_visible_memory_node()[0]).available_memory
+        arguments["kv_cache_memory_bytes"] = min(free // _CPU_SHARE, _CPU_MOST)
+    return arguments
+
+
+@contextmanager
+def _environment() -> Iterator[None]:
+    """Our defaults for what is not set, and afterwards all as before.
+
+    What vLLM sets for its children (LD_PRELOAD, thread counts) must not reach later steps of this process.
+    """
+    before = dict(os.environ)
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
+
+
+def _log_config(scratch: Path, errors: Path) -> str | None:
+    """A logging configuration like vLLM's own that also writes errors of all its processes to a file.
+
+    A child that fails tells its parent only that it failed. None where the user has configured logging.
+    """
+    if os.environ.get("VLLM_LOGGING_CONFIG_PATH") or os.environ.get("VLLM_CONFIGURE_LOGGING") == "0":
+        return None
+    from vllm.logger import DEFAULT_LOGGING_CONFIG
+
+    file = {"class": "logging.FileHandler", "level": "ERROR", "filename": str(errors), "delay": True}
+    logger = DEFAULT_LOGGING_CONFIG["loggers"]["vllm"]
+    config = {
+        **DEFAULT_LOGGING_CONFIG,
+        "handlers": {**DEFAULT_LOGGING_CONFIG["handlers"], "errors": file},
+        "loggers": {"vllm": {**logger, "handlers": [*logger["handlers"], "errors"]}},
+    }
+    path = scratch / "logging.json"
+    path.write_text(json.dumps(config), "utf-8")
+    return str(path)
+
+
+def _root_cause(log: Path) -> str | None:
+    """The first exception that was logged with a traceback."""
+    try:
+        text = log.read_text("utf-8", errors="replace")
+    except OSError:
+        return None
+    found = re.search(r"^Traceback .*?^(\w[\w.]*: .*?)$", text, re.MULTILINE | re.DOTALL)
+    return _in_a_line(found[1]) if found else None
+
+
+def _in_a_line(error: object) -> str:
+    said = " ".join(str(error).split())
+    return said if len(said) <= _SAID_CHARS else said[:_SAID_CHARS] + "…"

@@ -1,0 +1,65 @@
+"""A teacher whose replies a test writes down, opened as the profile's would be."""
+
+from collections.abc import Callable, Iterable, Iterator
+from threading import Event
+
+from models_py.content import content_id
+from models_py.teacher.engines import OpenTeacher
+from models_py.teacher.money import Price
+from models_py.teacher.prompt import load_prompts
+from models_py.teacher.request import Teacher, TeacherReply, TeacherRequest
+from models_py.teacher.spec import OpenAISettings, TeacherSpec
+
+REWRITE = "Too vague.\n\n[New Instruction]\nName three seas.\n[End]\n\n[New Answer]\nBaltic, North, Red.\n[End]"
+BETTER = "Too short.\n\n[Better Answer]\nThe Baltic Sea.\n[End]"
+UNUSABLE = "Here you are: the Baltic."
+
+Say = Callable[[TeacherRequest], TeacherReply]
+
+
+class Scripted(Teacher):
+    """Answers what `say` returns, one request after the other, until `stop_after` answers; keeps what it was asked."""
+
+    def __init__(self, say: Say, identity: str = "m", stop_after: int | None = None) -> None:
+        self.say = say
+        self.name = identity
+        self.stop_after = stop_after
+        self.asked: list[TeacherRequest] = []
+
+    @property
+    def identity(self) -> str:
+        return self.name
+
+    def ask(self, requests: Iterable[TeacherRequest], stop: Event) -> Iterator[TeacherReply]:
+        for request in requests:
+            if self.stop_after is not None and len(self.asked) >= self.stop_after:
+                return
+            self.asked.append(request)
+            yield self.say(request)
+
+
+def said(request: TeacherRequest, text: str, finish_reason: str = "stop", **changes: object) -> TeacherReply:
+    values: dict = {"prompt_tokens": 400, "completion_tokens": 100, "latency_s": 2.0} | changes
+    return TeacherReply(request.request_id, reply=text, finish_reason=finish_reason, **values)
+
+
+def always(text: str, finish_reason: str = "stop") -> Say:
+    return lambda request: said(request, text, finish_reason)
+
+
+def opened(say: Say | Scripted, price: Price | None = None, **settings: object) -> OpenTeacher:
+    engine = say if isinstance(say, Scripted) else Scripted(say)
+    values: dict = {"model": engine.identity} | settings
+    spec = TeacherSpec("gpt", OpenAISettings(**values), price)
+    return OpenTeacher(spec, engine, load_prompts(spec.name, spec.settings.prompts))
+
+
+def asked(teacher: OpenTeacher) -> list[TeacherRequest]:
+    assert isinstance(teacher.engine, Scripted)
+    return teacher.engine.asked
+
+
+def seas(count: int) -> list[dict[str, str]]:
+    """Pairs as the lake has them."""
+    pairs = [{"instruction": f"Name sea {number}.", "input": "", "output": "Baltic."} for number in range(count)]
+    return [pair | {"pair_id": content_id(**pair)} for pair in pairs]
