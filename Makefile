@@ -5,6 +5,10 @@ PROFILE ?=
 AS_OF ?=
 Q ?= select * from selection.selection_summary
 PORT ?= 3000
+PAIR ?=
+TEACHER ?=
+FILE ?=
+ALL ?=
 export PYTHONPATH := $(CURDIR)
 export DAGSTER_HOME ?= $(CURDIR)/.dagster
 export HF_HUB_DISABLE_TELEMETRY := 1
@@ -14,11 +18,11 @@ ifneq ($(PROFILE),)
 export REFLECTION_PROFILE := $(PROFILE)
 endif
 
-.PHONY: help setup run test lint ui sql bench clean
+.PHONY: help setup run test lint ui sql estimate prompt export-replies import-replies bench clean
 .SILENT:
 
 help: ## this list
-	awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
 setup: ## the environment, once (run, test and the others do this themselves)
 	$(PYTHON) requirements/install.py
@@ -41,9 +45,21 @@ ui: setup ## the Dagster UI on http://127.0.0.1:PORT
 sql: setup ## one read-only query: make sql Q="select ..." [AS_OF=snapshot]
 	$(BIN)/python -m dagster_project.sql_console "$$Q" $(if $(AS_OF),--as-of $(AS_OF))
 
+estimate: setup ## what a run would still ask the teachers: requests, tokens, dollars, time; asks nothing
+	$(BIN)/python -m dagster_project.teacher_console estimate
+
+prompt: setup ## the messages about one pair: make prompt PAIR=its-id-or-the-beginning [TEACHER=name]
+	$(BIN)/python -m dagster_project.teacher_console prompt "$$PAIR" $(if $(TEACHER),--teacher "$$TEACHER")
+
+export-replies: setup ## the ledger as JSON Lines: make export-replies FILE=replies.jsonl [TEACHER=name] [ALL=1]
+	$(BIN)/python -m dagster_project.teacher_console export "$$FILE" $(if $(TEACHER),--teacher "$$TEACHER") $(if $(ALL),--all)
+
+import-replies: setup ## such a file into the ledger of PROFILE: make import-replies FILE=replies.jsonl
+	$(BIN)/python -m dagster_project.teacher_console import "$$FILE"
+
 bench: setup ## the benchmarks, as ratios in one run
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 clean: ## remove the quickstart's warehouse and Dagster's records, keep the environment
 	rm -rf warehouse .dagster
-export Q
+export Q PAIR TEACHER FILE

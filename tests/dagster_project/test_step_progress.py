@@ -82,3 +82,14 @@ def test_an_observation_tells_the_note(monkeypatch: pytest.MonkeyPatch) -> None:
     StepProgress(context, "work", dg.AssetKey(["scoring", "rows"]), 0.0, 0.0, 0.0)(progress)
     assert context.observations[0]["note"] == "900 tokens/s, 3.0 rows/s, packs"
     assert context.lines == ["work: 3/9 rows, 0.1/s, ETA 1:40, 900 tokens/s, 3.0 rows/s, packs"]
+
+
+def test_a_second_round_has_a_rate_and_an_eta_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After 100 seconds for the first 100 pairs, 10 of them are asked again."""
+    context, now = FakeContext(), 0.0
+    monkeypatch.setattr(step_progress.time, "monotonic", lambda: now)
+    progress = StepProgress(context, "work", dg.AssetKey(["scoring", "rows"]), 0.0, 0.0, 0.0)
+    for done, total, now in ((100, 100, 100.0), (1, 10, 102.0), (5, 10, 110.0)):  # noqa: B007
+        progress(Progress(done, total, "replies"))
+    assert context.lines[1:] == ["work: 5/10 replies, 0.5/s, ETA 0:10"]
+    assert context.observations[1:] == []

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from models_py import content
 from models_py.errors import UserError
-from models_py.student import resolve
 from models_py.student.resolve import resolve_student
 from models_py.student.spec import DEFAULT_CHAT_TEMPLATE, ResolvedStudent, ScratchSpec, StudentSpec
 
@@ -78,8 +78,8 @@ def test_the_fingerprint_depends_on_every_setting_that_matters(spec: StudentSpec
 
 def test_weights_are_hashed_once(spec: StudentSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, hashed = found(spec, tmp_path), []
-    real = resolve.file_sha256
-    monkeypatch.setattr(resolve, "file_sha256", lambda path: hashed.append(path.name) or real(path))
+    real = content.file_sha256
+    monkeypatch.setattr(content, "file_sha256", lambda path: hashed.append(path.name) or real(path))
     assert found(spec, tmp_path) == first
     assert "model.safetensors" not in hashed
 

@@ -1,0 +1,322 @@
+"""What people ask of the teachers before and after a run. Nothing here asks a teacher.
+
+    make estimate                        how many requests are missing; their tokens, dollars and time
+    make prompt PAIR=3fa9                the messages about one pair, as every teacher would get them
+    make export-replies FILE=out.jsonl   what the ledger holds, as JSON Lines
+    make import-replies FILE=in.jsonl    the same into this profile's ledger
+
+python -m dagster_project.teacher_console {estimate,prompt,export,import} [--profile NAME] ...; --help says more.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import polars as pl
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from dagster_project.profile import Profile, load_profile
+from dagster_project.sql_files import policies
+from dagster_project.step_progress import duration
+from models_py.errors import UserError
+from models_py.sources.read import check_bad_fraction, read_sources
+from models_py.teacher.engines import OpenTeacher, open_teacher
+from models_py.teacher.estimate import Amounts, PhaseEstimate, TeacherEstimate, estimate, scenarios
+from models_py.teacher.ledger import Ledger
+from models_py.teacher.parser import encodable, parse_reply
+from models_py.teacher.request import PHASES, RESPONSE_REFLECTION, TeacherRequest
+from models_py.teacher.spec import OpenAIBatchSettings, OpenAISettings, RecordedSettings
+from models_py.teacher.transfer import export_replies, import_replies
+
+_PAIRS_LISTED = 5
+_PIPED_WIDTH = 140  # columns, so that a table in a file is whole
+_CONTROLS = {code: code + 0x2400 for code in range(32) if chr(code) not in "\n\t"} | {127: 0x2421}  # ␛ for an escape
+
+_EXPORT = """\
+Write replies of the ledger as JSON Lines: by default what one teacher would be answered as the profile stands (its
+model, prompts and sampling; every try of a pair). Such a file can be named under `replies` of a recorded teacher, and
+imported into another ledger. With --all every reply is written, for import only: it may hold two replies to one pair.
+"""
+_IMPORT = """\
+Take the lines of an export into the profile's ledger, all or none. Replies that are there stay. What they cost counts
+as spent by the teacher of their name.
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit status 0, or 1 with one message on standard error."""
+    options = _parser().parse_args(arguments)
+    console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = max(console.width, _PIPED_WIDTH)
+    try:
+        options.command(load_profile(options.profile, policies()), options, console)
+    except UserError as error:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold red]Error[/] {escape(str(error))}")
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="teacher_console", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True)
+
+    def add(
+        name: str, command: Callable[[Profile, argparse.Namespace, Console], None], help: str
+    ) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=help.splitlines()[0], description=help)
+        added.set_defaults(command=command)
+        added.add_argument("--profile", help="name in profiles/ or path (default: REFLECTION_PROFILE, else quickstart)")
+        return added
+
+    add("estimate", _estimate, "What a run would still ask, and what that takes. Asks nothing.")
+    prompt = add("prompt", _prompt, "The messages about one pair, in both phases.")
+    prompt.add_argument("pair", help="pair id, or its first characters where no other pair has them")
+    prompt.add_argument("--teacher", help="only this teacher of the profile")
+    export = add("export", _export, _EXPORT)
+    export.add_argument("file", help="what to write; replaced when it exists")
+    export.add_argument("--teacher", help="whose replies, where the profile has several")
+    export.add_argument("--all", action="store_true", help="every reply of the ledger")
+    add("import", _import, _IMPORT).add_argument("file", help="what `make export-replies` wrote")
+    return parser
+
+
+# --- make estimate
+
+
+def _estimate(profile: Profile, options: argparse.Namespace, console: Console) -> None:
+    read = read_sources(profile.source_specs())
+    check_bad_fraction(read, profile.max_bad_fraction)
+    pairs = read.pairs.to_dicts()
+    console.print(
+        f"[bold]reflection-lake[/]  profile {profile.name}: {len(pairs):,} pairs   "
+        f"[dim]ledger {escape(str(profile.ledger_path))}{'' if profile.ledger_path.exists() else ' (not there yet)'}[/]"
+    )
+    for teacher in _teachers(profile):
+        scorers = {
+            profile.scorer_of(recipe.student)
+            for recipe in profile.recipes.values()
+            if recipe.teacher == teacher.spec.name
+        }
+        bases = 0 if not scorers else 2 if profile.response_reflection == "all" else 1
+        with (
+            _ledger(profile) as ledger,
+            Console(stderr=True).status(f"{teacher.spec.name}: looking through the ledger"),
+        ):
+            result = estimate(teacher, pairs, ledger, bases=bases)
+        _print_estimate(teacher, result, console)
+        if bases == 1 and len(scorers) > 1 and result.missing:
+            console.print(
+                f"  {len(scorers)} students choose; where they differ, up to twice as many response reflections."
+            )
+
+
+def _print_estimate(teacher: OpenTeacher, result: TeacherEstimate, console: Console) -> None:
+    settings = teacher.spec.settings
+    at_once = f", {settings.concurrency} at once" if isinstance(settings, OpenAISettings) else ""
+    console.print(f"\n[bold]{teacher.spec.name}[/]  {settings.engine}, {escape(teacher.engine.identity)}{at_once}\n")
+    table = Table(box=None, pad_edge=False, padding=(0, 4, 0, 0), header_style="none")
+    for column in ("", *(phase.phase for phase in result.phases), "both"):
+        table.add_column(column, no_wrap=not column)
+    table.add_row("  answered", *(f"{p.wanted - p.missing:,} of {p.wanted:,}" for p in result.phases))
+    parts: tuple[PhaseEstimate | TeacherEstimate, ...] = (*result.phases, result)
+    table.add_row("  missing", *(f"{part.missing:,}" for part in parts))
+    if result.missing and not isinstance(settings, RecordedSettings):
+        for name, value, shown in _AMOUNTS:
+            table.add_row(f"  {name}", *(_with_range(part, value, shown) for part in parts))
+    console.print(table)
+    notes = list(_notes(teacher, result))
+    if notes:
+        console.print()
+    for note in notes:
+        console.print(f"  {escape(note)}")
+
+
+def _with_range(
+    phase: PhaseEstimate | TeacherEstimate, value: Callable[[Amounts], float | None], shown: Callable[[float], str]
+) -> str:
+    """The expected amount, and in brackets the range."""
+    if not phase.missing:
+        return "-"
+    low, expected, high = (value(amounts) for amounts in (phase.low, phase.expected, phase.high))
+    if low is None or expected is None or high is None:
+        return "unknown"
+    ends = (shown(low), shown(high))
+    return shown(expected) if set(ends) == {shown(expected)} else f"{shown(expected)} ({ends[0]} to {ends[1]})"
+
+
+def _notes(teacher: OpenTeacher, result: TeacherEstimate) -> Iterator[str]:
+    settings, name = teacher.spec.settings, teacher.spec.name
+    if unanswerable := sum(phase.unanswerable for phase in result.phases):
+        yield f"{unanswerable:,} of these have no recorded reply: they will fail."
+    if isinstance(settings, RecordedSettings):
+        yield "Answers come from a file and cost nothing."
+        return
+    if not result.missing:
+        return
+    if result.phases[0].missing and result.phases[1].missing:
+        yield "Which bases the response phase is asked about is known only later; the pairs as they are stand for them."
+    if result.expected.usd is None:
+        yield f"Cost unknown: add prices.{settings.model_name} to the profile, in US dollars a million tokens."
+    if isinstance(settings, OpenAIBatchSettings):
+        yield "Time unknown: a batch is answered within 24 hours, each phase and each round of second tries is one."
+    elif result.expected.seconds is None:
+        yield "Time unknown: it is this machine's; the progress of `make run` shows it from the first replies on."
+    if result.spent.requests:
+        yield f"Paid so far: {result.spent.requests:,} replies" + (
+            f", {shown}." if (shown := result.spent.shown().removesuffix(" so far")) else "."
+        )
+    if result.stops_at:
+        limit, share = result.stops_at
+        yield f"teachers.{name}.{limit} " + (
+            f"would stop it after about {share:.0%} of that." if share else "is reached: nothing would be asked."
+        )
+    yield from filter(None, (_basis(phase) for phase in result.phases if phase.missing))
+
+
+def _basis(phase: PhaseEstimate) -> str:
+    """What the phase's numbers rest on."""
+    facts = [fact for fact in phase.facts if not fact.of_time or phase.expected.seconds is not None]
+    sources = {f"seen in {phase.seen_replies:,} replies": True, "assumed": False}
+    told = {source: ", ".join(fact.text for fact in facts if fact.seen == seen) for source, seen in sources.items()}
+    return f"{phase.phase}: " + "; ".join(f"{source} {facts}" for source, facts in told.items() if facts) + "."
+
+
+def _count(number: float) -> str:
+    """`640`, `12,300`, `1.4 M`."""
+    return f"{number / 1e6:,.1f} M" if number >= 1e6 else f"{number:,.0f}"
+
+
+def _dollars(usd: float) -> str:
+    """Cents for large sums, more digits for small ones."""
+    return f"${usd:,.2f}" if usd >= 1 or usd == 0 else f"${usd:.2g}" if usd < 0.01 else f"${usd:.3f}"
+
+
+_AMOUNTS: tuple[tuple[str, Callable[[Amounts], float | None], Callable[[float], str]], ...] = (
+    ("requests", lambda amounts: amounts.requests, _count),
+    ("tokens in", lambda amounts: amounts.tokens_in, _count),
+    ("tokens out", lambda amounts: amounts.tokens_out, _count),
+    ("cost", lambda amounts: amounts.usd, _dollars),
+    ("time", lambda amounts: amounts.seconds, duration),
+)
+
+
+# --- make prompt
+
+
+def _prompt(profile: Profile, options: argparse.Namespace, console: Console) -> None:
+    pair = _pair(read_sources(profile.source_specs()).pairs, options.pair)
+    console.print(f"[bold]pair {pair['pair_id']}[/]   [dim]{escape(str(pair['file']))}, row {pair['source_row']}[/]")
+    with _ledger(profile) as ledger:
+        for teacher in _teachers(profile, options.teacher):
+            for phase in PHASES:
+                request = teacher.request(phase, pair["instruction"], pair["input"], pair["output"])
+                _print_request(teacher, request, ledger, console)
+
+
+def _print_request(teacher: OpenTeacher, request: TeacherRequest, ledger: Ledger, console: Console) -> None:
+    (_, expected, _), _ = scenarios(request.phase, ledger.sample(request.identity, request.phase, 200))
+    tokens = sum(len(message.content) for message in request.messages) * expected.tokens_a_char
+    console.print()
+    console.rule(f"[bold]{teacher.spec.name}  {request.phase}[/]", align="left")
+    console.print(f"[dim]request {request.request_id}, about {tokens:,.0f} tokens; {_answer(ledger, request)}[/]")
+    if request.phase == RESPONSE_REFLECTION:
+        console.print("[dim]shown for the original pair; a run asks about the base that the student chose[/]")
+    for message in request.messages:
+        console.print(Text(f"\n{message.role}", style="bold cyan"))
+        console.print(Text(encodable(message.content).translate(_CONTROLS)))
+
+
+def _answer(ledger: Ledger, request: TeacherRequest) -> str:
+    """What the ledger knows of a request, in words."""
+    reply = ledger.replies([request.request_id]).get(request.request_id)
+    if reply is None:
+        return "not in the ledger"
+    if reply.error is not None:
+        return f"no reply yet, the last error was: {escape(reply.error)}"
+    return f"the ledger has its reply ({parse_reply(request.phase, reply.reply, reply.finish_reason).status})"
+
+
+def _pair(pairs: pl.DataFrame, prefix: str) -> dict[str, Any]:
+    """The pair whose id begins with `prefix`; raises UserError when there is not exactly one."""
+    found = pairs.filter(pl.col("pair_id").str.starts_with(prefix.strip().lower()))
+    if found.height == 1:
+        return found.row(0, named=True)
+    listed = "\n".join(
+        f"  {row['pair_id'][:16]}  {' '.join(encodable(row['instruction']).split())[:60]}"
+        for row in (found if found.height else pairs).head(_PAIRS_LISTED).to_dicts()
+    )
+    if not prefix.strip():
+        problem = "PAIR is missing: give a pair id or its first characters"
+    elif found.height:
+        problem = f"PAIR={prefix}: {found.height:,} pairs begin so; give more characters"
+    else:
+        problem = f"PAIR={prefix}: no pair of the sources begins so"
+    raise UserError(f"{problem}. For example, of {max(found.height, 0) or pairs.height:,}:\n{listed}")
+
+
+# --- make export-replies, make import-replies
+
+
+def _export(profile: Profile, options: argparse.Namespace, console: Console) -> None:
+    file = _file(options.file, "export-replies")
+    if not profile.ledger_path.exists():
+        raise UserError(f"{profile.ledger_path}: there is no ledger yet; `make run` creates it.")
+    teacher = None if options.all else _one_teacher(profile, options.teacher)
+    with Ledger(profile.ledger_path) as ledger:
+        count = export_replies(ledger, file, teacher)
+    whose = f"{teacher.spec.name} would be answered now" if teacher else "the ledger holds"
+    console.print(f"{escape(str(file))}: {count:,} replies, all that {whose}.")
+
+
+def _import(profile: Profile, options: argparse.Namespace, console: Console) -> None:
+    file = _file(options.file, "import-replies")
+    with Ledger(profile.ledger_path) as ledger:
+        lines, new = import_replies(ledger, file)
+    console.print(f"{escape(str(profile.ledger_path))}: {new:,} new replies; {lines - new:,} were there already.")
+
+
+def _file(name: str, target: str) -> Path:
+    if not name:
+        raise UserError(f"FILE is missing: make {target} FILE=replies.jsonl")
+    return Path(name).expanduser()
+
+
+def _one_teacher(profile: Profile, name: str | None) -> OpenTeacher:
+    if name is None and len(profile.teachers) > 1:
+        raise UserError(f"TEACHER is missing: name one of {', '.join(profile.teachers)}, or give ALL=1 for all replies")
+    (teacher,) = _teachers(profile, name)
+    return teacher
+
+
+# --- common
+
+
+def _teachers(profile: Profile, name: str | None = None) -> list[OpenTeacher]:
+    """The profile's teachers, or the one of that name, ready to build requests."""
+    if name is not None and name not in profile.teachers:
+        raise UserError(f"TEACHER={name}: no such teacher in the profile; there are: {', '.join(profile.teachers)}")
+    path = profile.ledger_path if profile.ledger_path.exists() else None
+    return [open_teacher(spec, path) for spec in profile.teacher_specs() if name in (None, spec.name)]
+
+
+@contextmanager
+def _ledger(profile: Profile) -> Iterator[Ledger]:
+    """The profile's ledger; where there is none yet an empty one elsewhere, since looking creates nothing."""
+    with TemporaryDirectory() as folder:
+        path = profile.ledger_path if profile.ledger_path.exists() else Path(folder) / "teacher.sqlite"
+        with Ledger(path) as ledger:
+            yield ledger
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,36 @@
+"""Plots are small PNGs that read on a light page and on a dark one."""
+
+import base64
+import io
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from dagster_project.plots import replies_plot
+
+STATUSES = {"ok": 98_765, "missing_tag": 432, "truncated": 21, "refused": 20, "placeholder": 3, "failed": 1}
+LATENCIES = sorted(0.2 + (number * 7919 % 10_007) / 500 for number in range(10_000))
+
+
+def pixels(markdown: str) -> np.ndarray:
+    """Height x width x RGBA, 0 to 1."""
+    head, _, encoded = markdown.removesuffix(")").partition("base64,")
+    assert head == "![replies](data:image/png;"
+    return imread(io.BytesIO(base64.b64decode(encoded, validate=True)))
+
+
+@pytest.mark.parametrize("latencies", [LATENCIES, LATENCIES[:1], []], ids=["many", "one", "none"])
+def test_a_plot_is_a_small_picture(latencies: list[float]) -> None:
+    markdown = replies_plot(STATUSES, latencies).value
+    assert len(markdown) < 40_000
+    assert pixels(markdown).shape == (240, 750, 4)
+
+
+def test_a_plot_is_neither_dark_nor_light_on_no_ground_of_its_own() -> None:
+    drawn = pixels(replies_plot(STATUSES, LATENCIES).value)
+    assert drawn[0, 0, 3] == 0
+    brightness = drawn[drawn[..., 3] > 0.99][:, :3].mean(axis=1)
+    assert brightness.size > 1000
+    assert brightness.min() > 0.25
+    assert brightness.max() < 0.75

@@ -1,0 +1,75 @@
+"""What the engine `vllm` says of itself without vLLM: nothing is loaded here."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from models_py import content
+from models_py.errors import UserError
+from models_py.teacher.engines import open_teacher
+from models_py.teacher.spec import TeacherSpec, VllmSettings
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> VllmSettings:
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        (folder / name).write_text(name)
+    return VllmSettings(model=str(folder))
+
+
+def identity(settings: VllmSettings, warehouse: Path | None = None) -> str:
+    ledger_path = warehouse and warehouse / "teacher.sqlite"
+    return open_teacher(TeacherSpec("local", settings), ledger_path).engine.identity
+
+
+def test_a_hub_model_is_known_by_its_id_and_revision() -> None:
+    assert identity(VllmSettings(model="Qwen/Qwen3-8B")) == "Qwen/Qwen3-8B"
+    assert identity(VllmSettings(model="Qwen/Qwen3-8B", revision="b968826")) == "Qwen/Qwen3-8B@b968826"
+
+
+def test_a_folder_is_known_by_its_name_and_what_it_holds(settings: VllmSettings, tmp_path: Path) -> None:
+    first = identity(settings)
+    assert first.startswith("tiny:")
+    moved = shutil.copytree(settings.model, tmp_path / "elsewhere" / "tiny")
+    assert identity(replace(settings, model=str(moved))) == first
+    (moved / "model.safetensors").write_text("other weights")
+    assert identity(replace(settings, model=str(moved))) != first
+
+
+def test_another_template_is_another_teacher(settings: VllmSettings, tmp_path: Path) -> None:
+    (tmp_path / "a.jinja").write_text("a")
+    (tmp_path / "b.jinja").write_text("b")
+    templates = [None, tmp_path / "a.jinja", tmp_path / "b.jinja"]
+    assert len({identity(replace(settings, chat_template=template)) for template in templates}) == 3
+
+
+def test_weights_are_read_once_a_warehouse(
+    settings: VllmSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = identity(settings, tmp_path)
+    monkeypatch.setattr(content, "file_sha256", lambda path: pytest.fail(f"{path} is read again"))
+    assert identity(settings, tmp_path) == first
+
+
+@pytest.mark.parametrize("field", ["model", "chat_template"])
+def test_a_path_that_is_nowhere_is_told(settings: VllmSettings, tmp_path: Path, field: str) -> None:
+    missing = tmp_path / "missing"
+    value = str(missing) if field == "model" else missing
+    with pytest.raises(UserError, match=rf"^teachers\.local\.{field}: .*missing cannot be read"):
+        identity(replace(settings, **{field: value}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"engine_args": {"max_model_len": 64}}, "engine_args.max_model_len: 64 belongs in `max_length`"),
+        ({"max_length": 0}, "max_length: 0 is below 1"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused(settings: VllmSettings, changes: dict, complaint: str) -> None:
+    with pytest.raises(UserError, match=complaint):
+        replace(settings, **changes)

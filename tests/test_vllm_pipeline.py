@@ -1,0 +1,66 @@
+"""A whole run with a teacher that vLLM serves inside the steps: nothing recorded, nothing over HTTP.
+
+The tiny teacher's text is constrained to a usable form; one pair is too long for it.
+"""
+
+import json
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from dagster_project.lake import Lake
+from tests.models_py.teacher.tiny_chat_model import REPLY_PATTERN, tiny_chat_model
+from tests.test_quickstart import run, write_profile
+
+PAIRS = [(f"Name a colour of the {thing}.", "Blue.") for thing in ("sky", "sea", "night", "rain", "ice")]
+TOO_LONG = ("Name the sea.", "sea " * 3000)
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    folder = tmp_path_factory.mktemp("run")
+    rows = (json.dumps({"instruction": instruction, "output": output}) for instruction, output in [*PAIRS, TOO_LONG])
+    (folder / "pairs.jsonl").write_text("\n".join(rows))
+    teacher = {
+        "engine": "vllm",
+        "model": str(tiny_chat_model(folder / "teacher")),
+        "engine_args": {"kv_cache_memory_bytes": 128 << 20, "max_num_seqs": 4},
+        "sampling": {"max_tokens": 600, "extra_body": {"structured_outputs": {"regex": REPLY_PATTERN}}},
+    }
+    recipes = {name: {"policy": name, "teacher": "local", "student": "toy"} for name in ("paper", "original")}
+    sources = [{"name": "mine", "path": str(folder / "pairs.jsonl")}]
+    result = run(write_profile(folder, teachers={"local": teacher}, recipes=recipes, sources=sources))
+    assert result.returncode == 0, result.stdout + result.stderr
+    return Lake(folder / "warehouse")
+
+
+def test_every_pair_has_a_status_in_both_phases(lake: Lake) -> None:
+    for table in ("instruction_reflections", "response_reflections"):
+        statuses = lake.read(f"select status, count(*) as n from selection.current_{table} group by 1")
+        assert dict(statuses.rows()) == {"ok": len(PAIRS), "failed": 1}, table
+
+
+def test_the_run_ends_in_a_model_of_the_pairs_that_were_rewritten(lake: Lake) -> None:
+    rows = lake.read("select recipe, count(*) as n from training.training_pairs group by 1")
+    assert dict(rows.rows()) == {"original": len(PAIRS) + 1, "paper": len(PAIRS)}
+    assert lake.scalar("select count(*) from training.student_checkpoints") == 2
+
+
+def test_the_ledger_has_one_row_a_request_with_its_tokens(lake: Lake) -> None:
+    asked = lake.read(
+        "select request_id, status from reflection.instruction_reflections "
+        "union select request_id, status from reflection.response_reflections"
+    )
+    with closing(sqlite3.connect(lake.warehouse / "teacher.sqlite")) as ledger:
+        rows = ledger.execute(
+            "select request_id, error, prompt_tokens, completion_tokens, latency_s, attempts from teacher_replies"
+        ).fetchall()
+    assert {row[0]: "failed" if row[1] else "ok" for row in rows} == dict(asked.rows())
+    for _, error, prompt_tokens, completion_tokens, latency_s, attempts in rows:
+        assert attempts == 1
+        if error:
+            assert "maximum context length is 2048 tokens" in error
+            assert (prompt_tokens, completion_tokens) == (None, None)
+        else:
+            assert prompt_tokens > 100 and completion_tokens > 10 and latency_s > 0
