@@ -11,7 +11,7 @@ README = (PROJECT / "README.md").read_text()
 def test_every_documented_command_is_a_make_target() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE))
     documented = set(re.findall(r"`make ([a-z-]+)", README))
-    assert documented >= {"run", "test", "ui", "sql", "lint", "bench"}
+    assert documented >= {"run", "test", "ui", "sql", "lint", "bench", "estimate", "prompt", "export-replies", "import-replies"}
     assert documented <= targets
 
 
@@ -29,5 +29,5 @@ def test_every_policy_is_named() -> None:
 
 
 def test_every_variable_of_the_makefile_that_people_set_is_documented() -> None:
-    for variable in ("PROFILE", "AS_OF", "Q", "PORT"):
+    for variable in ("PROFILE", "AS_OF", "Q", "PORT", "PAIR", "TEACHER", "FILE", "ALL"):
         assert f"{variable}=" in README
