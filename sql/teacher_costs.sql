@@ -15,8 +15,8 @@ select
     sum(completion_tokens)::bigint as completion_tokens, -- as reported, NULL when no reply said
     sum(cost_usd) as cost_usd, -- US dollars of the replies whose cost is known, NULL when none is
     count(*) filter (where cost_usd is null) as replies_of_unknown_cost, -- replies that cost_usd leaves out
-    avg(latency_s) as latency_mean_s, -- seconds of the last call, NULL when recorded
-    quantile_cont(latency_s, 0.5) as latency_p50_s, -- median of the same
-    quantile_cont(latency_s, 0.95) as latency_p95_s -- 95 of 100 came within
+    round(avg(latency_s), 3) as latency_mean_s, -- seconds of the last call, NULL when recorded
+    round(quantile_cont(latency_s, 0.5), 3) as latency_p50_s, -- median of the same
+    round(quantile_cont(latency_s, 0.95), 3) as latency_p95_s -- 95 of 100 came within
 from replies
 group by teacher, phase, status

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 _PERCENTILES = (50, 90, 99)
+_DIGITS = 6  # of dollars and seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class RepliesSummary:
             "replies_of_unknown_cost": self.replies_of_unknown_cost,
             **latencies,
         }
-        return {name: number for name, number in numbers.items() if number is not None}
+        return {name: round(number, _DIGITS) for name, number in numbers.items() if number is not None}
 
 
 def percentile(ascending: Sequence[float], percent: float) -> float | None:
