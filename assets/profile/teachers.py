@@ -23,7 +23,7 @@ _NULLABLE = {"model": pl.String, "input_usd_per_million": pl.Float64, "output_us
 def teachers(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], profile: dg.ResourceParam[Profile]
 ) -> dg.MaterializeResult:
-    opened = [open_teacher(spec) for spec in profile.teacher_specs()]
+    opened = [open_teacher(spec, profile.ledger_path) for spec in profile.teacher_specs()]
     rows = [
         {
             "teacher": teacher.spec.name,

@@ -12,16 +12,17 @@ inside.
 import json
 import logging
 import multiprocessing
+import multiprocessing.connection
 import os
 import re
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache, cached_property
 from itertools import chain
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 from typing import Any
 
 from models_py.content import FileHashes, file_sha256, fingerprint
@@ -85,10 +86,10 @@ class VllmTeacher(Teacher):
         try:
             yield from self._replies(llm, chain([first], waiting), stop)
         except EngineDeadError as error:
+            cause = _root_cause(self._errors) or "it was killed, as happens when memory runs out"
             self.close()
             raise UserError(
-                f"teachers.{self.name}.model: vLLM broke down while running {self.settings.model}; its log says why, "
-                "often too little memory (engine_args: max_num_seqs, gpu_memory_utilization). "
+                f"teachers.{self.name}.model: vLLM broke down while running {self.settings.model} ({cause}). "
                 "Run again: replies that came are kept."
             ) from error
 
@@ -99,7 +100,7 @@ class VllmTeacher(Teacher):
             llm.llm_engine.engine_core.shutdown(timeout=_SHUTDOWN_S)
             llm.renderer.shutdown()
             multiprocessing.active_children()  # reaps what has ended
-            self._guard.close()
+            self._resources.close()
 
     def _replies(self, llm: Any, waiting: Iterator[TeacherRequest], stop: Event) -> Iterator[TeacherReply]:
         engine = llm.llm_engine
@@ -169,14 +170,14 @@ class VllmTeacher(Teacher):
         if self._llm is None:
             started = time.monotonic()
             _log.info("teachers.%s: vLLM loads %s", self.name, self.settings.model)
-            self._guard = ProcessGuard()
-            try:
-                with _environment(), tempfile.TemporaryDirectory(prefix="vllm-") as scratch:
-                    self._llm = self._load(Path(scratch))
-            finally:
-                if self._llm is None:
-                    self._guard.close()
+            with ExitStack() as resources:
+                scratch = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="vllm-")))
+                resources.callback(ProcessGuard().close)
+                with _environment():
+                    self._llm = self._load(scratch)
+                self._resources = resources.pop_all()
             self._defaults = self._llm.model_config.get_diff_sampling_param()
+            Thread(target=_tell_of_death, args=[self._llm.llm_engine.engine_core], daemon=True).start()
             _log.info("teachers.%s: loaded in %.0f s", self.name, time.monotonic() - started)
         return self._llm
 
@@ -184,8 +185,8 @@ class VllmTeacher(Teacher):
         from vllm import LLM
 
         settings = self.settings
-        log = scratch / "errors.log"
-        arguments = {"log_config_file": _log_config(scratch, log), **_cpu_arguments(settings.engine_args)}
+        self._errors = scratch / "errors.log"
+        arguments = {"log_config_file": _log_config(scratch, self._errors), **_cpu_arguments(settings.engine_args)}
         try:
             return LLM(
                 settings.model,
@@ -195,7 +196,7 @@ class VllmTeacher(Teacher):
                 **{**arguments, **settings.engine_args},
             )
         except Exception as error:  # configuration, files, memory: each has its own type
-            cause = _root_cause(log) or _in_a_line(error)
+            cause = _root_cause(self._errors) or _in_a_line(error)
             raise UserError(f"teachers.{self.name}.model: vLLM cannot load {settings.model} ({cause})") from error
 
     def _folder_identity(self, folder: Path) -> str:
@@ -282,16 +283,26 @@ def _environment() -> Iterator[None]:
         os.environ.update(before)
 
 
+def _tell_of_death(core: Any) -> None:
+    """Wakes whoever waits for the engine's next output when its process is killed: vLLM itself lets them wait."""
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    with suppress(AttributeError, OSError):  # no process of its own, or closed meanwhile
+        multiprocessing.connection.wait(core.resources.engine_manager.sentinels())
+        core.outputs_queue.put_nowait(EngineDeadError())
+
+
 def _log_config(scratch: Path, errors: Path) -> str | None:
     """A logging configuration like vLLM's own that also writes errors of all its processes to a file.
 
     A child that fails tells its parent only that it failed. None where the user has configured logging.
+    The file is opened at once: writing still works when the folder is gone.
     """
     if os.environ.get("VLLM_LOGGING_CONFIG_PATH") or os.environ.get("VLLM_CONFIGURE_LOGGING") == "0":
         return None
     from vllm.logger import DEFAULT_LOGGING_CONFIG
 
-    file = {"class": "logging.FileHandler", "level": "ERROR", "filename": str(errors), "delay": True}
+    file = {"class": "logging.FileHandler", "level": "ERROR", "filename": str(errors)}
     logger = DEFAULT_LOGGING_CONFIG["loggers"]["vllm"]
     config = {
         **DEFAULT_LOGGING_CONFIG,

@@ -186,15 +186,35 @@ def test_loading_leaves_the_environment_as_it_was(answered: list[TeacherReply], 
     assert dict(os.environ) | {"PYTEST_CURRENT_TEST": ""} == environment | {"PYTEST_CURRENT_TEST": ""}
 
 
+def engine_processes() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children(recursive=True) if child.name().startswith("VLLM")]
+
+
 def test_closed_it_leaves_no_process(teacher: VllmTeacher, answered: list[TeacherReply]):
-    """The last one of the shared engine."""
     assert engine_processes() != []
     teacher.close()
     assert engine_processes() == []
 
 
-def engine_processes() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children(recursive=True) if child.name().startswith("VLLM")]
+def test_an_engine_that_is_killed_is_told_and_leaves_no_process(teacher: VllmTeacher):
+    """On the shared engine, closed before and now loaded again."""
+    endless = Sampling(max_tokens=400, extra_body={"ignore_eos": True})
+    replies = teacher.ask([QUESTIONS[0], request("Write on.", sampling=endless)], Event())
+    assert next(replies).reply
+    processes = engine_processes()
+    next(process for process in processes if "Engine" in process.name()).kill()
+    with pytest.raises(UserError, match=r"^teachers\.tiny\.model: vLLM broke down .*killed"):
+        next(replies)
+    assert psutil.wait_procs(processes, timeout=20)[1] == []
+
+
+def test_a_model_that_does_not_load_is_told_in_one_line(model: Path):
+    teacher = VllmTeacher("tiny", VllmSettings(model=str(model), engine_args={"kv_cache_memory_bytes": 1000}))
+    with pytest.raises(
+        UserError, match=r"^teachers\.tiny\.model: vLLM cannot load .*ValueError: No available memory.*\)$"
+    ):
+        ask(teacher, QUESTIONS[:1])
+    assert engine_processes() == []
 
 
 @pytest.fixture(scope="module")
@@ -246,15 +266,6 @@ def test_vllms_server_rejects_a_prompt_too_long_once(address: str):
     (reply,) = ask(served, [request("sea " * MAX_LENGTH, sampling=SHORT)])
     assert reply.attempts == 1
     assert "status 400" in reply.error
-
-
-def test_a_model_that_does_not_load_is_told_in_one_line(model: Path):
-    teacher = VllmTeacher("tiny", VllmSettings(model=str(model), engine_args={"kv_cache_memory_bytes": 1000}))
-    with pytest.raises(
-        UserError, match=r"^teachers\.tiny\.model: vLLM cannot load .*ValueError: No available memory.*\)$"
-    ):
-        ask(teacher, QUESTIONS[:1])
-    assert engine_processes() == []
 
 
 @pytest.mark.parametrize("engine_args", [{"no_such_argument": 1}, {"quantization": "no_such"}])
