@@ -27,9 +27,9 @@ from dagster_project.sql_files import policies
 from dagster_project.step_progress import duration
 from models_py.errors import UserError
 from models_py.sources.read import check_bad_fraction, read_sources
-from models_py.teacher.engines import OpenTeacher, open_teacher
 from models_py.teacher.estimate import Amounts, PhaseEstimate, TeacherEstimate, estimate, scenarios
 from models_py.teacher.ledger import Ledger
+from models_py.teacher.open_teacher import OpenTeacher, open_teacher
 from models_py.teacher.parser import encodable, parse_reply
 from models_py.teacher.request import PHASES, RESPONSE_REFLECTION, TeacherRequest
 from models_py.teacher.spec import OpenAIBatchSettings, OpenAISettings, RecordedSettings

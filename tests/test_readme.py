@@ -11,7 +11,18 @@ README = (PROJECT / "README.md").read_text()
 def test_every_documented_command_is_a_make_target() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE))
     documented = set(re.findall(r"`make ([a-z-]+)", README))
-    assert documented >= {"run", "test", "ui", "sql", "lint", "bench", "estimate", "prompt", "export-replies", "import-replies"}
+    assert documented >= {
+        "run",
+        "test",
+        "ui",
+        "sql",
+        "lint",
+        "bench",
+        "estimate",
+        "prompt",
+        "export-replies",
+        "import-replies",
+    }
     assert documented <= targets
 
 

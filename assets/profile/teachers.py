@@ -7,7 +7,7 @@ from dagster_project.lake import Commit, Lake
 from dagster_project.profile import Profile
 from dagster_project.results import OWNERS, code_version, key, table_result
 from dagster_project.tables import TABLES_BY_NAME
-from models_py.teacher.engines import open_teacher
+from models_py.teacher.open_teacher import open_teacher
 
 TABLE = "profile.teachers"
 _NULLABLE = {"model": pl.String, "input_usd_per_million": pl.Float64, "output_usd_per_million": pl.Float64}

@@ -15,8 +15,8 @@ from dagster_project.results import table_result
 from dagster_project.sql_files import load_pending
 from dagster_project.step_progress import StepProgress
 from models_py.errors import UserError
-from models_py.teacher.engines import OpenTeacher, open_teacher
 from models_py.teacher.ledger import Ledger
+from models_py.teacher.open_teacher import OpenTeacher, open_teacher
 from models_py.teacher.reflections import Reflection, reflections
 from models_py.teacher.summary import RepliesSummary
 

@@ -6,7 +6,7 @@ prompt's text. Ask the same thing twice and it is the same request: the ledger a
 Example: TeacherRequest(request_id="9f2c...", teacher="gpt", identity="openai:gpt-4.1-mini", phase=
 "instruction_reflection", content_id="51ab...", messages=(Message("system", "..."), Message("user", "...")), ...)
 
-Engines live elsewhere (`recorded.py`); nothing here performs input or output.
+Those who answer live in engines/; nothing here performs input or output.
 """
 
 from abc import ABC, abstractmethod

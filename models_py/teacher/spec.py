@@ -2,7 +2,7 @@
 
     TeacherSpec("gpt", OpenAISettings(model="gpt-4.1-mini"), Price(0.40, 1.60))
 
-`engines.open_teacher` turns a spec into a teacher that can be asked.
+`open_teacher` turns a spec into a teacher that can be asked.
 """
 
 from collections.abc import Mapping

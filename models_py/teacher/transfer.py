@@ -5,7 +5,7 @@
      "gpt-4.1-mini", "payload": {...}, "attempts": 1, "latency_s": 2.1, "cost_usd": 0.0005, "usage": {...},
      "created_at": "2025-01-31T12:00:00.000+00:00"}
 
-A line is what the `recorded` engine reads (recorded.py) and, beyond that, the row of the ledger. A ledger may hold
+A line is what the `recorded` engine reads (engines/recorded.py) and, beyond that, the row of the ledger. A ledger may hold
 several replies to one pair, by other models or under other prompts; a recording must not. So what is written is what
 one teacher of a profile would be answered now: under its identity, its prompts and its sampling, each pair's tries as
 `reflections` follows them. All replies can be written too, for another ledger only.
@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from models_py.errors import UserError
-from models_py.teacher.engines import FIRST_TRY, OpenTeacher
+from models_py.teacher.engines.recorded import LARGEST_COUNT, read_line
 from models_py.teacher.ledger import Ledger, LedgerRow
+from models_py.teacher.open_teacher import FIRST_TRY, OpenTeacher
 from models_py.teacher.parser import encodable, parse_reply
-from models_py.teacher.recorded import LARGEST_COUNT, read_line
 from models_py.teacher.request import Message, Sampling, TeacherReply, TeacherRequest, request_hash
 
 _REMEDY = "Take the line from `make export-replies` again, or leave it out."

@@ -22,8 +22,8 @@ from dagster_project.commits import commit_batches
 from dagster_project.terminal import _PROGRESS_LINE
 from models_py.content import content_id
 from models_py.errors import UserError
+from models_py.teacher.engines.recorded import RecordedTeacher
 from models_py.teacher.ledger import Ledger
-from models_py.teacher.recorded import RecordedTeacher
 from tests.assets.conftest import BETTER_DOG, CAT, DOG, NEW_CAT, OWL, REPLIES, Flow, Gpt, rewrite, version
 from tests.chat_server import completion
 from tests.test_quickstart import command

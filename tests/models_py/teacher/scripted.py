@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Iterator
 from threading import Event
 
 from models_py.content import content_id
-from models_py.teacher.engines import OpenTeacher
 from models_py.teacher.money import Price
+from models_py.teacher.open_teacher import OpenTeacher
 from models_py.teacher.prompt import load_prompts
 from models_py.teacher.request import Teacher, TeacherReply, TeacherRequest
 from models_py.teacher.spec import OpenAISettings, TeacherSpec

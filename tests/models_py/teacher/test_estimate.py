@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models_py.teacher.engines import OpenTeacher, open_teacher
 from models_py.teacher.estimate import (
     ASSUMED,
     ENOUGH_REPLIES,
@@ -24,6 +23,7 @@ from models_py.teacher.estimate import (
 )
 from models_py.teacher.ledger import Ledger, LedgerRow
 from models_py.teacher.money import Budget, Price, Spent
+from models_py.teacher.open_teacher import OpenTeacher, open_teacher
 from models_py.teacher.reflections import reflections
 from models_py.teacher.request import (
     INSTRUCTION_REFLECTION,

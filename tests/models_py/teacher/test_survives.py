@@ -21,14 +21,14 @@ from types import FrameType
 
 import pytest
 
-from models_py.teacher import manners
-from models_py.teacher.engines import OpenTeacher, open_teacher
+from models_py.teacher.engines import manners
 from models_py.teacher.ledger import Ledger
+from models_py.teacher.open_teacher import OpenTeacher, open_teacher
 from models_py.teacher.reflect import reflect
 from models_py.teacher.reflections import Reflection, reflections
 from models_py.teacher.request import INSTRUCTION_REFLECTION
 from models_py.teacher.spec import OpenAISettings, TeacherSpec
-from tests.models_py.teacher.fault_server import TRANSIENT, FaultServer, body_id, every, mixed
+from tests.models_py.teacher.engines.fault_server import TRANSIENT, FaultServer, body_id, every, mixed
 from tests.models_py.teacher.support import request
 
 PAIRS = [

@@ -8,7 +8,7 @@ import pytest
 
 from models_py import content
 from models_py.errors import UserError
-from models_py.teacher.engines import open_teacher
+from models_py.teacher.open_teacher import open_teacher
 from models_py.teacher.spec import TeacherSpec, VllmSettings
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, Any
 
-from models_py.teacher.openai_chat import Completion, chat_body, read_completion
+from models_py.teacher.engines.openai_chat import Completion, chat_body, read_completion
 from models_py.teacher.request import TeacherReply, TeacherRequest
 from models_py.teacher.spec import OpenAIBatchSettings
 
@@ -30,7 +30,7 @@ class InputFile:
 
 
 def input_files(settings: OpenAIBatchSettings, requests: Iterable[TeacherRequest]) -> Iterator[InputFile]:
-    """Files of at most `batch_requests` lines and no more bytes than servers take; each lasts until the next is made."""
+    """Files of at most `batch_requests` lines and no more bytes than servers take, each till the next is made."""
     requests = iter(requests)
     line: bytes | None = None
     request = next(requests, None)

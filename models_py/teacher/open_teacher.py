@@ -1,6 +1,6 @@
 """From a teacher of the profile to one that can be asked: its engine, its prompts, its sampling, its second tries.
 
-A new engine is a settings class in spec.py, a subclass of `Teacher` and one more line in `_open_engine`.
+A new engine: a settings class in spec.py, a subclass of `Teacher` in engines/, a line in `_open_engine`.
 """
 
 from collections.abc import Mapping
@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import assert_never
 
+from models_py.teacher.engines.recorded import RecordedTeacher
 from models_py.teacher.money import Account, Spent
 from models_py.teacher.prompt import Prompt, build_request, load_prompts, prompt_version
-from models_py.teacher.recorded import RecordedTeacher
 from models_py.teacher.request import Sampling, Teacher, TeacherRequest
 from models_py.teacher.spec import (
     OpenAIBatchSettings,
@@ -112,15 +112,15 @@ def _open_engine(spec: TeacherSpec, ledger_path: Path | None) -> Teacher:
         case RecordedSettings():
             return RecordedTeacher(spec.settings.replies)
         case OpenAISettings():
-            from models_py.teacher.openai_chat import OpenAITeacher
+            from models_py.teacher.engines.openai_chat import OpenAITeacher
 
             return OpenAITeacher(spec.name, spec.settings)
         case OpenAIBatchSettings():
-            from models_py.teacher.openai_batch import OpenAIBatchTeacher
+            from models_py.teacher.engines.openai_batch import OpenAIBatchTeacher
 
             return OpenAIBatchTeacher(spec.name, spec.settings, ledger_path)
         case VllmSettings():
-            from models_py.teacher.vllm_offline import VllmTeacher
+            from models_py.teacher.engines.vllm_offline import VllmTeacher
 
             return VllmTeacher(spec.name, spec.settings, ledger_path and ledger_path.with_name("file_hashes.json"))
         case _:

@@ -8,9 +8,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from models_py.teacher.process_guard import ProcessGuard
+from models_py.teacher.engines.process_guard import ProcessGuard
 
-PROJECT = Path(__file__).resolve().parents[3]
+PROJECT = Path(__file__).resolve().parents[4]
 # A child with a child of its own; it tells both ids.
 CHILD = """
 import os, subprocess, sys, time
@@ -19,7 +19,7 @@ time.sleep(60)
 """
 PARENT = f"""
 import subprocess, sys, time
-from models_py.teacher.process_guard import ProcessGuard
+from models_py.teacher.engines.process_guard import ProcessGuard
 guard = ProcessGuard()
 subprocess.Popen([sys.executable, "-c", {CHILD!r}])
 time.sleep(60)

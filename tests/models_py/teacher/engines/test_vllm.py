@@ -17,13 +17,13 @@ import pytest
 from transformers import AutoTokenizer
 
 from models_py.errors import UserError
-from models_py.teacher.openai_chat import OpenAITeacher
+from models_py.teacher.engines.openai_chat import OpenAITeacher
+from models_py.teacher.engines.vllm_offline import VllmTeacher
 from models_py.teacher.parser import parse_reply
 from models_py.teacher.request import Sampling, TeacherReply, TeacherRequest
 from models_py.teacher.spec import OpenAISettings, VllmSettings
-from models_py.teacher.vllm_offline import VllmTeacher
+from tests.models_py.teacher.engines.tiny_chat_model import REPLY_PATTERN, tiny_chat_model
 from tests.models_py.teacher.support import request
-from tests.models_py.teacher.tiny_chat_model import REPLY_PATTERN, tiny_chat_model
 
 MAX_LENGTH = 1024  # the model itself has 2048 positions
 ENGINE_ARGS = {"kv_cache_memory_bytes": 128 << 20, "max_num_seqs": 4}

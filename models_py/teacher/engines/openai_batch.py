@@ -26,7 +26,7 @@ from typing import IO, Any, Self, TypeVar
 import aiohttp
 
 from models_py.errors import UserError
-from models_py.teacher.batch_files import (
+from models_py.teacher.engines.batch_files import (
     ENDPOINT,
     InputFile,
     batch_errors,
@@ -38,10 +38,10 @@ from models_py.teacher.batch_files import (
     requests_done,
     result_lines,
 )
-from models_py.teacher.batches import Batch, Batches
-from models_py.teacher.manners import CoolDown, backoff, wait
+from models_py.teacher.engines.batches import Batch, Batches
+from models_py.teacher.engines.manners import CoolDown, backoff, wait
+from models_py.teacher.engines.server import Answered, Broken, Busy, Outcome, Rejected, Server
 from models_py.teacher.request import Teacher, TeacherReply, TeacherRequest
-from models_py.teacher.server import Answered, Broken, Busy, Outcome, Rejected, Server
 from models_py.teacher.spec import OpenAIBatchSettings
 
 _LOG = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ from threading import Event
 import pytest
 
 from models_py.errors import UserError
-from models_py.teacher.recorded import RecordedTeacher
+from models_py.teacher.engines.recorded import RecordedTeacher
 from models_py.teacher.request import RESPONSE_REFLECTION, TeacherReply
 from tests.models_py.teacher.support import REPLY, recording, request
 

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from models_py.teacher import manners
-from models_py.teacher.manners import CoolDown, TokenBucket, backoff, retry_after, wait
+from models_py.teacher.engines import manners
+from models_py.teacher.engines.manners import CoolDown, TokenBucket, backoff, retry_after, wait
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
