@@ -5,9 +5,9 @@
      "gpt-4.1-mini", "payload": {...}, "attempts": 1, "latency_s": 2.1, "cost_usd": 0.0005, "usage": {...},
      "created_at": "2025-01-31T12:00:00.000+00:00"}
 
-A line is what the `recorded` engine reads (engines/recorded.py) and, beyond that, the row of the ledger. A ledger may hold
-several replies to one pair, by other models or under other prompts; a recording must not. So what is written is what
-one teacher of a profile would be answered now: under its identity, its prompts and its sampling, each pair's tries as
+A line is what the `recorded` engine reads (engines/recorded.py) and, beyond that, the row of the ledger. A ledger may
+hold several replies to one pair, by other models or under other prompts; a recording must not. So what is written is
+what one teacher of a profile would be answered now: under its identity, its prompts and its sampling, each pair's tries as
 `reflections` follows them. All replies can be written too, for another ledger only.
 
 Errors do not travel: they are no replies.
