@@ -6,8 +6,8 @@
     Rejected   any other 4xx: this request will never succeed
     UserError  401, 403, a 429 that says the account is out of credit: no request will
 
-The key is read from an environment variable when a session begins. It goes into one header and nowhere else: whatever
-a server says is stripped of it before anybody can store or print it.
+The key is read from an environment variable when a session begins. It goes into one header and nowhere else: what a
+server says of an error is stripped of it before anybody can store or print it.
 """
 
 import asyncio
