@@ -23,6 +23,7 @@ from models_py.teacher.money import prompt_tokens_at_most
 from models_py.teacher.request import Teacher, TeacherReply, TeacherRequest
 from models_py.teacher.spec import OpenAISettings, ServerSettings
 
+_HOPELESS = 100  # requests that failed before any was answered: the server is down, or knows no such model
 _GIVE_UP_S = 1800.0  # nothing but 429 for so long, or told to wait longer: somebody should look
 
 
@@ -62,6 +63,7 @@ class _Session:
         self._cool_down = CoolDown()
         self._requests_left = TokenBucket(settings.requests_per_minute)
         self._tokens_left = TokenBucket(settings.tokens_per_minute)
+        self._failures: int | None = 0  # until the first answer
         self._came: list[TeacherReply] = []
         self._news = asyncio.Event()
 
@@ -130,9 +132,11 @@ class _Session:
             match read:
                 case Completion():
                     self._cool_down.end()
+                    self._failures = None
                     self._give_back(tokens, read)
                     return read.reply(request.request_id, attempts=calls, latency_s=latency)
                 case Rejected(reason):
+                    self._check_hope(reason)
                     return TeacherReply(request.request_id, attempts=calls, latency_s=latency, error=reason)
                 case Busy(seconds):
                     self._cool_down.begin(seconds)
@@ -141,9 +145,19 @@ class _Session:
                     failures += 1
                     if failures >= self._settings.attempts or (seconds or 0.0) > _GIVE_UP_S:
                         error = self._server.said(reason)
+                        self._check_hope(error)
                         return TeacherReply(request.request_id, attempts=calls, latency_s=latency, error=error)
                     await wait(max(backoff(failures), seconds or 0.0), self._stop)
         return None
+
+    def _check_hope(self, reason: str) -> None:
+        if self._failures is not None:
+            self._failures += 1
+            if self._failures >= _HOPELESS:
+                raise UserError(
+                    f"teachers.{self._name}: {self._settings.base_url} answered none of the first {_HOPELESS} requests "
+                    f"({reason}). See that it runs, and that base_url and model are right."
+                )
 
     def _check_patience(self, asked_s: float) -> None:
         waits_s = max(self._cool_down.lasts_s, asked_s)

@@ -440,3 +440,21 @@ def test_a_body_names_the_token_limit_as_the_model_wants_it_and_leaves_out_what_
         "max_completion_tokens": 2048,
         "reasoning_effort": "low",
     }
+
+
+def test_a_server_that_answers_nothing_ends_the_run(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(openai_chat, "_HOPELESS", 4)
+    with FaultServer(every("404")) as server:
+        replies = teacher(server, concurrency=1).ask(SEAS[:9], Event())
+        assert [str(next(replies).error)[:10] for _ in range(3)] == ["status 404"] * 3
+        with pytest.raises(
+            UserError, match=r"answered none of the first 4 requests \(status 404: .*base_url and model"
+        ):
+            next(replies)
+        assert len(server.calls) == 4
+
+
+def test_a_server_that_answered_once_may_fail_as_often_as_it_likes(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(openai_chat, "_HOPELESS", 4)
+    replies = ask(planned(("good",), *[("404",)] * 8), SEAS[:9], concurrency=1)
+    assert [reply.error is None for reply in replies] == [True, *[False] * 8]
