@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from threading import Event
 from typing import Literal
@@ -131,7 +132,7 @@ def main() -> int:
         if not arguments.model:
             train_scratch(TOY, Path(model))
         settings = VllmSettings(model=model, max_length=4096, engine_args={"disable_log_stats": False})
-        with VllmTeacher("bench", settings) as teacher:
+        with closing(VllmTeacher("bench", settings)) as teacher:
             list(teacher.ask(requests_about([("first", "", "calls load code")], VARIANTS[0], "warm"), Event()))
             took = {variant: Counter[str]() for variant in VARIANTS}
             for start in range(SLICES):

@@ -76,7 +76,7 @@ def _reflect(
     outcomes = reflections(phase, pairs, teacher, ledger, account=account, on_progress=progress)
     answered = 0
     # However this ends, the outcomes are closed before the engine: what is under way is waited for and kept.
-    with teacher.engine, closing(outcomes):
+    with closing(teacher.engine), closing(outcomes):
         new = (outcome for outcome in outcomes if not outcome.status == outcome.pair["previous_status"] == "failed")
         for batch in commit_batches(new):
             rows = [{**common, **_row(outcome), **columns(outcome)} for outcome in batch]

@@ -13,8 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from threading import Event
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from models_py.content import fingerprint
 
@@ -98,15 +97,7 @@ class TeacherReply:
 
 
 class Teacher(ABC):
-    """Whoever answers requests: a hosted model, a local engine, a recording. A context manager: leaving it closes."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    """Whoever answers requests: a hosted model, a local engine, a recording."""
 
     @property
     @abstractmethod

@@ -55,7 +55,7 @@ def environment() -> dict[str, str]:
 @pytest.fixture(scope="module")
 def teacher(model: Path, template: Path, environment: dict[str, str]) -> Iterator[VllmTeacher]:
     settings = VllmSettings(model=str(model), chat_template=template, max_length=MAX_LENGTH, engine_args=ENGINE_ARGS)
-    with VllmTeacher("tiny", settings) as opened:
+    with closing(VllmTeacher("tiny", settings)) as opened:
         yield opened
 
 
