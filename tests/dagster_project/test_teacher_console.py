@@ -242,7 +242,9 @@ def test_make_passes_a_name_with_spaces_and_quotes(tmp_path: Path) -> None:
 def test_make_help_names_every_target_on_a_line() -> None:
     makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
-    told = subprocess.run(["make", "help"], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    told = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=PROJECT, capture_output=True, text=True, check=True
+    ).stdout
     assert {line.split()[1] for line in told.splitlines()} == targets
     assert targets >= {"estimate", "prompt", "export-replies", "import-replies"}
     assert targets == set(re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split())
