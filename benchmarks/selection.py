@@ -37,6 +37,7 @@ from typing import Any
 import duckdb
 import polars as pl
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from dagster_project.commits import commit_batches
 from dagster_project.lake import Commit, Lake
 from dagster_project.sql_files import SQL_DIR, View, load_checks, load_pending, load_views, policies
