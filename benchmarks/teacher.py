@@ -32,7 +32,6 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from models_py.content import content_id
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.open_teacher import OpenTeacher, open_teacher
 from models_py.teacher.parser import parse_reply
@@ -209,8 +208,7 @@ def main() -> int:
 
 
 def measure(server: Server, arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    assert content_id("warm", "up", "")  # first calls load code
-    list(ours(server.url, 64, arguments.concurrency, folder / "warm"))
+    list(ours(server.url, 64, arguments.concurrency, folder / "warm"))  # first calls load code
     server.delays()
 
     started = time.perf_counter()
