@@ -4,8 +4,8 @@ from typing import Any
 
 import dagster as dg
 
-from dagster_project.lake import Lake
-from dagster_project.sql_files import SqlFile, load_checks
+from dagster_project.lakehouse.lake import Lake
+from dagster_project.lakehouse.sql_files import SqlFile, load_checks
 
 _OFFENDERS_SHOWN = 10
 

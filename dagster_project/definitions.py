@@ -11,10 +11,10 @@ from assets.training.student_checkpoint import student_checkpoint
 from assets.training.training_pairs import training_pairs
 from dagster_project.checks import asset_checks
 from dagster_project.jobs import jobs
-from dagster_project.lake import open_lake
+from dagster_project.lakehouse.lake import open_lake
+from dagster_project.lakehouse.sql_files import policies
 from dagster_project.profile import Profile, load_profile
 from dagster_project.sql_assets import sql_assets
-from dagster_project.sql_files import policies
 
 
 def build_definitions(profile: Profile) -> dg.Definitions:

@@ -11,9 +11,9 @@ from typing import Any
 
 import dagster as dg
 
-from dagster_project.lake import Facts, Lake
-from dagster_project.sql_files import View, column_lineage, load_views
-from dagster_project.tables import TABLES_BY_NAME
+from dagster_project.lakehouse.lake import Facts, Lake
+from dagster_project.lakehouse.sql_files import View, column_lineage, load_views
+from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from models_py.content import file_sha256, fingerprint
 
 OWNERS = ["team:reflection-lake"]

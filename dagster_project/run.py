@@ -19,10 +19,10 @@ from rich.markup import escape
 
 from dagster_project.definitions import build_definitions
 from dagster_project.jobs import MAIN_JOB
-from dagster_project.lake import open_lake
+from dagster_project.lakehouse.lake import open_lake
+from dagster_project.lakehouse.sql_files import policies
 from dagster_project.profile import PROFILE_VARIABLE, load_profile
 from dagster_project.results import PROJECT_ROOT
-from dagster_project.sql_files import policies
 from dagster_project.terminal import WATCH_TAG, RunWatcher, print_summary
 from models_py.errors import UserError
 

@@ -22,8 +22,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from dagster_project.lakehouse.sql_files import policies
 from dagster_project.profile import Profile, load_profile
-from dagster_project.sql_files import policies
 from dagster_project.step_progress import duration
 from models_py.errors import UserError
 from models_py.sources.read import check_bad_fraction, read_sources

@@ -12,7 +12,7 @@ from dagster import DagsterEventType, DagsterInstance
 from rich.console import Console
 from rich.text import Text
 
-from dagster_project.lake import Lake
+from dagster_project.lakehouse.lake import Lake
 from dagster_project.profile import DEFAULT_PROFILE, PROFILES_DIR, Profile
 from dagster_project.step_progress import duration
 

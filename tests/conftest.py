@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dagster_project.lake import Lake
+from dagster_project.lakehouse.lake import Lake
 
 PROJECT = Path(__file__).resolve().parents[1]
 SHARED = PROJECT.parent / "shared"

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from dagster_project.lake import Lake
-from dagster_project.tables import TABLES
+from dagster_project.lakehouse.lake import Lake
+from dagster_project.lakehouse.tables import TABLES
 from models_py.teacher.ledger import Ledger
 from tests.chat_server import completion, serving
 from tests.conftest import PROJECT

@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 import yaml
 
-from dagster_project.lake import Lake
+from dagster_project.lakehouse.lake import Lake
 from tests.conftest import PROJECT
 
 TABLES = {

@@ -2,7 +2,7 @@
 
 import re
 
-from dagster_project.sql_files import policies
+from dagster_project.lakehouse.sql_files import policies
 from tests.conftest import PROJECT
 
 README = (PROJECT / "README.md").read_text()

@@ -9,7 +9,7 @@ from contextlib import closing
 
 import pytest
 
-from dagster_project.lake import Lake
+from dagster_project.lakehouse.lake import Lake
 from tests.models_py.teacher.engines.tiny_chat_model import REPLY_PATTERN, tiny_chat_model
 from tests.test_quickstart import run, write_profile
 

@@ -3,10 +3,10 @@
 import dagster as dg
 import polars as pl
 
-from dagster_project.lake import Commit, Lake
+from dagster_project.lakehouse.lake import Commit, Lake
+from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from dagster_project.profile import Profile
 from dagster_project.results import OWNERS, key, table_result
-from dagster_project.tables import TABLES_BY_NAME
 
 TABLE = "profile.recipes"
 _NULLABLE = {"top_fraction": pl.Float64, "top_k": pl.Int64, "ifd_below": pl.Float64, "r_ifd_below": pl.Float64}

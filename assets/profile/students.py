@@ -3,10 +3,10 @@
 import dagster as dg
 import polars as pl
 
-from dagster_project.lake import Commit, Lake
+from dagster_project.lakehouse.lake import Commit, Lake
+from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from dagster_project.profile import Profile
 from dagster_project.results import OWNERS, key, table_result
-from dagster_project.tables import TABLES_BY_NAME
 from models_py.student.resolve import resolve_student
 
 TABLE = "profile.students"

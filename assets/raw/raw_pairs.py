@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import dagster as dg
 import polars as pl
 
-from dagster_project.lake import Commit, Lake
+from dagster_project.lakehouse.lake import Commit, Lake
+from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from dagster_project.profile import Profile
 from dagster_project.results import OWNERS, code_version, key, table_result
 from dagster_project.step_progress import StepProgress
-from dagster_project.tables import TABLES_BY_NAME
 from models_py.sources.read import check_bad_fraction, read_sources
 
 PAIRS, QUARANTINED = "raw.raw_pairs", "raw.quarantined_rows"

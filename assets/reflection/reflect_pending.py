@@ -8,11 +8,11 @@ import dagster as dg
 import polars as pl
 
 from dagster_project.commits import commit_batches
-from dagster_project.lake import Commit, Lake
+from dagster_project.lakehouse.lake import Commit, Lake
+from dagster_project.lakehouse.sql_files import load_pending
 from dagster_project.plots import replies_plot
 from dagster_project.profile import Profile
 from dagster_project.results import table_result
-from dagster_project.sql_files import load_pending
 from dagster_project.step_progress import StepProgress
 from models_py.errors import UserError
 from models_py.teacher.ledger import Ledger

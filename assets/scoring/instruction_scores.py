@@ -3,10 +3,10 @@
 import dagster as dg
 
 from assets.scoring.score_pending import score_pending
-from dagster_project.lake import Lake
+from dagster_project.lakehouse.lake import Lake
+from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from dagster_project.profile import Profile
 from dagster_project.results import OWNERS, code_version, key
-from dagster_project.tables import TABLES_BY_NAME
 
 TABLE = "scoring.instruction_scores"
 

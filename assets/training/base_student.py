@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from dagster_project.lake import Lake
+from dagster_project.lakehouse.lake import Lake
 from dagster_project.profile import Profile
 from dagster_project.results import OWNERS, code_version, key
 from dagster_project.step_progress import StepProgress

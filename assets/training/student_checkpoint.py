@@ -6,7 +6,7 @@ from dataclasses import asdict
 import dagster as dg
 import polars as pl
 
-from dagster_project.lake import Commit, Lake
+from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.profile import Profile
 from dagster_project.results import OWNERS, code_version, key
 from dagster_project.step_progress import StepProgress

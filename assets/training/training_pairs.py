@@ -3,9 +3,9 @@
 import dagster as dg
 import polars as pl
 
-from dagster_project.lake import Commit, Lake
+from dagster_project.lakehouse.lake import Commit, Lake
+from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from dagster_project.results import OWNERS, code_version, key, table_result
-from dagster_project.tables import TABLES_BY_NAME
 from models_py.content import fingerprint
 from models_py.errors import UserError
 

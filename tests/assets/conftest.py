@@ -15,7 +15,7 @@ from assets.profile.recipes import recipes
 from assets.profile.students import students
 from assets.profile.teachers import teachers
 from assets.raw.raw_pairs import raw_pairs
-from dagster_project.lake import Lake, open_lake
+from dagster_project.lakehouse.lake import Lake, open_lake
 from dagster_project.profile import Profile, load_profile
 from models_py.content import content_id
 from tests.chat_server import completion, serving

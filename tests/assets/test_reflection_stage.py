@@ -281,6 +281,6 @@ def test_progress_says_how_far_how_fast_and_what_it_cost(
 
 
 def commit():
-    from dagster_project.lake import Commit
+    from dagster_project.lakehouse.lake import Commit
 
     return Commit("by hand")

@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 
 from assets.profile import students as module
-from dagster_project.lake import Lake
+from dagster_project.lakehouse.lake import Lake
 from dagster_project.profile import load_profile
 from models_py.student.spec import ResolvedStudent, StudentSpec
 

@@ -16,7 +16,7 @@ from assets.raw.raw_pairs import raw_pairs
 from assets.training.base_student import base_student
 from assets.training.student_checkpoint import student_checkpoint
 from assets.training.training_pairs import training_pairs
-from dagster_project.lake import Commit
+from dagster_project.lakehouse.lake import Commit
 from models_py.content import content_id
 from models_py.errors import UserError
 from models_py.training import fine_tune

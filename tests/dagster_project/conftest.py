@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from dagster_project.lake import Lake
+from dagster_project.lakehouse.lake import Lake
 from tests.dagster_project.support import append, first_line, python
 
 WRITER = """
 import sys, time
 from pathlib import Path
-from dagster_project.lake import Commit, Lake
+from dagster_project.lakehouse.lake import Commit, Lake
 
 def change(connection):
     connection.execute("insert into raw.raw_pairs (pair_id) values ('half')")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from dagster_project.lake import Commit, Lake
+from dagster_project.lakehouse.lake import Commit, Lake
 
 PROJECT = Path(__file__).resolve().parents[2]
 

@@ -10,9 +10,9 @@ from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGra
 
 from dagster_project.definitions import build_definitions
 from dagster_project.jobs import MAIN_JOB
+from dagster_project.lakehouse.sql_files import load_checks, load_views, policies
+from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from dagster_project.profile import Profile, load_profile
-from dagster_project.sql_files import load_checks, load_views, policies
-from dagster_project.tables import TABLES_BY_NAME
 from tests.dagster_project.support import finish, python, quickstart
 
 STAGES = ["profile", "raw", "reflection", "scoring", "selection", "training"]

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from dagster_project import results
-from dagster_project.lake import Commit, Lake
+from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.results import asset_key, code_version, stable_columns, table_result
 from tests.dagster_project.support import append
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dagster_project import sql_console
-from dagster_project.lake import Lake
+from dagster_project.lakehouse.lake import Lake
 from dagster_project.profile import PROFILE_VARIABLE
 from tests.dagster_project.support import append, ids, quickstart
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from dagster_project.lake import Commit, Lake
-from dagster_project.sql_files import load_views
-from dagster_project.tables import TABLES_BY_NAME
+from dagster_project.lakehouse.lake import Commit, Lake
+from dagster_project.lakehouse.sql_files import load_views
+from dagster_project.lakehouse.tables import TABLES_BY_NAME
 
 TYPES = {"varchar": pl.String, "bigint": pl.Int64, "double": pl.Float64, "boolean": pl.Boolean, "json": pl.String}
 OK = "ok"

@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 from dagster_project.checks import asset_checks, evaluate
-from dagster_project.lake import Lake
-from dagster_project.sql_files import load_checks
+from dagster_project.lakehouse.lake import Lake
+from dagster_project.lakehouse.sql_files import load_checks
 from tests.sql.story import Story, Text
 
 CHECKS = load_checks()

@@ -4,8 +4,8 @@ from datetime import datetime
 
 import pytest
 
-from dagster_project.lake import Lake
-from dagster_project.sql_files import load_pending
+from dagster_project.lakehouse.lake import Lake
+from dagster_project.lakehouse.sql_files import load_pending
 from tests.sql.story import Story, Text
 
 FAILED = Text(ifd=None, r_ifd=None, status="not_finite")

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dagster_project.lake import Lake
-from dagster_project.sql_files import policies
+from dagster_project.lakehouse.lake import Lake
+from dagster_project.lakehouse.sql_files import policies
 from tests.sql.story import Story, Text
 
 FAILED = Text(ifd=None, r_ifd=None, status="not_finite")

@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from dagster_project.lake import Commit, Lake
+from dagster_project.lakehouse.lake import Commit, Lake
 
 TABLE = "reflection.teacher_replies"
 KNOWN = {"prompt_tokens": 100, "completion_tokens": 50, "cost_usd": 0.25, "latency_s": 1.0}

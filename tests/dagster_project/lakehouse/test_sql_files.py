@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import sqlglot
 
-from dagster_project.sql_files import (
+from dagster_project.lakehouse.sql_files import (
     SQL_DIR,
     column_lineage,
     load_checks,
@@ -14,7 +14,7 @@ from dagster_project.sql_files import (
     load_views,
     policies,
 )
-from dagster_project.tables import TABLES_BY_NAME
+from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from models_py.errors import UserError
 
 VIEWS = load_views()

@@ -23,7 +23,7 @@ import sqlglot.lineage
 from sqlglot import exp
 from sqlglot.optimizer.scope import build_scope
 
-from dagster_project.tables import TABLES
+from dagster_project.lakehouse.tables import TABLES
 from models_py.errors import UserError
 
 SQL_DIR = Path(__file__).resolve().parents[1] / "sql"

@@ -2,7 +2,7 @@
 
 A lake is a catalog (SQLite beside the data by default, PostgreSQL by profile) and Parquet files. Every operation
 attaches late and detaches early; every write is one transaction, under a file lock, re-run whole on a conflict, with
-author, message and `extra_info` in its commit. Tables come from dagster_project/tables.py, views and macros from sql/.
+author, message and `extra_info` in its commit. Tables come from dagster_project/lakehouse/tables.py, views and macros from sql/.
 
 Facts this file is built on (DuckLake 1.5.5): SQLite catalogs serve many local processes but lock on commit; creating
 tables or views concurrently can corrupt a catalog (duckdb/ducklake#1404); a kill in an open transaction leaves at most
@@ -27,8 +27,8 @@ import duckdb
 import polars as pl
 from filelock import FileLock
 
-from dagster_project.sql_files import VIEW_SCHEMA, View, load_macros, load_views
-from dagster_project.tables import LAKE_CONTRACT, SCHEMAS, TABLES, TABLES_BY_NAME
+from dagster_project.lakehouse.sql_files import VIEW_SCHEMA, View, load_macros, load_views
+from dagster_project.lakehouse.tables import LAKE_CONTRACT, SCHEMAS, TABLES, TABLES_BY_NAME
 from models_py.content import fingerprint
 from models_py.errors import UserError
 

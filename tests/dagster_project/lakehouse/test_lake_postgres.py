@@ -17,7 +17,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from dagster_project.lake import Commit, Lake
+from dagster_project.lakehouse.lake import Commit, Lake
 from models_py.errors import UserError
 from tests.dagster_project.support import finish, ids, python, snapshots
 
@@ -83,7 +83,7 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", log: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from dagster_project.lake import Lake
+from dagster_project.lakehouse.lake import Lake
 from tests.dagster_project.support import append
 
 # A lock file of one's own: as from two machines that share catalog and data.

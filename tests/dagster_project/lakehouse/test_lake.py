@@ -11,10 +11,10 @@ import duckdb
 import polars as pl
 import pytest
 
-import dagster_project.lake as lake_module
-from dagster_project.lake import Commit, Lake, load_extension
-from dagster_project.sql_files import load_macros, load_views
-from dagster_project.tables import LAKE_CONTRACT, SCHEMAS, TABLES
+import dagster_project.lakehouse.lake as lake_module
+from dagster_project.lakehouse.lake import Commit, Lake, load_extension
+from dagster_project.lakehouse.sql_files import load_macros, load_views
+from dagster_project.lakehouse.tables import LAKE_CONTRACT, SCHEMAS, TABLES
 from models_py.errors import UserError
 from tests.dagster_project.support import PROJECT, append, finish, ids, pairs, python, snapshots
 
@@ -433,7 +433,7 @@ APPENDER = """
 import sys
 from pathlib import Path
 from tests.dagster_project.support import append
-from dagster_project.lake import Lake
+from dagster_project.lakehouse.lake import Lake
 
 lake = Lake(Path(sys.argv[1]))
 for i in range(10):
