@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from dagster_project.commits import commit_batches
+from dagster_project.steps.commits import commit_batches
 from models_py.student.scorer import Scorer, ScoreRequest
 
 RESULTS = Path(__file__).resolve().parent / "results"

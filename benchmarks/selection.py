@@ -38,10 +38,10 @@ import duckdb
 import polars as pl
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from dagster_project.commits import commit_batches
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.sql_files import SQL_DIR, View, load_checks, load_pending, load_views, policies
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
+from dagster_project.steps.commits import commit_batches
 from models_py.content import content_id
 from models_py.sources.read import check_bad_fraction, read_sources
 from models_py.sources.spec import SourceSpec

@@ -22,7 +22,7 @@ from dagster_project.jobs import MAIN_JOB
 from dagster_project.lakehouse.lake import open_lake
 from dagster_project.lakehouse.sql_files import policies
 from dagster_project.profile import PROFILE_VARIABLE, load_profile
-from dagster_project.results import PROJECT_ROOT
+from dagster_project.steps.results import PROJECT_ROOT
 from dagster_project.terminal import WATCH_TAG, RunWatcher, print_summary
 from models_py.errors import UserError
 

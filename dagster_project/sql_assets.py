@@ -4,7 +4,7 @@ import dagster as dg
 
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.sql_files import VIEW_SCHEMA, View, load_views
-from dagster_project.results import OWNERS, asset_key, table_result
+from dagster_project.steps.results import OWNERS, asset_key, table_result
 from models_py.content import fingerprint
 
 

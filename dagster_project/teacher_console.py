@@ -24,7 +24,7 @@ from rich.text import Text
 
 from dagster_project.lakehouse.sql_files import policies
 from dagster_project.profile import Profile, load_profile
-from dagster_project.step_progress import duration
+from dagster_project.steps.step_progress import duration
 from models_py.errors import UserError
 from models_py.sources.read import check_bad_fraction, read_sources
 from models_py.teacher.estimate import Amounts, PhaseEstimate, TeacherEstimate, estimate, scenarios

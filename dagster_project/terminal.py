@@ -14,7 +14,7 @@ from rich.text import Text
 
 from dagster_project.lakehouse.lake import Lake
 from dagster_project.profile import DEFAULT_PROFILE, PROFILES_DIR, Profile
-from dagster_project.step_progress import duration
+from dagster_project.steps.step_progress import duration
 
 WATCH_TAG = "reflection_lake/watch"  # how the watcher finds its run
 _POLL_S = 0.25

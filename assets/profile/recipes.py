@@ -6,7 +6,7 @@ import polars as pl
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from dagster_project.profile import Profile
-from dagster_project.results import OWNERS, key, table_result
+from dagster_project.steps.results import OWNERS, key, table_result
 
 TABLE = "profile.recipes"
 _NULLABLE = {"top_fraction": pl.Float64, "top_k": pl.Int64, "ifd_below": pl.Float64, "r_ifd_below": pl.Float64}

@@ -6,7 +6,7 @@ from assets.reflection.reflect_pending import reflect_pending
 from dagster_project.lakehouse.lake import Lake
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from dagster_project.profile import Profile
-from dagster_project.results import OWNERS, code_version, key
+from dagster_project.steps.results import OWNERS, code_version, key
 from models_py.teacher.reflections import Reflection
 from models_py.teacher.request import INSTRUCTION_REFLECTION
 

@@ -7,13 +7,13 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from dagster_project.commits import commit_batches
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.sql_files import load_pending
-from dagster_project.plots import replies_plot
 from dagster_project.profile import Profile
-from dagster_project.results import table_result
-from dagster_project.step_progress import StepProgress
+from dagster_project.steps.commits import commit_batches
+from dagster_project.steps.plots import replies_plot
+from dagster_project.steps.results import table_result
+from dagster_project.steps.step_progress import StepProgress
 from models_py.errors import UserError
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.open_teacher import OpenTeacher, open_teacher

@@ -6,12 +6,12 @@ from dataclasses import asdict
 import dagster as dg
 import polars as pl
 
-from dagster_project.commits import commit_batches
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.sql_files import load_pending
 from dagster_project.profile import Profile
-from dagster_project.results import table_result
-from dagster_project.step_progress import StepProgress
+from dagster_project.steps.commits import commit_batches
+from dagster_project.steps.results import table_result
+from dagster_project.steps.step_progress import StepProgress
 from models_py.student.resolve import resolve_student
 
 READ_ROWS = 20_000  # pending rows held in memory at once

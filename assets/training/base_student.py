@@ -4,8 +4,8 @@ import dagster as dg
 
 from dagster_project.lakehouse.lake import Lake
 from dagster_project.profile import Profile
-from dagster_project.results import OWNERS, code_version, key
-from dagster_project.step_progress import StepProgress
+from dagster_project.steps.results import OWNERS, code_version, key
+from dagster_project.steps.step_progress import StepProgress
 from models_py.content import fingerprint
 from models_py.student.resolve import resolve_student
 

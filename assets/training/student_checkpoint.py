@@ -8,8 +8,8 @@ import polars as pl
 
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.profile import Profile
-from dagster_project.results import OWNERS, code_version, key
-from dagster_project.step_progress import StepProgress
+from dagster_project.steps.results import OWNERS, code_version, key
+from dagster_project.steps.step_progress import StepProgress
 from models_py.content import fingerprint
 from models_py.student.resolve import resolve_student
 from models_py.training.manifest import published_checkpoint, read_manifest

@@ -13,7 +13,7 @@ from assets.raw.raw_pairs import raw_pairs
 from assets.reflection.instruction_reflections import instruction_reflections
 from assets.scoring import score_pending
 from assets.scoring.instruction_scores import instruction_scores
-from dagster_project.commits import commit_batches
+from dagster_project.steps.commits import commit_batches
 from models_py.content import content_id
 from models_py.student import loading, scorer
 from models_py.student.scorer import ScoreRequest, ScoreRow

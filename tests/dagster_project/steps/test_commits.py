@@ -4,8 +4,8 @@ from itertools import islice
 
 import pytest
 
-from dagster_project import commits
-from dagster_project.commits import commit_batches
+from dagster_project.steps import commits
+from dagster_project.steps.commits import commit_batches
 
 
 def test_batches_are_full_but_the_last() -> None:

@@ -5,8 +5,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from dagster_project import step_progress
-from dagster_project.step_progress import StepProgress, duration, line
+from dagster_project.steps import step_progress
+from dagster_project.steps.step_progress import StepProgress, duration, line
 from dagster_project.terminal import _PROGRESS_LINE
 from models_py.progress import Progress
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from dagster_project.plots import replies_plot
+from dagster_project.steps.plots import replies_plot
 
 STATUSES = {"ok": 98_765, "missing_tag": 432, "truncated": 21, "refused": 20, "placeholder": 3, "failed": 1}
 LATENCIES = sorted(0.2 + (number * 7919 % 10_007) / 500 for number in range(10_000))

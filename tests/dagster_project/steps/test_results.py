@@ -6,9 +6,9 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from dagster_project import results
 from dagster_project.lakehouse.lake import Commit, Lake
-from dagster_project.results import asset_key, code_version, stable_columns, table_result
+from dagster_project.steps import results
+from dagster_project.steps.results import asset_key, code_version, stable_columns, table_result
 from tests.dagster_project.support import append
 
 
