@@ -28,7 +28,7 @@ setup: ## the environment, once (run, test and the others do this themselves)
 	$(PYTHON) requirements/install.py
 
 run: setup ## every asset of PROFILE (default quickstart), the checkpoints last
-	$(BIN)/python -m dagster_project.run
+	$(BIN)/python -m dagster_project.commands.run
 
 test: setup ## all checks and tests
 	$(BIN)/python -m pytest
@@ -39,23 +39,23 @@ lint: setup ## ruff, mypy
 	$(BIN)/mypy
 
 ui: setup ## the Dagster UI on http://127.0.0.1:PORT
-	$(BIN)/python -c "from dagster_project.run import dagster_home; dagster_home()"
+	$(BIN)/python -c "from dagster_project.commands.run import dagster_home; dagster_home()"
 	$(BIN)/dagster dev --workspace workspace.yaml --host 127.0.0.1 --port $(PORT)
 
 sql: setup ## one read-only query: make sql Q="select ..." [AS_OF=snapshot]
-	$(BIN)/python -m dagster_project.sql_console "$$Q" $(if $(AS_OF),--as-of $(AS_OF))
+	$(BIN)/python -m dagster_project.commands.sql "$$Q" $(if $(AS_OF),--as-of $(AS_OF))
 
 estimate: setup ## what a run would still ask the teachers: requests, tokens, dollars, time; asks nothing
-	$(BIN)/python -m dagster_project.teacher_console estimate
+	$(BIN)/python -m dagster_project.commands.teacher estimate
 
 prompt: setup ## the messages about one pair: make prompt PAIR=its-id-or-the-beginning [TEACHER=name]
-	$(BIN)/python -m dagster_project.teacher_console prompt "$$PAIR" $(if $(TEACHER),--teacher "$$TEACHER")
+	$(BIN)/python -m dagster_project.commands.teacher prompt "$$PAIR" $(if $(TEACHER),--teacher "$$TEACHER")
 
 export-replies: setup ## the ledger as JSON Lines: make export-replies FILE=replies.jsonl [TEACHER=name] [ALL=1]
-	$(BIN)/python -m dagster_project.teacher_console export "$$FILE" $(if $(TEACHER),--teacher "$$TEACHER") $(if $(ALL),--all)
+	$(BIN)/python -m dagster_project.commands.teacher export "$$FILE" $(if $(TEACHER),--teacher "$$TEACHER") $(if $(ALL),--all)
 
 import-replies: setup ## such a file into the ledger of PROFILE: make import-replies FILE=replies.jsonl
-	$(BIN)/python -m dagster_project.teacher_console import "$$FILE"
+	$(BIN)/python -m dagster_project.commands.teacher import "$$FILE"
 
 bench: setup ## the benchmarks, as ratios in one run
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done

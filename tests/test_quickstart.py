@@ -53,7 +53,7 @@ def write_profile(folder: Path, **changes: object) -> Path:
 def command(profile: Path) -> tuple[list[str], dict[str, str]]:
     environment = {**os.environ, "DAGSTER_HOME": str(profile.parent / "dagster"), "PYTHONPATH": str(PROJECT)}
     environment.pop("REFLECTION_PROFILE", None)
-    return [sys.executable, "-m", "dagster_project.run", "--profile", str(profile)], environment
+    return [sys.executable, "-m", "dagster_project.commands.run", "--profile", str(profile)], environment
 
 
 def run(profile: Path) -> subprocess.CompletedProcess[str]:

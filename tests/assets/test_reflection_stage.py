@@ -17,9 +17,9 @@ from assets.raw.raw_pairs import raw_pairs
 from assets.reflection.instruction_reflections import instruction_reflections
 from assets.reflection.response_reflections import response_reflections
 from assets.reflection.teacher_replies import teacher_replies
+from dagster_project.commands.run_view import _PROGRESS_LINE
 from dagster_project.steps import step_progress
 from dagster_project.steps.commits import commit_batches
-from dagster_project.terminal import _PROGRESS_LINE
 from models_py.content import content_id
 from models_py.errors import UserError
 from models_py.teacher.engines.recorded import RecordedTeacher

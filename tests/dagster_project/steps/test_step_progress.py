@@ -5,9 +5,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from dagster_project.commands.run_view import _PROGRESS_LINE
 from dagster_project.steps import step_progress
 from dagster_project.steps.step_progress import StepProgress, duration, line
-from dagster_project.terminal import _PROGRESS_LINE
 from models_py.progress import Progress
 
 

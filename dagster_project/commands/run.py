@@ -1,6 +1,6 @@
 """`make run`: materialize every asset of a profile and say what came out.
 
-    python -m dagster_project.run [--profile NAME] [--job JOB]
+    python -m dagster_project.commands.run [--profile NAME] [--job JOB]
 
 The run is an ordinary Dagster run: the UI shows it, with its logs. Dagster's own chatter goes to a log file.
 """
@@ -17,13 +17,13 @@ import dagster as dg
 from rich.console import Console
 from rich.markup import escape
 
+from dagster_project.commands.run_view import WATCH_TAG, RunWatcher, print_summary
 from dagster_project.definitions import build_definitions
 from dagster_project.jobs import MAIN_JOB
 from dagster_project.lakehouse.lake import open_lake
 from dagster_project.lakehouse.sql_files import policies
 from dagster_project.profile import PROFILE_VARIABLE, load_profile
 from dagster_project.steps.results import PROJECT_ROOT
-from dagster_project.terminal import WATCH_TAG, RunWatcher, print_summary
 from models_py.errors import UserError
 
 DAGSTER_YAML = "telemetry:\n  enabled: false\nnux:\n  enabled: false\n"  # ask nothing, send nothing
@@ -57,7 +57,7 @@ def _run(profile_name: str | None, job: str, console: Console) -> int:
     lake = open_lake(profile)
     lake.prepare()  # a lake of another version is said before anything is computed
     home = dagster_home()
-    reconstructable = dg.build_reconstructable_job("dagster_project.run", "job_of_profile", (job,))
+    reconstructable = dg.build_reconstructable_job("dagster_project.commands.run", "job_of_profile", (job,))
     log = _log_to(home / "logs" / f"{time.strftime('%Y%m%d-%H%M%S')}.log")
     console.print(f"[bold]reflection-lake[/]  profile {profile.name}   [dim]log {_short(log)}[/]\n")
     with dg.DagsterInstance.get() as instance:

@@ -227,7 +227,7 @@ def would_run(target: str, *variables: str) -> str:
     ],
 )
 def test_a_target_runs_the_console(target: str, variables: tuple[str, ...], command: str) -> None:
-    assert would_run(target, *variables) == f".venv/bin/python -m dagster_project.teacher_console {command}"
+    assert would_run(target, *variables) == f".venv/bin/python -m dagster_project.commands.teacher {command}"
 
 
 def test_make_passes_a_name_with_spaces_and_quotes(tmp_path: Path) -> None:

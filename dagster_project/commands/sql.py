@@ -1,6 +1,6 @@
 """`make sql`: one query on the lake, read-only, as a table.
 
-python -m dagster_project.sql_console "select * from selection.selection_summary" [--as-of SNAPSHOT] [--profile NAME]
+python -m dagster_project.commands.sql "select * from selection.selection_summary" [--as-of SNAPSHOT] [--profile NAME]
 """
 
 import argparse

@@ -5,7 +5,7 @@
     make export-replies FILE=out.jsonl   what the ledger holds, as JSON Lines
     make import-replies FILE=in.jsonl    the same into this profile's ledger
 
-python -m dagster_project.teacher_console {estimate,prompt,export,import} [--profile NAME] ...; --help says more.
+python -m dagster_project.commands.teacher {estimate,prompt,export,import} [--profile NAME] ...; --help says more.
 """
 
 import argparse
