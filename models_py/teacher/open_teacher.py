@@ -112,11 +112,11 @@ def _open_engine(spec: TeacherSpec, ledger_path: Path | None) -> Teacher:
         case RecordedSettings():
             return RecordedTeacher(spec.settings.replies)
         case OpenAISettings():
-            from models_py.teacher.engines.openai_chat import OpenAITeacher
+            from models_py.teacher.engines.openai.chat import OpenAITeacher
 
             return OpenAITeacher(spec.name, spec.settings)
         case OpenAIBatchSettings():
-            from models_py.teacher.engines.openai_batch import OpenAIBatchTeacher
+            from models_py.teacher.engines.openai.batch import OpenAIBatchTeacher
 
             return OpenAIBatchTeacher(spec.name, spec.settings, ledger_path)
         case VllmSettings():

@@ -28,7 +28,7 @@ from models_py.teacher.reflect import reflect
 from models_py.teacher.reflections import Reflection, reflections
 from models_py.teacher.request import INSTRUCTION_REFLECTION
 from models_py.teacher.spec import OpenAISettings, TeacherSpec
-from tests.models_py.teacher.engines.fault_server import TRANSIENT, FaultServer, body_id, every, mixed
+from tests.models_py.teacher.engines.openai.fault_server import TRANSIENT, FaultServer, body_id, every, mixed
 from tests.models_py.teacher.support import request
 
 PAIRS = [

@@ -17,7 +17,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from models_py.errors import UserError
-from models_py.teacher.engines.openai_chat import OpenAITeacher
+from models_py.teacher.engines.openai.chat import OpenAITeacher
 from models_py.teacher.engines.vllm_offline import VllmTeacher
 from models_py.teacher.parser import parse_reply
 from models_py.teacher.request import Sampling, TeacherReply, TeacherRequest

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from models_py.teacher.engines import manners
-from models_py.teacher.engines.manners import CoolDown, TokenBucket, backoff, retry_after, wait
+from models_py.teacher.engines.openai.pacing import CoolDown, TokenBucket, backoff, retry_after, wait
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

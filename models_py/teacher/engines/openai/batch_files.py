@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, Any
 
-from models_py.teacher.engines.openai_chat import Completion, chat_body, read_completion
+from models_py.teacher.engines.openai.chat import Completion, chat_body, read_completion
 from models_py.teacher.request import TeacherReply, TeacherRequest
 from models_py.teacher.spec import OpenAIBatchSettings
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from models_py.errors import UserError
-from models_py.teacher.engines import server as server_module
-from models_py.teacher.engines.server import Answered, Broken, Busy, Rejected, Server
+from models_py.teacher.engines.openai import server as server_module
+from models_py.teacher.engines.openai.server import Answered, Broken, Busy, Rejected, Server
 from models_py.teacher.spec import OpenAISettings
-from tests.models_py.teacher.engines.fault_server import FaultServer, every
+from tests.models_py.teacher.engines.openai.fault_server import FaultServer, every
 
 KEY = "sk-0123456789abcdef"
 BODY = {"messages": [{"role": "user", "content": "Name a sea \ud800."}]}

@@ -14,14 +14,14 @@ import pytest
 
 from models_py.errors import UserError
 from models_py.teacher.engines import manners, openai_chat
-from models_py.teacher.engines.openai_chat import Completion, OpenAITeacher, chat_body, read_completion
-from models_py.teacher.engines.server import Broken
+from models_py.teacher.engines.openai.chat import Completion, OpenAITeacher, chat_body, read_completion
+from models_py.teacher.engines.openai.server import Broken
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.money import prompt_tokens_at_most
 from models_py.teacher.reflect import reflect
 from models_py.teacher.request import Sampling, TeacherReply, TeacherRequest
 from models_py.teacher.spec import OpenAISettings
-from tests.models_py.teacher.engines.fault_server import (
+from tests.models_py.teacher.engines.openai.fault_server import (
     ENDINGS,
     TRANSIENT,
     FaultServer,
@@ -365,7 +365,15 @@ def test_a_mixed_schedule_ends_every_request_once_and_in_the_right_number_of_cal
 @pytest.fixture
 def server_process() -> Iterator[str]:
     """The URL of a fault server that runs as a process."""
-    command = [sys.executable, "-m", "tests.models_py.teacher.engines.fault_server", "--seed", "11", "--faults", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.models_py.teacher.engines.openai.fault_server",
+        "--seed",
+        "11",
+        "--faults",
+        "2",
+    ]
     with subprocess.Popen(command, cwd=Path(__file__).parents[4], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         yield process.stdout.readline().strip()

@@ -23,7 +23,7 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 
 from models_py.errors import UserError
-from models_py.teacher.engines.manners import retry_after
+from models_py.teacher.engines.openai.pacing import retry_after
 from models_py.teacher.spec import ServerSettings
 
 _LONGEST_BODY = 64 << 20  # bytes; what is longer is no chat completion

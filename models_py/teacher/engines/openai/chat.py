@@ -17,8 +17,8 @@ from threading import Event
 from typing import Any
 
 from models_py.errors import UserError
-from models_py.teacher.engines.manners import CoolDown, TokenBucket, backoff, wait
-from models_py.teacher.engines.server import Answered, Broken, Busy, Rejected, Server
+from models_py.teacher.engines.openai.pacing import CoolDown, TokenBucket, backoff, wait
+from models_py.teacher.engines.openai.server import Answered, Broken, Busy, Rejected, Server
 from models_py.teacher.money import prompt_tokens_at_most
 from models_py.teacher.request import Teacher, TeacherReply, TeacherRequest
 from models_py.teacher.spec import OpenAISettings, ServerSettings

@@ -26,7 +26,7 @@ from typing import IO, Any, Self, TypeVar
 import aiohttp
 
 from models_py.errors import UserError
-from models_py.teacher.engines.batch_files import (
+from models_py.teacher.engines.openai.batch_files import (
     ENDPOINT,
     InputFile,
     batch_errors,
@@ -38,9 +38,9 @@ from models_py.teacher.engines.batch_files import (
     requests_done,
     result_lines,
 )
-from models_py.teacher.engines.batches import Batch, Batches
-from models_py.teacher.engines.manners import CoolDown, backoff, wait
-from models_py.teacher.engines.server import Answered, Broken, Busy, Outcome, Rejected, Server
+from models_py.teacher.engines.openai.batch_store import Batch, Batches
+from models_py.teacher.engines.openai.pacing import CoolDown, backoff, wait
+from models_py.teacher.engines.openai.server import Answered, Broken, Busy, Outcome, Rejected, Server
 from models_py.teacher.request import Teacher, TeacherReply, TeacherRequest
 from models_py.teacher.spec import OpenAIBatchSettings
 

@@ -14,9 +14,9 @@ from types import SimpleNamespace
 import pytest
 
 from models_py.errors import UserError
-from models_py.teacher.engines.batch_files import batch_errors, reply_of, result_lines
-from models_py.teacher.engines.batches import Batches
-from models_py.teacher.engines.openai_batch import OpenAIBatchTeacher
+from models_py.teacher.engines.openai.batch import OpenAIBatchTeacher
+from models_py.teacher.engines.openai.batch_files import batch_errors, reply_of, result_lines
+from models_py.teacher.engines.openai.batch_store import Batches
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.money import Budget, Price, Spent
 from models_py.teacher.open_teacher import OpenTeacher
@@ -24,7 +24,7 @@ from models_py.teacher.prompt import load_prompts
 from models_py.teacher.reflect import reflect
 from models_py.teacher.request import Sampling, TeacherReply, TeacherRequest
 from models_py.teacher.spec import OpenAIBatchSettings, OpenAISettings, TeacherSpec
-from tests.models_py.teacher.engines.batch_server import ENDS, KEY, BatchServer, answered, without_an_answer
+from tests.models_py.teacher.engines.openai.batch_server import ENDS, KEY, BatchServer, answered, without_an_answer
 from tests.models_py.teacher.support import request
 
 ROOT = Path(__file__).parents[4]
@@ -36,8 +36,8 @@ RIGHT = {one.request_id: one.messages[-1].content[::-1] for one in SEAS}
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEY_OF_THE_TESTS", KEY)
-    monkeypatch.setattr("models_py.teacher.engines.openai_batch._SETTLE_S", 0.02)
-    monkeypatch.setattr("models_py.teacher.engines.manners._FIRST_BACKOFF_S", 0.01)
+    monkeypatch.setattr("models_py.teacher.engines.openai.batch._SETTLE_S", 0.02)
+    monkeypatch.setattr("models_py.teacher.engines.openai.pacing._FIRST_BACKOFF_S", 0.01)
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_a_line_is_a_chat_completion_request(server: BatchServer, path: Path):
 def test_an_input_file_has_no_more_bytes_than_servers_take(
     server: BatchServer, path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("models_py.teacher.engines.batch_files._INPUT_BYTES", 6000)
+    monkeypatch.setattr("models_py.teacher.engines.openai.batch_files._INPUT_BYTES", 6000)
     assert texts(replies(teacher(server, path, batch_requests=100), path)) == RIGHT
     sizes = [len(server.files[batch["input_file_id"]]) for batch in server.batches.values()]
     assert len(sizes) > 1
@@ -129,7 +129,7 @@ def test_what_the_ledger_knows_is_not_asked_and_nothing_to_ask_needs_no_server(s
 def test_progress_is_logged_as_the_server_counts(
     server: BatchServer, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    monkeypatch.setattr("models_py.teacher.engines.openai_batch._LOG_EVERY_S", 0.0)
+    monkeypatch.setattr("models_py.teacher.engines.openai.batch._LOG_EVERY_S", 0.0)
     caplog.set_level(logging.INFO)
     replies(teacher(server, path), path)
     assert "teachers.gpt: batch_0 is open, 3 requests" in caplog.messages
@@ -147,7 +147,7 @@ from types import SimpleNamespace
 from models_py.teacher.engines import manners, openai_batch
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.spec import OpenAIBatchSettings
-from tests.models_py.teacher.engines.test_openai_batch import SEAS
+from tests.models_py.teacher.engines.openai.test_batch import SEAS
 url, path = sys.argv[1], Path(sys.argv[2])
 settings = OpenAIBatchSettings(
     model="gpt", base_url=url, api_key_env="KEY_OF_THE_TESTS", poll_s=0.01, batch_requests=3, attempts=3
@@ -478,7 +478,7 @@ def test_a_wrong_key_names_its_variable_and_open_batches_stay(
 
 
 def test_a_batch_out_of_sight_is_left_to_the_next_run(server: BatchServer, path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("models_py.teacher.engines.openai_batch._GIVE_UP_S", 0.1)
+    monkeypatch.setattr("models_py.teacher.engines.openai.batch._GIVE_UP_S", 0.1)
     server.faults["GET content"] = [500] * 1000
     found = replies(teacher(server, path, batch_requests=7), path)
     assert str(found[IDS[0]].error).startswith("batch_0 stays open, out of sight: output_file_id: status 500")
@@ -489,7 +489,7 @@ def test_a_batch_out_of_sight_is_left_to_the_next_run(server: BatchServer, path:
 
 def test_failures_to_look_at_a_batch_do_not_add_up(server: BatchServer, path: Path, monkeypatch: pytest.MonkeyPatch):
     clock = SimpleNamespace(monotonic=itertools.count(step=1000).__next__)
-    monkeypatch.setattr("models_py.teacher.engines.openai_batch.time", clock)
+    monkeypatch.setattr("models_py.teacher.engines.openai.batch.time", clock)
     server.faults["GET batch"] = [500, 500, 500, 200, 500, 500, 500, 200]
     assert texts(replies(teacher(server, path, batch_requests=7), path)) == RIGHT
 
