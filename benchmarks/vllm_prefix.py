@@ -33,7 +33,7 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from models_py.student.scratch import train_scratch
 from models_py.student.spec import ScratchSpec
-from models_py.teacher.engines.vllm_offline import VllmTeacher
+from models_py.teacher.engines.vllm.offline import VllmTeacher
 from models_py.teacher.prompt import build_request, load_prompts
 from models_py.teacher.request import PHASES, Sampling, TeacherRequest
 from models_py.teacher.spec import PromptSettings, VllmSettings

@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 
 from dagster_project.lakehouse.lake import Lake
-from tests.models_py.teacher.engines.tiny_chat_model import REPLY_PATTERN, tiny_chat_model
+from tests.models_py.teacher.engines.vllm.tiny_chat_model import REPLY_PATTERN, tiny_chat_model
 from tests.test_quickstart import run, write_profile
 
 PAIRS = [(f"Name a colour of the {thing}.", "Blue.") for thing in ("sky", "sea", "night", "rain", "ice")]

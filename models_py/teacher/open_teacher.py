@@ -120,7 +120,7 @@ def _open_engine(spec: TeacherSpec, ledger_path: Path | None) -> Teacher:
 
             return OpenAIBatchTeacher(spec.name, spec.settings, ledger_path)
         case VllmSettings():
-            from models_py.teacher.engines.vllm_offline import VllmTeacher
+            from models_py.teacher.engines.vllm.offline import VllmTeacher
 
             return VllmTeacher(spec.name, spec.settings, ledger_path and ledger_path.with_name("file_hashes.json"))
         case _:

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from models_py.teacher.engines.process_guard import ProcessGuard
+from models_py.teacher.engines.vllm.process_guard import ProcessGuard
 
 PROJECT = Path(__file__).resolve().parents[4]
 # A child with a child of its own; it tells both ids.
@@ -19,7 +19,7 @@ time.sleep(60)
 """
 PARENT = f"""
 import subprocess, sys, time
-from models_py.teacher.engines.process_guard import ProcessGuard
+from models_py.teacher.engines.vllm.process_guard import ProcessGuard
 guard = ProcessGuard()
 subprocess.Popen([sys.executable, "-c", {CHILD!r}])
 time.sleep(60)

@@ -27,7 +27,7 @@ from typing import Any
 
 from models_py.content import FileHashes, file_sha256, fingerprint
 from models_py.errors import UserError
-from models_py.teacher.engines.process_guard import ProcessGuard
+from models_py.teacher.engines.vllm.process_guard import ProcessGuard
 from models_py.teacher.request import Sampling, Teacher, TeacherReply, TeacherRequest
 from models_py.teacher.spec import VllmSettings
 

@@ -18,11 +18,11 @@ from transformers import AutoTokenizer
 
 from models_py.errors import UserError
 from models_py.teacher.engines.openai.chat import OpenAITeacher
-from models_py.teacher.engines.vllm_offline import VllmTeacher
+from models_py.teacher.engines.vllm.offline import VllmTeacher
 from models_py.teacher.parser import parse_reply
 from models_py.teacher.request import Sampling, TeacherReply, TeacherRequest
 from models_py.teacher.spec import OpenAISettings, VllmSettings
-from tests.models_py.teacher.engines.tiny_chat_model import REPLY_PATTERN, tiny_chat_model
+from tests.models_py.teacher.engines.vllm.tiny_chat_model import REPLY_PATTERN, tiny_chat_model
 from tests.models_py.teacher.support import request
 
 MAX_LENGTH = 1024  # the model itself has 2048 positions
