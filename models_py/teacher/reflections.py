@@ -14,11 +14,11 @@ from typing import Any
 
 from models_py.content import content_id
 from models_py.progress import OnProgress, silent
+from models_py.teacher.ask_missing import reflect
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.money import Account
 from models_py.teacher.open_teacher import FIRST_TRY, OpenTeacher, Try
 from models_py.teacher.parser import parse_reply
-from models_py.teacher.reflect import reflect
 from models_py.teacher.request import INSTRUCTION_REFLECTION, TeacherRequest
 
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models_py.errors import UserError
+from models_py.teacher.ask_missing import reflect
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.money import Account, Budget, Price, Spent, prompt_tokens_at_most
-from models_py.teacher.reflect import reflect
 from models_py.teacher.request import Sampling, TeacherReply, TeacherRequest
 from tests.models_py.teacher.scripted import BETTER, Scripted, always, said
 from tests.models_py.teacher.support import request

@@ -21,10 +21,10 @@ from types import FrameType
 
 import pytest
 
+from models_py.teacher.ask_missing import reflect
 from models_py.teacher.engines import manners
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.open_teacher import OpenTeacher, open_teacher
-from models_py.teacher.reflect import reflect
 from models_py.teacher.reflections import Reflection, reflections
 from models_py.teacher.request import INSTRUCTION_REFLECTION
 from models_py.teacher.spec import OpenAISettings, TeacherSpec
@@ -172,7 +172,7 @@ def test_an_interrupt_while_the_asking_begins_leaves_nobody_asking(monkeypatch: 
             super().start()
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("models_py.teacher.reflect.Thread", Interrupted)
+    monkeypatch.setattr("models_py.teacher.ask_missing.Thread", Interrupted)
     with FaultServer(every("good"), latency_s=(0.05, 0.05)) as server, Ledger(tmp_path / "teacher.sqlite") as ledger:
         found = outcomes(server.url, ledger)
         with pytest.raises(KeyboardInterrupt):

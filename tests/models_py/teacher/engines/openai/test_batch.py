@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from models_py.errors import UserError
+from models_py.teacher.ask_missing import reflect
 from models_py.teacher.engines.openai.batch import OpenAIBatchTeacher
 from models_py.teacher.engines.openai.batch_files import batch_errors, reply_of, result_lines
 from models_py.teacher.engines.openai.batch_store import Batches
@@ -21,7 +22,6 @@ from models_py.teacher.ledger import Ledger
 from models_py.teacher.money import Budget, Price, Spent
 from models_py.teacher.open_teacher import OpenTeacher
 from models_py.teacher.prompt import load_prompts
-from models_py.teacher.reflect import reflect
 from models_py.teacher.request import Sampling, TeacherReply, TeacherRequest
 from models_py.teacher.spec import OpenAIBatchSettings, OpenAISettings, TeacherSpec
 from tests.models_py.teacher.engines.openai.batch_server import ENDS, KEY, BatchServer, answered, without_an_answer

@@ -13,12 +13,12 @@ from threading import Event
 import pytest
 
 from models_py.errors import UserError
+from models_py.teacher.ask_missing import reflect
 from models_py.teacher.engines import manners, openai_chat
 from models_py.teacher.engines.openai.chat import Completion, OpenAITeacher, chat_body, read_completion
 from models_py.teacher.engines.openai.server import Broken
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.money import prompt_tokens_at_most
-from models_py.teacher.reflect import reflect
 from models_py.teacher.request import Sampling, TeacherReply, TeacherRequest
 from models_py.teacher.spec import OpenAISettings
 from tests.models_py.teacher.engines.openai.fault_server import (

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from models_py.progress import Progress
+from models_py.teacher.ask_missing import reflect
 from models_py.teacher.engines.recorded import RecordedTeacher
 from models_py.teacher.ledger import Ledger
-from models_py.teacher.reflect import reflect
 from models_py.teacher.request import TeacherReply
 from tests.models_py.teacher.support import REPLY, FakeTeacher, recording, request
 
