@@ -35,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.open_teacher import OpenTeacher, open_teacher
 from models_py.teacher.parser import parse_reply
-from models_py.teacher.reflections import reflections
+from models_py.teacher.reflect_pairs import reflections
 from models_py.teacher.request import RESPONSE_REFLECTION, TeacherReply
 from models_py.teacher.spec import OpenAISettings, TeacherSpec
 

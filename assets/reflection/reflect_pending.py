@@ -17,7 +17,7 @@ from dagster_project.steps.step_progress import StepProgress
 from models_py.errors import UserError
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.open_teacher import OpenTeacher, open_teacher
-from models_py.teacher.reflections import Reflection, reflections
+from models_py.teacher.reflect_pairs import Reflection, reflections
 from models_py.teacher.summary import RepliesSummary
 
 Columns = Callable[[Reflection], Mapping[str, Any]]

@@ -7,7 +7,7 @@ from dagster_project.lakehouse.lake import Lake
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from dagster_project.profile import Profile
 from dagster_project.steps.results import OWNERS, code_version, key
-from models_py.teacher.reflections import Reflection
+from models_py.teacher.reflect_pairs import Reflection
 from models_py.teacher.request import RESPONSE_REFLECTION
 
 TABLE = "reflection.response_reflections"

@@ -25,7 +25,7 @@ from models_py.content import content_id
 from models_py.teacher.ledger import Ledger, LedgerRow
 from models_py.teacher.money import Budget, Price, Spent
 from models_py.teacher.open_teacher import OpenTeacher
-from models_py.teacher.reflections import Reflection, reflections
+from models_py.teacher.reflect_pairs import Reflection, reflections
 from models_py.teacher.request import (
     INSTRUCTION_REFLECTION,
     RESPONSE_REFLECTION,

@@ -15,7 +15,7 @@ from models_py.sources.read import read_sources
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.money import Budget, Price
 from models_py.teacher.open_teacher import open_teacher
-from models_py.teacher.reflections import reflections
+from models_py.teacher.reflect_pairs import reflections
 from models_py.teacher.request import INSTRUCTION_REFLECTION
 from tests.dagster_project.support import PROJECT, quickstart
 

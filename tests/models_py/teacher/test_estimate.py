@@ -24,7 +24,7 @@ from models_py.teacher.estimate import (
 from models_py.teacher.ledger import Ledger, LedgerRow
 from models_py.teacher.money import Budget, Price, Spent
 from models_py.teacher.open_teacher import OpenTeacher, open_teacher
-from models_py.teacher.reflections import reflections
+from models_py.teacher.reflect_pairs import reflections
 from models_py.teacher.request import (
     INSTRUCTION_REFLECTION,
     PHASES,

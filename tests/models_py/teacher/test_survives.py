@@ -25,7 +25,7 @@ from models_py.teacher.ask_missing import reflect
 from models_py.teacher.engines import manners
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.open_teacher import OpenTeacher, open_teacher
-from models_py.teacher.reflections import Reflection, reflections
+from models_py.teacher.reflect_pairs import Reflection, reflections
 from models_py.teacher.request import INSTRUCTION_REFLECTION
 from models_py.teacher.spec import OpenAISettings, TeacherSpec
 from tests.models_py.teacher.engines.openai.fault_server import TRANSIENT, FaultServer, body_id, every, mixed

@@ -11,7 +11,7 @@ from models_py.errors import UserError
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.money import Price, Spent
 from models_py.teacher.open_teacher import OpenTeacher, open_teacher
-from models_py.teacher.reflections import Reflection, reflections
+from models_py.teacher.reflect_pairs import Reflection, reflections
 from models_py.teacher.request import (
     INSTRUCTION_REFLECTION,
     RESPONSE_REFLECTION,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from models_py.teacher.ledger import SCHEMA_VERSION, Ledger
 from models_py.teacher.money import Account, Budget
 from models_py.teacher.open_teacher import FIRST_TRY, OpenTeacher, Try, open_teacher
-from models_py.teacher.reflections import reflections
+from models_py.teacher.reflect_pairs import reflections
 from models_py.teacher.request import (
     INSTRUCTION_REFLECTION,
     RESPONSE_REFLECTION,
