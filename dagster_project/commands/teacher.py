@@ -31,9 +31,9 @@ from models_py.teacher.estimate import Amounts, PhaseEstimate, TeacherEstimate, 
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.open_teacher import OpenTeacher, open_teacher
 from models_py.teacher.parser import encodable, parse_reply
+from models_py.teacher.replies_file import export_replies, import_replies
 from models_py.teacher.request import PHASES, RESPONSE_REFLECTION, TeacherRequest
 from models_py.teacher.spec import OpenAIBatchSettings, OpenAISettings, RecordedSettings
-from models_py.teacher.transfer import export_replies, import_replies
 
 _PAIRS_LISTED = 5
 _PIPED_WIDTH = 140  # columns, so that a table in a file is whole

@@ -12,6 +12,7 @@ from models_py.teacher.ledger import Ledger
 from models_py.teacher.money import Price, Spent
 from models_py.teacher.open_teacher import OpenTeacher, open_teacher
 from models_py.teacher.reflect_pairs import Reflection, reflections
+from models_py.teacher.replies_file import export_replies, import_replies
 from models_py.teacher.request import (
     INSTRUCTION_REFLECTION,
     RESPONSE_REFLECTION,
@@ -20,7 +21,6 @@ from models_py.teacher.request import (
     TeacherRequest,
 )
 from models_py.teacher.spec import PromptSettings, RecordedSettings, TeacherSpec
-from models_py.teacher.transfer import export_replies, import_replies
 from tests.models_py.teacher.scripted import BETTER, REWRITE, UNUSABLE, Scripted, always, asked, opened, said, seas
 
 PAIRS = seas(4)
