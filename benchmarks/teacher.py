@@ -6,7 +6,7 @@ A server on loopback, in a process of its own, answers each request after a dela
 tail (log-normal, sigma 1: one in a hundred takes two seconds). The delay is drawn from the request itself, so all
 clients meet the same delays.
 
-    ours        reflections() as the asset runs it: prompts rendered, 64 calls under way, each reply committed to the
+    ours        reflect_pairs() as the asset runs it: prompts rendered, 64 calls under way, each reply committed to the
                 ledger as it arrives, parsed and handed over
     batches     what published scripts do: ten calls at once, wait for all ten, parse, the next ten; no ledger
     ideal       the sum of all delays / concurrency: no client can be faster
@@ -35,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.open_teacher import OpenTeacher, open_teacher
 from models_py.teacher.parser import parse_reply
-from models_py.teacher.reflect_pairs import reflections
+from models_py.teacher.reflect_pairs import reflect_pairs
 from models_py.teacher.request import RESPONSE_REFLECTION, TeacherReply
 from models_py.teacher.spec import OpenAISettings, TeacherSpec
 
@@ -143,7 +143,7 @@ def ours(url: str, count: int, concurrency: int, folder: Path) -> Iterator[int]:
     """Counts replies as they are handed over."""
     teacher = make_teacher(url, concurrency)
     with Ledger(folder / "teacher.sqlite") as ledger:
-        outcomes = reflections(RESPONSE_REFLECTION, pairs(count, seed=1), teacher, ledger)
+        outcomes = reflect_pairs(RESPONSE_REFLECTION, pairs(count, seed=1), teacher, ledger)
         for number, outcome in enumerate(outcomes, start=1):
             assert outcome.status == "ok", outcome
             yield number

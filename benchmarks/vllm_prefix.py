@@ -33,7 +33,7 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from models_py.student.scratch import train_scratch
 from models_py.student.spec import ScratchSpec
-from models_py.teacher.engines.vllm.offline import VllmTeacher
+from models_py.teacher.engines.vllm.offline import VllmEngine
 from models_py.teacher.prompt import build_request, load_prompts
 from models_py.teacher.request import PHASES, Sampling, TeacherRequest
 from models_py.teacher.spec import PromptSettings, VllmSettings
@@ -76,7 +76,7 @@ def requests_about(rows: Sequence[tuple[str, str, str]], variant: Variant, ident
     ]
 
 
-def measure(teacher: VllmTeacher, requests: Sequence[TeacherRequest]) -> Counter[str]:
+def measure(teacher: VllmEngine, requests: Sequence[TeacherRequest]) -> Counter[str]:
     """What asking took: seconds of the clock and of vLLM's processes, tokens, what the engine counted of its cache."""
     begun, before = time.perf_counter(), engine_counts()
     replies = list(teacher.ask(requests, Event()))
@@ -132,7 +132,7 @@ def main() -> int:
         if not arguments.model:
             train_scratch(TOY, Path(model))
         settings = VllmSettings(model=model, max_length=4096, engine_args={"disable_log_stats": False})
-        with closing(VllmTeacher("bench", settings)) as teacher:
+        with closing(VllmEngine("bench", settings)) as teacher:
             list(teacher.ask(requests_about([("first", "", "calls load code")], VARIANTS[0], "warm"), Event()))
             took = {variant: Counter[str]() for variant in VARIANTS}
             for start in range(SLICES):

@@ -37,6 +37,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from dagster_project.root import PROJECT_ROOT
 from models_py.errors import UserError
 from models_py.sources.spec import FORMAT_BY_SUFFIX, OPTIONAL_FIELDS, REQUIRED_FIELDS, SourceSpec
 from models_py.student.spec import ScratchSpec, StudentSpec
@@ -45,7 +46,7 @@ from models_py.teacher.spec import ENGINES, EngineSettings, TeacherSpec, VllmSet
 from models_py.training.settings import TrainingSettings
 
 PROFILE_VARIABLE = "REFLECTION_PROFILE"
-PROFILES_DIR = Path(__file__).resolve().parents[1] / "profiles"
+PROFILES_DIR = PROJECT_ROOT / "profiles"
 DEFAULT_PROFILE = "quickstart"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _GLOB = re.compile(r"[*?\[]")

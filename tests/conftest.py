@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from dagster_project.lakehouse.lake import Lake
+from dagster_project.root import PROJECT_ROOT
 
-PROJECT = Path(__file__).resolve().parents[1]
+PROJECT = PROJECT_ROOT
 SHARED = PROJECT.parent / "shared"
 
 

@@ -15,10 +15,9 @@ from dagster_project.steps.plots import replies_plot
 from dagster_project.steps.results import table_result
 from dagster_project.steps.step_progress import StepProgress
 from models_py.errors import UserError
-from models_py.teacher.ledger import Ledger
+from models_py.teacher.ledger import Ledger, RepliesSummary
 from models_py.teacher.open_teacher import OpenTeacher, open_teacher
-from models_py.teacher.reflect_pairs import Reflection, reflections
-from models_py.teacher.summary import RepliesSummary
+from models_py.teacher.reflect_pairs import Reflection, reflect_pairs
 
 Columns = Callable[[Reflection], Mapping[str, Any]]
 
@@ -73,7 +72,7 @@ def _reflect(
     account = teacher.account(ledger.spent(teacher.spec.name))
     common = {"teacher": teacher.spec.name, "prompt_version": teacher.prompt_version(phase)}
     progress = StepProgress(context, work, context.asset_key)
-    outcomes = reflections(phase, pairs, teacher, ledger, account=account, on_progress=progress)
+    outcomes = reflect_pairs(phase, pairs, teacher, ledger, account=account, on_progress=progress)
     answered = 0
     # However this ends, the outcomes are closed before the engine: what is under way is waited for and kept.
     with closing(teacher.engine), closing(outcomes):

@@ -23,7 +23,7 @@ from dagster_project.jobs import MAIN_JOB
 from dagster_project.lakehouse.lake import open_lake
 from dagster_project.lakehouse.sql_files import policies
 from dagster_project.profile import PROFILE_VARIABLE, load_profile
-from dagster_project.steps.results import PROJECT_ROOT
+from dagster_project.root import PROJECT_ROOT
 from models_py.errors import UserError
 
 DAGSTER_YAML = "telemetry:\n  enabled: false\nnux:\n  enabled: false\n"  # ask nothing, send nothing

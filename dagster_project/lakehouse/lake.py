@@ -2,7 +2,7 @@
 
 A lake is a catalog (SQLite beside the data by default, PostgreSQL by profile) and Parquet files. Every operation
 attaches late and detaches early; every write is one transaction, under a file lock, re-run whole on a conflict, with
-author, message and `extra_info` in its commit. Tables come from dagster_project/lakehouse/tables.py, views and macros from sql/.
+author, message and `extra_info` in its commit. Tables come from tables.py beside this file, views and macros from sql/.
 
 Facts this file is built on (DuckLake 1.5.5): SQLite catalogs serve many local processes but lock on commit; creating
 tables or views concurrently can corrupt a catalog (duckdb/ducklake#1404); a kill in an open transaction leaves at most

@@ -24,9 +24,10 @@ from sqlglot import exp
 from sqlglot.optimizer.scope import build_scope
 
 from dagster_project.lakehouse.tables import TABLES
+from dagster_project.root import PROJECT_ROOT
 from models_py.errors import UserError
 
-SQL_DIR = Path(__file__).resolve().parents[1] / "sql"
+SQL_DIR = PROJECT_ROOT / "sql"
 VIEW_SCHEMA = "selection"
 _HEADER_KEY = re.compile(r"^(grain|materialized|response_reflection|asset|blocking|severity):\s*(.+)$")
 

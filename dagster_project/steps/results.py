@@ -14,10 +14,10 @@ import dagster as dg
 from dagster_project.lakehouse.lake import Facts, Lake
 from dagster_project.lakehouse.sql_files import View, column_lineage, load_views
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
+from dagster_project.root import PROJECT_ROOT
 from models_py.content import file_sha256, fingerprint
 
 OWNERS = ["team:reflection-lake"]
-PROJECT_ROOT = Path(__file__).resolve().parents[1]
 _PREVIEW_ROWS = 5
 _PREVIEW_CHARS = 90
 _HASH = re.compile("^[0-9a-f]{64}$")

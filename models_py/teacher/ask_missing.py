@@ -6,7 +6,7 @@ it goes on. However the caller leaves (an interrupt, an error), what is under wa
 
     requests ──> known to the ledger? ──yes──────────────────────────────────────────> caller
                        │ no                                                              ^
-                       └──> Account.admits ─> Teacher.ask ──> settle ──> Ledger.record ──┘
+                       └──> Account.admits ─> Engine.ask ──> settle ─ ──> Ledger.record ──┘
 """
 
 import queue
@@ -15,16 +15,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from threading import Event, Thread
 
 from models_py.progress import OnProgress, Progress, silent
+from models_py.teacher.engines.base import Engine
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.money import Account
-from models_py.teacher.request import Teacher, TeacherReply, TeacherRequest
+from models_py.teacher.request import TeacherReply, TeacherRequest
 
 _LOOKUP_ROWS = 1000
 
 
-def reflect(
+def ask_missing(
     requests: Sequence[TeacherRequest],
-    teacher: Teacher,
+    teacher: Engine,
     ledger: Ledger,
     account: Account | None = None,
     on_progress: OnProgress = silent,
@@ -68,7 +69,7 @@ class _Asking:
         self,
         requests: Sequence[TeacherRequest],
         missing: Mapping[str, Sequence[int]],
-        teacher: Teacher,
+        teacher: Engine,
         ledger: Ledger,
         account: Account,
     ) -> None:

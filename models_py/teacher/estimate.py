@@ -2,7 +2,7 @@
 
     estimate(teacher, pairs, ledger, bases=1).phases[0].expected      Amounts(requests=640, tokens_in=..., usd=1.9, ...)
 
-What is missing is not computed but heard: `reflections` runs as it would, with an engine that answers nothing. So the
+What is missing is not computed but heard: `reflect_pairs` runs as it would, with an engine that answers nothing. So the
 second tries that the ledger knows to be due are counted too.
 
 instruction_reflection  every missing request is known to the letter
@@ -22,20 +22,19 @@ from threading import Event
 from typing import Any
 
 from models_py.content import content_id
-from models_py.teacher.ledger import Ledger, LedgerRow
+from models_py.teacher.engines.base import Engine
+from models_py.teacher.ledger import Ledger, LedgerRow, percentile
 from models_py.teacher.money import Budget, Price, Spent
 from models_py.teacher.open_teacher import OpenTeacher
-from models_py.teacher.reflect_pairs import Reflection, reflections
+from models_py.teacher.reflect_pairs import Reflection, reflect_pairs
 from models_py.teacher.request import (
     INSTRUCTION_REFLECTION,
     RESPONSE_REFLECTION,
     Message,
-    Teacher,
     TeacherReply,
     TeacherRequest,
 )
 from models_py.teacher.spec import EngineSettings, OpenAISettings, RecordedSettings
-from models_py.teacher.summary import percentile
 
 ENOUGH_REPLIES = 20  # of a phase; what fewer say is no better than an assumption
 _REPLIES_LOOKED_AT = 2000
@@ -81,7 +80,7 @@ ASSUMED: Mapping[str, Scenarios] = {
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A request that is not answered yet. max_tokens: of its reply. answerable: as `Teacher.answers` says."""
+    """A request that is not answered yet. max_tokens: of its reply. answerable: as `Engine.answers` says."""
 
     prompt_chars: int
     pair_chars: int
@@ -246,7 +245,7 @@ def stops_at(budget: Budget, spent: Spent, needed: Amounts) -> tuple[str, float]
     return min(shares, key=lambda share: share[1], default=None)
 
 
-class _Listener(Teacher):
+class _Listener(Engine):
     """Hears what its engine would be asked, and answers nothing."""
 
     def __init__(self, teacher: OpenTeacher, phase: str) -> None:
@@ -273,12 +272,12 @@ class _Listener(Teacher):
 def _hear(
     phase: str, pairs: Sequence[Pair], teacher: OpenTeacher, ledger: Ledger
 ) -> tuple[list[Reflection], dict[str, Missing]]:
-    """The reflections that the ledger knows, and the requests that `reflections` would send for the other pairs."""
+    """The reflections that the ledger knows, and the requests that `reflect_pairs` would send for the other pairs."""
     listener = _Listener(teacher, phase)
     listening = replace(teacher, engine=listener)
     known: list[Reflection] = []
     for start in range(0, len(pairs), _PAIRS_AT_ONCE):
-        known += reflections(phase, pairs[start : start + _PAIRS_AT_ONCE], listening, ledger)
+        known += reflect_pairs(phase, pairs[start : start + _PAIRS_AT_ONCE], listening, ledger)
     return known, listener.heard
 
 

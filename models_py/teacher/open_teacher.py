@@ -1,6 +1,6 @@
 """From a teacher of the profile to one that can be asked: its engine, its prompts, its sampling, its second tries.
 
-A new engine: a settings class in spec.py, a subclass of `Teacher` in engines/, a line in `_open_engine`.
+A new engine: see engines/base.py.
 """
 
 from collections.abc import Mapping
@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import assert_never
 
-from models_py.teacher.engines.recorded import RecordedTeacher
+from models_py.teacher.engines.base import Engine
+from models_py.teacher.engines.recorded import RecordedEngine
 from models_py.teacher.money import Account, Spent
 from models_py.teacher.prompt import Prompt, build_request, load_prompts, prompt_version
-from models_py.teacher.request import Sampling, Teacher, TeacherRequest
+from models_py.teacher.request import Sampling, TeacherRequest
 from models_py.teacher.spec import (
     OpenAIBatchSettings,
     OpenAISettings,
@@ -42,7 +43,7 @@ class OpenTeacher:
     """A teacher that is ready: requests are built with its own prompts and sampling, and answered by `engine`."""
 
     spec: TeacherSpec
-    engine: Teacher
+    engine: Engine
     prompts: Mapping[str, Prompt]
 
     def request(
@@ -107,21 +108,21 @@ def open_teacher(spec: TeacherSpec, ledger_path: Path | None = None) -> OpenTeac
     return teacher
 
 
-def _open_engine(spec: TeacherSpec, ledger_path: Path | None) -> Teacher:
+def _open_engine(spec: TeacherSpec, ledger_path: Path | None) -> Engine:
     match spec.settings:
         case RecordedSettings():
-            return RecordedTeacher(spec.settings.replies)
+            return RecordedEngine(spec.settings.replies)
         case OpenAISettings():
-            from models_py.teacher.engines.openai.chat import OpenAITeacher
+            from models_py.teacher.engines.openai.chat import OpenAIEngine
 
-            return OpenAITeacher(spec.name, spec.settings)
+            return OpenAIEngine(spec.name, spec.settings)
         case OpenAIBatchSettings():
-            from models_py.teacher.engines.openai.batch import OpenAIBatchTeacher
+            from models_py.teacher.engines.openai.batch import OpenAIBatchEngine
 
-            return OpenAIBatchTeacher(spec.name, spec.settings, ledger_path)
+            return OpenAIBatchEngine(spec.name, spec.settings, ledger_path)
         case VllmSettings():
-            from models_py.teacher.engines.vllm.offline import VllmTeacher
+            from models_py.teacher.engines.vllm.offline import VllmEngine
 
-            return VllmTeacher(spec.name, spec.settings, ledger_path and ledger_path.with_name("file_hashes.json"))
+            return VllmEngine(spec.name, spec.settings, ledger_path and ledger_path.with_name("file_hashes.json"))
         case _:
             assert_never(spec.settings)

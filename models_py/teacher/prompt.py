@@ -99,7 +99,7 @@ def build_request(
     output: str,
     parse_attempt: int = 0,
 ) -> TeacherRequest:
-    """The request of `prompt`'s phase about one pair; `teacher` is a name, `identity` is `Teacher.identity`."""
+    """The request of `prompt`'s phase about one pair; `teacher` is a name, `identity` is `Engine.identity`."""
     messages = prompt.messages(instruction, input, output)
     version = prompt.version
     return TeacherRequest(

@@ -14,7 +14,7 @@ from typing import Any
 
 from models_py.content import content_id
 from models_py.progress import OnProgress, silent
-from models_py.teacher.ask_missing import reflect
+from models_py.teacher.ask_missing import ask_missing
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.money import Account
 from models_py.teacher.open_teacher import FIRST_TRY, OpenTeacher, Try
@@ -35,7 +35,7 @@ class Reflection:
     output: str | None
 
 
-def reflections(
+def reflect_pairs(
     phase: str,
     pairs: Sequence[Mapping[str, Any]],
     teacher: OpenTeacher,
@@ -52,7 +52,7 @@ def reflections(
     while tries:
         requests = _Requests(phase, pairs, teacher, tries)
         again: list[tuple[int, Try]] = []
-        for index, reply in reflect(requests, teacher.engine, ledger, account, on_progress):
+        for index, reply in ask_missing(requests, teacher.engine, ledger, account, on_progress):
             place, this_try = tries[index]
             pair = pairs[place]
             parsed = parse_reply(phase, reply.reply, reply.finish_reason, reply.error)

@@ -8,7 +8,7 @@
 A line is what the `recorded` engine reads (engines/recorded.py) and, beyond that, the row of the ledger. A ledger may
 hold several replies to one pair, by other models or under other prompts; a recording must not. So what is written is
 what one teacher of a profile would be answered now: under its identity, its prompts and its sampling, each pair's tries
-as `reflections` follows them. All replies can be written too, for another ledger only.
+as `reflect_pairs` follows them. All replies can be written too, for another ledger only.
 
 Errors do not travel: they are no replies.
 """

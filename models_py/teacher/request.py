@@ -9,10 +9,8 @@ Example: TeacherRequest(request_id="9f2c...", teacher="gpt", identity="openai:gp
 Those who answer live in engines/; nothing here performs input or output.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from threading import Event
 from typing import Any
 
 from models_py.content import fingerprint
@@ -94,32 +92,6 @@ class TeacherReply:
     cost_usd: float | None = None
     error: str | None = None
     usage: str | None = None
-
-
-class Teacher(ABC):
-    """Whoever answers requests: a hosted model, a local engine, a recording."""
-
-    @property
-    @abstractmethod
-    def identity(self) -> str:
-        """What answers, with its version: part of every request id, so another model is asked anew."""
-
-    @abstractmethod
-    def ask(self, requests: Iterable[TeacherRequest], stop: Event) -> Iterator[TeacherReply]:
-        """Yields replies as they finish, in any order, each request at most once.
-
-        `requests` are taken one by one, as there is room for them; one that was taken is answered, or left for the
-        next run. When `stop` is set nothing new is taken or tried again, and what is under way is still delivered.
-        Whoever iterates takes every reply without delay. One request's failure is a reply with `error`, not an
-        exception: it raises (UserError) only when no request can succeed.
-        """
-
-    def answers(self, request: TeacherRequest) -> bool:
-        """Whether it is any use to ask this: a recording may hold no second try."""
-        return True
-
-    def close(self) -> None:  # noqa: B027 (most have nothing to give back)
-        """Gives back what `ask` opened."""
 
 
 def request_hash(*, identity: str, phase: str, prompt: str, messages: tuple[Message, ...], sampling: Sampling) -> str:

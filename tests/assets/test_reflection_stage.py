@@ -22,7 +22,7 @@ from dagster_project.steps import step_progress
 from dagster_project.steps.commits import commit_batches
 from models_py.content import content_id
 from models_py.errors import UserError
-from models_py.teacher.engines.recorded import RecordedTeacher
+from models_py.teacher.engines.recorded import RecordedEngine
 from models_py.teacher.ledger import Ledger
 from tests.assets.conftest import BETTER_DOG, CAT, DOG, NEW_CAT, OWL, REPLIES, Flow, Gpt, rewrite, version
 from tests.chat_server import completion
@@ -35,14 +35,14 @@ REFLECTIONS = "select pair_id, status, content_id, instruction, output from refl
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The content ids that the teacher is really asked about."""
     asked: list[str] = []
-    ask = RecordedTeacher.ask
+    ask = RecordedEngine.ask
 
-    def watched(self: RecordedTeacher, requests: Iterable, stop: Event):
+    def watched(self: RecordedEngine, requests: Iterable, stop: Event):
         requests = list(requests)
         asked.extend(request.content_id for request in requests)
         return ask(self, requests, stop)
 
-    monkeypatch.setattr(RecordedTeacher, "ask", watched)
+    monkeypatch.setattr(RecordedEngine, "ask", watched)
     return asked
 
 

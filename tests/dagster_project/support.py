@@ -8,8 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from dagster_project.lakehouse.lake import Commit, Lake
-
-PROJECT = Path(__file__).resolve().parents[2]
+from dagster_project.root import PROJECT_ROOT as PROJECT
 
 
 def python(code: str, *arguments: object) -> "subprocess.Popen[str]":

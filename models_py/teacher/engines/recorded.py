@@ -20,7 +20,8 @@ from typing import Any
 
 from models_py.content import file_sha256, fingerprint
 from models_py.errors import UserError
-from models_py.teacher.request import PHASES, Teacher, TeacherReply, TeacherRequest
+from models_py.teacher.engines.base import Engine
+from models_py.teacher.request import PHASES, TeacherReply, TeacherRequest
 
 LARGEST_COUNT = 1 << 63  # of the ledger's integers
 
@@ -34,7 +35,7 @@ def _key(request: TeacherRequest) -> _Key:
     return request.phase, request.content_id, request.parse_attempt
 
 
-class RecordedTeacher(Teacher):
+class RecordedEngine(Engine):
     """Answers from the JSON Lines file at `path`; raises UserError for a file that cannot be used."""
 
     def __init__(self, path: Path) -> None:

@@ -15,7 +15,7 @@ from models_py.sources.read import read_sources
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.money import Budget, Price
 from models_py.teacher.open_teacher import open_teacher
-from models_py.teacher.reflect_pairs import reflections
+from models_py.teacher.reflect_pairs import reflect_pairs
 from models_py.teacher.request import INSTRUCTION_REFLECTION
 from tests.dagster_project.support import PROJECT, quickstart
 
@@ -64,7 +64,7 @@ def answered(tmp_path: Path) -> Profile:
     profile = load_profile(quickstart(tmp_path))
     pairs = read_sources(profile.source_specs()).pairs.to_dicts()
     with Ledger(profile.ledger_path) as ledger:
-        list(reflections(INSTRUCTION_REFLECTION, pairs, open_teacher(profile.teacher_specs()[0]), ledger))
+        list(reflect_pairs(INSTRUCTION_REFLECTION, pairs, open_teacher(profile.teacher_specs()[0]), ledger))
     return profile
 
 

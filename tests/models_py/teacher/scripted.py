@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterable, Iterator
 from threading import Event
 
 from models_py.content import content_id
+from models_py.teacher.engines.base import Engine
 from models_py.teacher.money import Price
 from models_py.teacher.open_teacher import OpenTeacher
 from models_py.teacher.prompt import load_prompts
-from models_py.teacher.request import Teacher, TeacherReply, TeacherRequest
+from models_py.teacher.request import TeacherReply, TeacherRequest
 from models_py.teacher.spec import OpenAISettings, TeacherSpec
 
 REWRITE = "Too vague.\n\n[New Instruction]\nName three seas.\n[End]\n\n[New Answer]\nBaltic, North, Red.\n[End]"
@@ -17,7 +18,7 @@ UNUSABLE = "Here you are: the Baltic."
 Say = Callable[[TeacherRequest], TeacherReply]
 
 
-class Scripted(Teacher):
+class Scripted(Engine):
     """Answers what `say` returns, one request after the other, until `stop_after` answers; keeps what it was asked."""
 
     def __init__(self, say: Say, identity: str = "m", stop_after: int | None = None) -> None:

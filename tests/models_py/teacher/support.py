@@ -5,8 +5,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from threading import Event
 
+from models_py.teacher.engines.base import Engine
 from models_py.teacher.prompt import build_request, load_prompts
-from models_py.teacher.request import RESPONSE_REFLECTION, Sampling, Teacher, TeacherReply, TeacherRequest
+from models_py.teacher.request import RESPONSE_REFLECTION, Sampling, TeacherReply, TeacherRequest
 
 REPLY = "Too short.\n\n[Better Answer] A full answer. [End]"
 
@@ -16,7 +17,7 @@ def request(instruction: str = "Name a sea.", phase: str = RESPONSE_REFLECTION, 
     return build_request(load_prompts("fake")[phase], instruction=instruction, **(values | changes))
 
 
-class FakeTeacher(Teacher):
+class FakeEngine(Engine):
     """Answers in reverse order and counts; enough, since engines differ only in where replies come from."""
 
     def __init__(self, error: str | None = None, stop_after: int | None = None) -> None:

@@ -24,7 +24,7 @@ from models_py.teacher.estimate import (
 from models_py.teacher.ledger import Ledger, LedgerRow
 from models_py.teacher.money import Budget, Price, Spent
 from models_py.teacher.open_teacher import OpenTeacher, open_teacher
-from models_py.teacher.reflect_pairs import reflections
+from models_py.teacher.reflect_pairs import reflect_pairs
 from models_py.teacher.request import (
     INSTRUCTION_REFLECTION,
     PHASES,
@@ -51,7 +51,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 def reflect_on(
     teacher: OpenTeacher, ledger: Ledger, pairs: Sequence[dict], phase: str = INSTRUCTION_REFLECTION
 ) -> None:
-    list(reflections(phase, pairs, teacher, ledger))
+    list(reflect_pairs(phase, pairs, teacher, ledger))
 
 
 def missing(result: TeacherEstimate) -> list[int]:
@@ -297,7 +297,7 @@ def test_low_is_not_above_expected_nor_that_above_high(replies: list[tuple[int, 
 def test_an_estimate_of_as_much_again_is_what_a_run_cost(ledger: Ledger):
     teacher = opened(always(REWRITE), PRICE)
     account = teacher.account(Spent())
-    list(reflections(INSTRUCTION_REFLECTION, seas(30), teacher, ledger, account=account))
+    list(reflect_pairs(INSTRUCTION_REFLECTION, seas(30), teacher, ledger, account=account))
     more = [pair | {"output": "Red...."} for pair in seas(30)]
     result = estimate(teacher, more, ledger, bases=0).phases[0]
     assert [part.usd for part in (result.low, result.expected, result.high)] == pytest.approx(

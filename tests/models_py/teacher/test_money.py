@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models_py.errors import UserError
-from models_py.teacher.ask_missing import reflect
+from models_py.teacher.ask_missing import ask_missing
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.money import Account, Budget, Price, Spent, prompt_tokens_at_most
 from models_py.teacher.request import Sampling, TeacherReply, TeacherRequest
@@ -204,10 +204,10 @@ SEAS = [asking(number) for number in range(6)]
 def test_a_run_stops_at_its_budget_and_a_higher_one_asks_exactly_the_rest(ledger: Ledger, budget: Budget):
     first, second = Scripted(always(BETTER)), Scripted(always(BETTER))
     account = Account(PRICE, budget)
-    assert [place for place, _ in reflect(SEAS, first, ledger, account)] == [0, 1]
+    assert [place for place, _ in ask_missing(SEAS, first, ledger, account)] == [0, 1]
     assert account.reached is not None and account.spent.requests == len(first.asked) == 2
     account = Account(PRICE, Budget(max_usd=10), ledger.spent("fake"))
-    assert sorted(place for place, _ in reflect(SEAS, second, ledger, account)) == [0, 1, 2, 3, 4, 5]
+    assert sorted(place for place, _ in ask_missing(SEAS, second, ledger, account)) == [0, 1, 2, 3, 4, 5]
     assert [one.request_id for one in second.asked] == [one.request_id for one in SEAS[2:]]
     assert account.reached is None
     assert account.spent == ledger.spent("fake") == Spent(6, 3000, pytest.approx(6 * 0.0016), 0)
@@ -221,7 +221,7 @@ def test_room_that_cheap_replies_leave_is_used_before_a_run_stops(ledger: Ledger
 
     account = Account(PRICE, Budget(max_tokens=2 * WORST))
     teacher = TwoAtOnce(always(BETTER))
-    answered = list(reflect(SEAS, teacher, ledger, account))
+    answered = list(ask_missing(SEAS, teacher, ledger, account))
     assert len(answered) == len(teacher.asked) == (2 * WORST - WORST) // 500 + 1
     assert account.reached == f"budget.max_tokens {2 * WORST:,}"
 
@@ -229,5 +229,5 @@ def test_room_that_cheap_replies_leave_is_used_before_a_run_stops(ledger: Ledger
 def test_nothing_is_asked_when_the_budget_was_reached_before(ledger: Ledger):
     teacher = Scripted(always(BETTER))
     account = Account(PRICE, Budget(max_requests=3), Spent(requests=3))
-    assert list(reflect(SEAS, teacher, ledger, account)) == []
+    assert list(ask_missing(SEAS, teacher, ledger, account)) == []
     assert (teacher.asked, account.reached) == ([], "budget.max_requests 3")

@@ -11,7 +11,7 @@ from models_py.errors import UserError
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.money import Price, Spent
 from models_py.teacher.open_teacher import OpenTeacher, open_teacher
-from models_py.teacher.reflect_pairs import Reflection, reflections
+from models_py.teacher.reflect_pairs import Reflection, reflect_pairs
 from models_py.teacher.replies_file import export_replies, import_replies
 from models_py.teacher.request import (
     INSTRUCTION_REFLECTION,
@@ -52,7 +52,7 @@ def other(tmp_path: Path) -> Iterator[Ledger]:
 
 
 def reflect_on(teacher: OpenTeacher, ledger: Ledger, phase: str = INSTRUCTION_REFLECTION, pairs: list = PAIRS) -> dict:
-    found = reflections(phase, pairs, teacher, ledger, account=teacher.account(ledger.spent(teacher.spec.name)))
+    found = reflect_pairs(phase, pairs, teacher, ledger, account=teacher.account(ledger.spent(teacher.spec.name)))
     return {one.pair["pair_id"]: texts_of(one) for one in found}
 
 

@@ -21,11 +21,11 @@ from types import FrameType
 
 import pytest
 
-from models_py.teacher.ask_missing import reflect
+from models_py.teacher.ask_missing import ask_missing
 from models_py.teacher.engines import manners
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.open_teacher import OpenTeacher, open_teacher
-from models_py.teacher.reflect_pairs import Reflection, reflections
+from models_py.teacher.reflect_pairs import Reflection, reflect_pairs
 from models_py.teacher.request import INSTRUCTION_REFLECTION
 from models_py.teacher.spec import OpenAISettings, TeacherSpec
 from tests.models_py.teacher.engines.openai.fault_server import TRANSIENT, FaultServer, body_id, every, mixed
@@ -57,7 +57,7 @@ def teacher(url: str) -> OpenTeacher:
 
 
 def outcomes(url: str, ledger: Ledger) -> Iterator[Reflection]:
-    return reflections(INSTRUCTION_REFLECTION, PAIRS, teacher(url), ledger)
+    return reflect_pairs(INSTRUCTION_REFLECTION, PAIRS, teacher(url), ledger)
 
 
 def reflect_all(url: str, ledger_path: Path, pause_s: float, interrupted: ProcessEvent) -> None:
@@ -184,7 +184,7 @@ def test_an_interrupt_while_the_asking_begins_leaves_nobody_asking(monkeypatch: 
 def test_a_slow_reader_delays_no_commit(tmp_path: Path):
     seas = [request(f"Name {number} seas.", identity="m") for number in range(100)]
     with FaultServer(every("good")) as server, Ledger(tmp_path / "teacher.sqlite") as ledger:
-        replies = reflect(seas, teacher(server.url).engine, ledger)
+        replies = ask_missing(seas, teacher(server.url).engine, ledger)
         next(replies)
         until(lambda: len(list(ledger.all_since())) == 100)
         assert len(list(replies)) == 99

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from models_py.teacher.ledger import SCHEMA_VERSION, Ledger
 from models_py.teacher.money import Account, Budget
 from models_py.teacher.open_teacher import FIRST_TRY, OpenTeacher, Try, open_teacher
-from models_py.teacher.reflect_pairs import reflections
+from models_py.teacher.reflect_pairs import reflect_pairs
 from models_py.teacher.request import (
     INSTRUCTION_REFLECTION,
     RESPONSE_REFLECTION,
@@ -38,7 +38,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 def outcomes(teacher: OpenTeacher, ledger: Ledger, pairs: list[dict] = PAIRS, **more: object) -> list[str]:
     """The status of every pair that has one, in the order of the pairs."""
     found = {
-        one.pair["pair_id"]: one.status for one in reflections(INSTRUCTION_REFLECTION, pairs, teacher, ledger, **more)
+        one.pair["pair_id"]: one.status for one in reflect_pairs(INSTRUCTION_REFLECTION, pairs, teacher, ledger, **more)
     }
     return [found[pair["pair_id"]] for pair in pairs if pair["pair_id"] in found]
 
@@ -225,7 +225,7 @@ def recorded(path: Path, *rows: dict) -> OpenTeacher:
 def test_a_recording_is_asked_for_the_tries_it_has(
     ledger: Ledger, tmp_path: Path, rows: list[dict], status: str, kept: int
 ):
-    (one,) = reflections(RESPONSE_REFLECTION, PAIRS[:1], recorded(tmp_path, *rows), ledger)
+    (one,) = reflect_pairs(RESPONSE_REFLECTION, PAIRS[:1], recorded(tmp_path, *rows), ledger)
     assert (one.status, one.output) == (status, "The Baltic Sea." if status == "ok" else None)
     assert [row.reply.error for row in ledger.all_since()] == [None] * kept
 

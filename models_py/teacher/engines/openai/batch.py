@@ -26,6 +26,7 @@ from typing import IO, Any, Self, TypeVar
 import aiohttp
 
 from models_py.errors import UserError
+from models_py.teacher.engines.base import Engine
 from models_py.teacher.engines.openai.batch_files import (
     ENDPOINT,
     InputFile,
@@ -41,7 +42,7 @@ from models_py.teacher.engines.openai.batch_files import (
 from models_py.teacher.engines.openai.batch_store import Batch, Batches
 from models_py.teacher.engines.openai.pacing import CoolDown, backoff, wait
 from models_py.teacher.engines.openai.server import Answered, Broken, Busy, Outcome, Rejected, Server
-from models_py.teacher.request import Teacher, TeacherReply, TeacherRequest
+from models_py.teacher.request import TeacherReply, TeacherRequest
 from models_py.teacher.spec import OpenAIBatchSettings
 
 _LOG = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ _LOOK_S = 0.1  # how often a call under way looks whether it shall stop
 _T = TypeVar("_T")
 
 
-class OpenAIBatchTeacher(Teacher):
+class OpenAIBatchEngine(Engine):
     """The model `settings.model` behind a server's batch endpoints.
 
     ledger_path: the file that remembers what is open; without one nothing can be asked. Raises UserError when the key's

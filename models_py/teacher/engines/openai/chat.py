@@ -17,17 +17,18 @@ from threading import Event
 from typing import Any
 
 from models_py.errors import UserError
+from models_py.teacher.engines.base import Engine
 from models_py.teacher.engines.openai.pacing import CoolDown, TokenBucket, backoff, wait
 from models_py.teacher.engines.openai.server import Answered, Broken, Busy, Rejected, Server
 from models_py.teacher.money import prompt_tokens_at_most
-from models_py.teacher.request import Teacher, TeacherReply, TeacherRequest
+from models_py.teacher.request import TeacherReply, TeacherRequest
 from models_py.teacher.spec import OpenAISettings, ServerSettings
 
 _HOPELESS = 100  # requests that failed before any was answered: the server is down, or knows no such model
 _GIVE_UP_S = 1800.0  # nothing but 429 for so long, or told to wait longer: somebody should look
 
 
-class OpenAITeacher(Teacher):
+class OpenAIEngine(Engine):
     """The model `settings.model` behind a server. Raises UserError when the key's variable is not set, on `ask`."""
 
     def __init__(self, name: str, settings: OpenAISettings) -> None:

@@ -27,8 +27,9 @@ from typing import Any
 
 from models_py.content import FileHashes, file_sha256, fingerprint
 from models_py.errors import UserError
+from models_py.teacher.engines.base import Engine
 from models_py.teacher.engines.vllm.process_guard import ProcessGuard
-from models_py.teacher.request import Sampling, Teacher, TeacherReply, TeacherRequest
+from models_py.teacher.request import Sampling, TeacherReply, TeacherRequest
 from models_py.teacher.spec import VllmSettings
 
 _ENVIRONMENT = {
@@ -46,7 +47,7 @@ _SAID_CHARS = 400
 _log = logging.getLogger(__name__)
 
 
-class VllmTeacher(Teacher):
+class VllmEngine(Engine):
     """The model `settings.model`, loaded at the first request. hashes: where hashes of its files are remembered."""
 
     def __init__(self, name: str, settings: VllmSettings, hashes: Path | None = None) -> None:

@@ -4,7 +4,7 @@ from threading import Event
 import pytest
 
 from models_py.errors import UserError
-from models_py.teacher.engines.recorded import RecordedTeacher
+from models_py.teacher.engines.recorded import RecordedEngine
 from models_py.teacher.request import RESPONSE_REFLECTION, TeacherReply
 from tests.models_py.teacher.support import REPLY, recording, request
 
@@ -18,7 +18,7 @@ def row(instruction: str = "Name a sea.", **changes: object) -> dict:
 def test_answers_by_phase_and_content(tmp_path: Path):
     path = recording(tmp_path / "replies.jsonl", row(), row("Name a lake.", reply="Längs.", completion_tokens=7))
     asked = [request("Name a lake."), request()]
-    assert list(RecordedTeacher(path).ask(asked, Event())) == [
+    assert list(RecordedEngine(path).ask(asked, Event())) == [
         TeacherReply(asked[0].request_id, reply="Längs.", finish_reason="stop", completion_tokens=7),
         TeacherReply(asked[1].request_id, reply=REPLY, finish_reason="stop"),
     ]
@@ -26,25 +26,25 @@ def test_answers_by_phase_and_content(tmp_path: Path):
 
 def test_a_missing_reply_is_an_error_that_names_what_is_missing(tmp_path: Path):
     one = request("Name a river.")
-    (reply,) = RecordedTeacher(recording(tmp_path / "replies.jsonl", row())).ask([one], Event())
+    (reply,) = RecordedEngine(recording(tmp_path / "replies.jsonl", row())).ask([one], Event())
     assert reply.reply is None
     assert reply.error == f"no recorded response_reflection of content_id {one.content_id} in replies.jsonl"
 
 
 def test_another_recording_is_another_teacher(tmp_path: Path):
-    first = RecordedTeacher(recording(tmp_path / "a.jsonl", row())).identity
-    assert first == RecordedTeacher(recording(tmp_path / "b.jsonl", row())).identity
-    assert first != RecordedTeacher(recording(tmp_path / "c.jsonl", row(reply="No."))).identity
+    first = RecordedEngine(recording(tmp_path / "a.jsonl", row())).identity
+    assert first == RecordedEngine(recording(tmp_path / "b.jsonl", row())).identity
+    assert first != RecordedEngine(recording(tmp_path / "c.jsonl", row(reply="No."))).identity
     assert first.startswith("recorded:") and len(first) == len("recorded:") + 12
 
 
 def test_the_same_line_twice_is_one_reply(tmp_path: Path):
-    (reply,) = RecordedTeacher(recording(tmp_path / "replies.jsonl", row(), row())).ask([request()], Event())
+    (reply,) = RecordedEngine(recording(tmp_path / "replies.jsonl", row(), row())).ask([request()], Event())
     assert reply.reply == REPLY
 
 
 def test_two_replies_to_one_request_are_refused(tmp_path: Path):
-    teacher = RecordedTeacher(recording(tmp_path / "replies.jsonl", row(), row(reply="Other.")))
+    teacher = RecordedEngine(recording(tmp_path / "replies.jsonl", row(), row(reply="Other.")))
     with pytest.raises(UserError, match=r"replies\.jsonl:2: another reply .* than line 1\. Keep one"):
         list(teacher.ask([request()], Event()))
 
@@ -66,13 +66,13 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, complaint: str):
     path = recording(tmp_path / "replies.jsonl", row())
     path.write_bytes(path.read_bytes() + b"\n" + line.encode(errors="surrogateescape") + b"\n")
     with pytest.raises(UserError) as caught:
-        list(RecordedTeacher(path).ask([request()], Event()))
+        list(RecordedEngine(path).ask([request()], Event()))
     assert "replies.jsonl:3: " in str(caught.value) and complaint in str(caught.value)
     assert str(caught.value).endswith("Correct the line or record the replies again.")
 
 
 def test_a_missing_file_names_the_remedy(tmp_path: Path):
-    teacher = RecordedTeacher(tmp_path / "none.jsonl")
+    teacher = RecordedEngine(tmp_path / "none.jsonl")
     with pytest.raises(UserError, match=r"none\.jsonl: cannot read .* Correct `replies`"):
         teacher.identity  # noqa: B018 - reading it opens the file
     with pytest.raises(UserError, match=r"none\.jsonl: cannot read"):
@@ -81,7 +81,7 @@ def test_a_missing_file_names_the_remedy(tmp_path: Path):
 
 def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path):
     path = recording(tmp_path / "replies.jsonl", row(), row("Name a lake."))
-    replies = RecordedTeacher(path).ask([request(), request("Name a lake.")], Event())
+    replies = RecordedEngine(path).ask([request(), request("Name a lake.")], Event())
     assert next(replies).reply == REPLY
     recording(path, row("Name a lake."))
     with pytest.raises(UserError, match="changed while it was being read"):

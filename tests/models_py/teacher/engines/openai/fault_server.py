@@ -8,7 +8,8 @@ ever. `mixed(seed)` draws plans from the seed and the body alone, so they do not
     good | null | length | 422     the ending is the body's for good
 
     with FaultServer(mixed(seed=1)) as server: ...                      in a thread; server.calls says what happened
-    python -m tests.models_py.teacher.engines.openai.fault_server --seed 1     a process: prints its URL, GET /calls counts
+    python -m tests.models_py.teacher.engines.openai.fault_server --seed 1
+                                                                        a process: prints its URL, GET /calls counts
 
 Replies are made from the body, in the tags of models_py/teacher/parser.py.
 """

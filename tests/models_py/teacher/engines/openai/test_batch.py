@@ -14,8 +14,8 @@ from types import SimpleNamespace
 import pytest
 
 from models_py.errors import UserError
-from models_py.teacher.ask_missing import reflect
-from models_py.teacher.engines.openai.batch import OpenAIBatchTeacher
+from models_py.teacher.ask_missing import ask_missing
+from models_py.teacher.engines.openai.batch import OpenAIBatchEngine
 from models_py.teacher.engines.openai.batch_files import batch_errors, reply_of, result_lines
 from models_py.teacher.engines.openai.batch_store import Batches
 from models_py.teacher.ledger import Ledger
@@ -27,7 +27,7 @@ from models_py.teacher.spec import OpenAIBatchSettings, OpenAISettings, TeacherS
 from tests.models_py.teacher.engines.openai.batch_server import ENDS, KEY, BatchServer, answered, without_an_answer
 from tests.models_py.teacher.support import request
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[5]
 SEAS = [request(f"Name {number} seas.", identity="gpt") for number in range(7)]
 IDS = [one.request_id for one in SEAS]
 RIGHT = {one.request_id: one.messages[-1].content[::-1] for one in SEAS}
@@ -51,16 +51,16 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "teacher.sqlite"
 
 
-def teacher(server: BatchServer, path: Path, name: str = "gpt", **changes: object) -> OpenAIBatchTeacher:
+def teacher(server: BatchServer, path: Path, name: str = "gpt", **changes: object) -> OpenAIBatchEngine:
     values: dict = {"model": "gpt", "poll_s": 0.01, "batch_requests": 3, "attempts": 3} | changes
     settings = OpenAIBatchSettings(base_url=server.url, api_key_env="KEY_OF_THE_TESTS", **values)
-    return OpenAIBatchTeacher(name, settings, path)
+    return OpenAIBatchEngine(name, settings, path)
 
 
-def replies(asked: OpenAIBatchTeacher, path: Path, requests: list[TeacherRequest] = SEAS) -> dict[str, TeacherReply]:
+def replies(asked: OpenAIBatchEngine, path: Path, requests: list[TeacherRequest] = SEAS) -> dict[str, TeacherReply]:
     """The replies by request id; every request has one."""
     with Ledger(path) as ledger:
-        found = [reply for _, reply in reflect(requests, asked, ledger)]
+        found = [reply for _, reply in ask_missing(requests, asked, ledger)]
     assert sorted(reply.request_id for reply in found) == sorted(one.request_id for one in requests)
     return {reply.request_id: reply for reply in found}
 
@@ -154,7 +154,7 @@ settings = OpenAIBatchSettings(
 )
 by_id = {one.request_id: one for one in SEAS}
 with Ledger(path) as ledger:
-    for reply in openai_batch.OpenAIBatchTeacher("gpt", settings, path).ask(SEAS, Event()):
+    for reply in openai_batch.OpenAIBatchEngine("gpt", settings, path).ask(SEAS, Event()):
         ledger.record(by_id[reply.request_id], reply)
         print(reply.request_id, flush=True)
         sys.stdin.readline()
@@ -510,7 +510,7 @@ def test_a_batch_costs_half(server: BatchServer, path: Path):
     assert TeacherSpec("gpt", OpenAISettings(model="gpt"), Price(2.0, 4.0)).charged == Price(2.0, 4.0)
     account = OpenTeacher(spec, teacher(server, path), load_prompts("gpt")).account(Spent())
     with Ledger(path) as ledger:
-        costs = [reply.cost_usd for _, reply in reflect(SEAS, teacher(server, path), ledger, account)]
+        costs = [reply.cost_usd for _, reply in ask_missing(SEAS, teacher(server, path), ledger, account)]
     assert costs == [pytest.approx((100 * 1.0 + 40 * 2.0) / 1e6)] * 7
 
 
@@ -519,7 +519,7 @@ def test_a_budget_ends_what_is_put_into_batches(server: BatchServer, path: Path)
     open_teacher = OpenTeacher(TeacherSpec("gpt", settings), teacher(server, path), load_prompts("gpt"))
     account = open_teacher.account(Spent())
     with Ledger(path) as ledger:
-        found = list(reflect(SEAS, open_teacher.engine, ledger, account))
+        found = list(ask_missing(SEAS, open_teacher.engine, ledger, account))
     assert (len(found), account.reached) == (4, "budget.max_requests 4")
     assert [len(lines) for lines in server.uploads] == [3, 1]
 

@@ -13,9 +13,9 @@ from threading import Event
 import pytest
 
 from models_py.errors import UserError
-from models_py.teacher.ask_missing import reflect
+from models_py.teacher.ask_missing import ask_missing
 from models_py.teacher.engines import manners, openai_chat
-from models_py.teacher.engines.openai.chat import Completion, OpenAITeacher, chat_body, read_completion
+from models_py.teacher.engines.openai.chat import Completion, OpenAIEngine, chat_body, read_completion
 from models_py.teacher.engines.openai.server import Broken
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.money import prompt_tokens_at_most
@@ -45,9 +45,9 @@ def quick(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TEACHER_KEY", KEY)
 
 
-def teacher(server: FaultServer, **changes: object) -> OpenAITeacher:
+def teacher(server: FaultServer, **changes: object) -> OpenAIEngine:
     values: dict = {"attempts": 3, "timeout_s": 5.0, "concurrency": 4} | changes
-    return OpenAITeacher("gpt", OpenAISettings(model="m", base_url=server.url, api_key_env="TEACHER_KEY", **values))
+    return OpenAIEngine("gpt", OpenAISettings(model="m", base_url=server.url, api_key_env="TEACHER_KEY", **values))
 
 
 def ask(plan: PlanOf, requests: Sequence[TeacherRequest] = SEAS[:1], **changes: object) -> list[TeacherReply]:
@@ -205,7 +205,7 @@ def test_what_was_under_way_when_a_run_ended_is_kept(tmp_path: Path):
     plan = planned(["good"], ["401"])
     with Ledger(tmp_path / "teacher.sqlite") as ledger:
         with FaultServer(plan, latency_s=(0.0, 0.02)) as server, pytest.raises(UserError, match="TEACHER_KEY"):
-            list(reflect(SEAS, teacher(server, concurrency=16), ledger))
+            list(ask_missing(SEAS, teacher(server, concurrency=16), ledger))
         stored = {row.reply.request_id for row in ledger.all_since()}
     answered = {call.body_id for call in server.calls if call.play == "good"}
     assert {one.request_id for one in SEAS if body_id(chat_body(M, one)) in answered} == stored
@@ -224,7 +224,7 @@ def test_a_missing_key_is_named_before_anything_is_asked(monkeypatch: pytest.Mon
 def test_the_key_goes_into_the_header(name: str | None, header: str | None):
     with FaultServer(every("good")) as server:
         settings = OpenAISettings(model="m", base_url=f"{server.url}/", api_key_env=name)
-        assert len(list(OpenAITeacher("gpt", settings).ask(SEAS[:1], Event()))) == 1
+        assert len(list(OpenAIEngine("gpt", settings).ask(SEAS[:1], Event()))) == 1
         assert [call.authorization for call in server.calls] == [header]
 
 
@@ -314,7 +314,7 @@ def test_one_request_more_or_less_than_workers_is_asked_once():
 
 def test_odd_fields_of_an_answer_spoil_nothing(tmp_path: Path):
     with FaultServer(every("odd fields")) as server, Ledger(tmp_path / "teacher.sqlite") as ledger:
-        ((_, reply),) = reflect(SEAS[:1], teacher(server), ledger)
+        ((_, reply),) = ask_missing(SEAS[:1], teacher(server), ledger)
     assert (reply.reply, reply.finish_reason, reply.prompt_tokens, reply.completion_tokens) == (
         GOOD,
         "\ufffd",
@@ -339,7 +339,7 @@ def test_a_mixed_schedule_ends_every_request_once_and_in_the_right_number_of_cal
     plan = mixed(seed=4, good=0.8, most=4, faults=[fault for fault in TRANSIENT if fault != "hang"])
     with FaultServer(plan, latency_s=(0.0, 0.005), retry_after_s=0.02) as server, Ledger(tmp_path / "t") as ledger:
         asked = teacher(server, concurrency=32, timeout_s=60.0)
-        replies = Counter(place for place, _ in reflect(SEAS, asked, ledger))
+        replies = Counter(place for place, _ in ask_missing(SEAS, asked, ledger))
         stored = ledger.replies([one.request_id for one in SEAS])
         counts = server.counts()
     assert replies == Counter(range(300))
@@ -374,7 +374,7 @@ def server_process() -> Iterator[str]:
         "--faults",
         "2",
     ]
-    with subprocess.Popen(command, cwd=Path(__file__).parents[4], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, cwd=Path(__file__).parents[5], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         yield process.stdout.readline().strip()
         process.kill()
@@ -382,7 +382,7 @@ def server_process() -> Iterator[str]:
 
 def test_the_same_server_as_a_process_plays_the_same(server_process: str):
     settings = OpenAISettings(model="m", base_url=server_process, api_key_env=None)
-    calls = sum(reply.attempts for reply in OpenAITeacher("gpt", settings).ask(SEAS[:9], Event()))
+    calls = sum(reply.attempts for reply in OpenAIEngine("gpt", settings).ask(SEAS[:9], Event()))
     counted = json.loads(urllib.request.urlopen(f"{server_process}/calls").read())["calls"]
     plan = mixed(11, good=1.0, most=2)
     assert counted == {id_: len(plan(id_)) for id_ in (body_id(chat_body(M, one)) for one in SEAS[:9])}

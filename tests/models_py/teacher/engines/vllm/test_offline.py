@@ -17,8 +17,8 @@ import pytest
 from transformers import AutoTokenizer
 
 from models_py.errors import UserError
-from models_py.teacher.engines.openai.chat import OpenAITeacher
-from models_py.teacher.engines.vllm.offline import VllmTeacher
+from models_py.teacher.engines.openai.chat import OpenAIEngine
+from models_py.teacher.engines.vllm.offline import VllmEngine
 from models_py.teacher.parser import parse_reply
 from models_py.teacher.request import Sampling, TeacherReply, TeacherRequest
 from models_py.teacher.spec import OpenAISettings, VllmSettings
@@ -53,13 +53,13 @@ def environment() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def teacher(model: Path, template: Path, environment: dict[str, str]) -> Iterator[VllmTeacher]:
+def teacher(model: Path, template: Path, environment: dict[str, str]) -> Iterator[VllmEngine]:
     settings = VllmSettings(model=str(model), chat_template=template, max_length=MAX_LENGTH, engine_args=ENGINE_ARGS)
-    with closing(VllmTeacher("tiny", settings)) as opened:
+    with closing(VllmEngine("tiny", settings)) as opened:
         yield opened
 
 
-def ask(teacher: VllmTeacher | OpenAITeacher, requests: list[TeacherRequest]) -> list[TeacherReply]:
+def ask(teacher: VllmEngine | OpenAIEngine, requests: list[TeacherRequest]) -> list[TeacherReply]:
     """The replies in the order of the requests."""
     replies = {reply.request_id: reply for reply in teacher.ask(requests, Event())}
     assert len(replies) == len(requests)
@@ -67,7 +67,7 @@ def ask(teacher: VllmTeacher | OpenAITeacher, requests: list[TeacherRequest]) ->
 
 
 @pytest.fixture(scope="module")
-def answered(teacher: VllmTeacher) -> list[TeacherReply]:
+def answered(teacher: VllmEngine) -> list[TeacherReply]:
     return ask(teacher, QUESTIONS)
 
 
@@ -97,14 +97,14 @@ def test_every_request_is_answered_with_what_it_took(answered: list[TeacherReply
 
 
 def test_at_temperature_0_the_same_is_answered_again_from_the_prefix_cache(
-    teacher: VllmTeacher, answered: list[TeacherReply]
+    teacher: VllmEngine, answered: list[TeacherReply]
 ):
     again = ask(teacher, QUESTIONS[:3])
     assert [reply.reply for reply in again] == [reply.reply for reply in answered[:3]]
     assert all(json.loads(reply.usage)["prompt_tokens_details"]["cached_tokens"] > 0 for reply in again)
 
 
-def test_a_prompt_too_long_is_a_reply_that_says_so_and_the_others_go_on(teacher: VllmTeacher):
+def test_a_prompt_too_long_is_a_reply_that_says_so_and_the_others_go_on(teacher: VllmEngine):
     long = request("sea " * MAX_LENGTH, sampling=SHORT)
     first, failed, last = ask(teacher, [QUESTIONS[0], long, QUESTIONS[1]])
     assert first.reply and last.reply
@@ -112,7 +112,7 @@ def test_a_prompt_too_long_is_a_reply_that_says_so_and_the_others_go_on(teacher:
     assert "maximum context length is 1024 tokens" in failed.error
 
 
-def test_a_limit_that_does_not_fit_is_cut_to_what_fits(teacher: VllmTeacher):
+def test_a_limit_that_does_not_fit_is_cut_to_what_fits(teacher: VllmEngine):
     sampling = Sampling(max_tokens=10 * MAX_LENGTH, extra_body={"ignore_eos": True})
     (reply,) = ask(teacher, [request("sea " * 200, sampling=sampling)])
     assert reply.prompt_tokens > MAX_LENGTH // 2
@@ -120,21 +120,21 @@ def test_a_limit_that_does_not_fit_is_cut_to_what_fits(teacher: VllmTeacher):
     assert reply.finish_reason == "length"
 
 
-def test_replies_come_as_they_finish(teacher: VllmTeacher):
+def test_replies_come_as_they_finish(teacher: VllmEngine):
     endless = Sampling(max_tokens=400, extra_body={"ignore_eos": True})
     requests = [request("First, slow.", sampling=endless), request("Second, fast.", sampling=SHORT)]
     order = [reply.request_id for reply in teacher.ask(requests, Event())]
     assert order == [requests[1].request_id, requests[0].request_id]
 
 
-def test_a_seed_decides_what_is_drawn(teacher: VllmTeacher):
+def test_a_seed_decides_what_is_drawn(teacher: VllmEngine):
     warm = [Sampling(temperature=1.0, top_p=0.9, max_tokens=12, seed=seed) for seed in (1, 2)]
     first, other = ask(teacher, [request(sampling=sampling) for sampling in warm])
     (again,) = ask(teacher, [request(sampling=warm[0])])
     assert first.reply == again.reply != other.reply
 
 
-def test_extra_body_takes_what_vllms_server_takes(teacher: VllmTeacher):
+def test_extra_body_takes_what_vllms_server_takes(teacher: VllmEngine):
     sampling = Sampling(max_tokens=400, extra_body={"structured_outputs": {"regex": REPLY_PATTERN}})
     one = request(sampling=sampling)
     (reply,) = ask(teacher, [one])
@@ -142,7 +142,7 @@ def test_extra_body_takes_what_vllms_server_takes(teacher: VllmTeacher):
     assert parse_reply(one.phase, reply.reply, reply.finish_reason).status == "ok"
 
 
-def test_arguments_reach_the_chat_template(teacher: VllmTeacher, prompt_tokens: Callable[..., int]):
+def test_arguments_reach_the_chat_template(teacher: VllmEngine, prompt_tokens: Callable[..., int]):
     sampling = Sampling(max_tokens=1, extra_body={"chat_template_kwargs": {"chatty": True}})
     (reply,) = ask(teacher, [request(sampling=sampling)])
     assert reply.prompt_tokens == prompt_tokens(request(), chatty=True) > prompt_tokens(request())
@@ -157,12 +157,12 @@ def test_arguments_reach_the_chat_template(teacher: VllmTeacher, prompt_tokens: 
         ({"min_p": 7}, "min_p"),
     ],
 )
-def test_what_vllm_does_not_know_is_told(teacher: VllmTeacher, extra: dict, complaint: str):
+def test_what_vllm_does_not_know_is_told(teacher: VllmEngine, extra: dict, complaint: str):
     with pytest.raises(UserError, match=rf"^teachers\.tiny\.sampling\.extra_body.*{complaint}"):
         ask(teacher, [request(sampling=Sampling(extra_body=extra))])
 
 
-def test_stopped_it_leaves_what_has_not_finished_and_can_be_asked_again(teacher: VllmTeacher):
+def test_stopped_it_leaves_what_has_not_finished_and_can_be_asked_again(teacher: VllmEngine):
     stop, taken = Event(), []
     endless = Sampling(max_tokens=400, extra_body={"ignore_eos": True})
     requests = [QUESTIONS[0], *(request(f"Write on, {number}.", sampling=endless) for number in range(20))]
@@ -176,7 +176,7 @@ def test_stopped_it_leaves_what_has_not_finished_and_can_be_asked_again(teacher:
     assert ask(teacher, QUESTIONS[:1])[0].reply
 
 
-def test_a_caller_that_leaves_takes_its_requests_along(teacher: VllmTeacher):
+def test_a_caller_that_leaves_takes_its_requests_along(teacher: VllmEngine):
     with closing(teacher.ask(QUESTIONS, Event())) as replies:
         next(replies)
     assert teacher._llm.llm_engine.get_num_unfinished_requests() == 0
@@ -190,13 +190,13 @@ def engine_processes() -> list[psutil.Process]:
     return [child for child in psutil.Process().children(recursive=True) if child.name().startswith("VLLM")]
 
 
-def test_closed_it_leaves_no_process(teacher: VllmTeacher, answered: list[TeacherReply]):
+def test_closed_it_leaves_no_process(teacher: VllmEngine, answered: list[TeacherReply]):
     assert engine_processes() != []
     teacher.close()
     assert engine_processes() == []
 
 
-def test_an_engine_that_is_killed_is_told_and_leaves_no_process(teacher: VllmTeacher):
+def test_an_engine_that_is_killed_is_told_and_leaves_no_process(teacher: VllmEngine):
     """On the shared engine, closed before and now loaded again."""
     endless = Sampling(max_tokens=400, extra_body={"ignore_eos": True})
     replies = teacher.ask([QUESTIONS[0], request("Write on.", sampling=endless)], Event())
@@ -209,7 +209,7 @@ def test_an_engine_that_is_killed_is_told_and_leaves_no_process(teacher: VllmTea
 
 
 def test_a_model_that_does_not_load_is_told_in_one_line(model: Path):
-    teacher = VllmTeacher("tiny", VllmSettings(model=str(model), engine_args={"kv_cache_memory_bytes": 1000}))
+    teacher = VllmEngine("tiny", VllmSettings(model=str(model), engine_args={"kv_cache_memory_bytes": 1000}))
     with pytest.raises(
         UserError, match=r"^teachers\.tiny\.model: vLLM cannot load .*ValueError: No available memory.*\)$"
     ):
@@ -254,7 +254,7 @@ def _wait_for(address: str, server: psutil.Popen, log: Path) -> None:
 
 
 def test_vllms_server_answers_the_same(answered: list[TeacherReply], address: str):
-    served = OpenAITeacher("served", OpenAISettings(model="tiny", base_url=address, api_key_env=None))
+    served = OpenAIEngine("served", OpenAISettings(model="tiny", base_url=address, api_key_env=None))
     for here, there in zip(answered, ask(served, QUESTIONS), strict=True):
         assert there.error is None
         assert (there.reply, there.finish_reason) == (here.reply, here.finish_reason)
@@ -262,7 +262,7 @@ def test_vllms_server_answers_the_same(answered: list[TeacherReply], address: st
 
 
 def test_vllms_server_rejects_a_prompt_too_long_once(address: str):
-    served = OpenAITeacher("served", OpenAISettings(model="tiny", base_url=address, api_key_env=None))
+    served = OpenAIEngine("served", OpenAISettings(model="tiny", base_url=address, api_key_env=None))
     (reply,) = ask(served, [request("sea " * MAX_LENGTH, sampling=SHORT)])
     assert reply.attempts == 1
     assert "status 400" in reply.error
@@ -271,8 +271,8 @@ def test_vllms_server_rejects_a_prompt_too_long_once(address: str):
 @pytest.mark.parametrize("engine_args", [{"no_such_argument": 1}, {"quantization": "no_such"}])
 def test_an_argument_that_vllm_does_not_take_is_told(model: Path, engine_args: dict):
     with pytest.raises(UserError, match=r"^teachers\.tiny\.model: vLLM cannot load .*no_such"):
-        ask(VllmTeacher("tiny", VllmSettings(model=str(model), engine_args=engine_args)), QUESTIONS[:1])
+        ask(VllmEngine("tiny", VllmSettings(model=str(model), engine_args=engine_args)), QUESTIONS[:1])
 
 
 def test_nothing_is_loaded_for_no_request(tmp_path: Path):
-    assert list(VllmTeacher("tiny", VllmSettings(model=str(tmp_path))).ask([], Event())) == []
+    assert list(VllmEngine("tiny", VllmSettings(model=str(tmp_path))).ask([], Event())) == []

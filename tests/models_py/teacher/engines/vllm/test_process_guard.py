@@ -10,7 +10,7 @@ import pytest
 
 from models_py.teacher.engines.vllm.process_guard import ProcessGuard
 
-PROJECT = Path(__file__).resolve().parents[4]
+PROJECT = Path(__file__).resolve().parents[5]
 # A child with a child of its own; it tells both ids.
 CHILD = """
 import os, subprocess, sys, time

@@ -7,9 +7,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from models_py.teacher.ledger import Ledger
+from models_py.teacher.ledger import Ledger, RepliesSummary, percentile
 from models_py.teacher.request import INSTRUCTION_REFLECTION, RESPONSE_REFLECTION, TeacherReply
-from models_py.teacher.summary import RepliesSummary, percentile
 from tests.models_py.teacher.support import request
 
 

@@ -1,0 +1,37 @@
+"""What every engine is: something that answers a teacher's requests.
+
+A new engine: a settings class in models_py/teacher/spec.py, a subclass of `Engine` beside this file, a line in
+`open_teacher._open_engine`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from threading import Event
+
+from models_py.teacher.request import TeacherReply, TeacherRequest
+
+
+class Engine(ABC):
+    """Whoever answers requests: a hosted model, a local engine, a recording."""
+
+    @property
+    @abstractmethod
+    def identity(self) -> str:
+        """What answers, with its version: part of every request id, so another model is asked anew."""
+
+    @abstractmethod
+    def ask(self, requests: Iterable[TeacherRequest], stop: Event) -> Iterator[TeacherReply]:
+        """Yields replies as they finish, in any order, each request at most once.
+
+        `requests` are taken one by one, as there is room for them; one that was taken is answered, or left for the
+        next run. When `stop` is set nothing new is taken or tried again, and what is under way is still delivered.
+        Whoever iterates takes every reply without delay. One request's failure is a reply with `error`, not an
+        exception: it raises (UserError) only when no request can succeed.
+        """
+
+    def answers(self, request: TeacherRequest) -> bool:
+        """Whether it is any use to ask this: a recording may hold no second try."""
+        return True
+
+    def close(self) -> None:  # noqa: B027 (most have nothing to give back)
+        """Gives back what `ask` opened."""
