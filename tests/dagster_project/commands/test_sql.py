@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dagster_project import sql_console
+from dagster_project.commands import sql
 from dagster_project.lakehouse.lake import Lake
 from dagster_project.profile import PROFILE_VARIABLE
 from tests.dagster_project.support import append, ids, quickstart
@@ -21,7 +21,7 @@ def ask(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Ask:
     profile = str(quickstart(tmp_path))
 
     def run(query: str, *options: str) -> tuple[int, str, str]:
-        status = sql_console.main([query, "--profile", profile, *options])
+        status = sql.main([query, "--profile", profile, *options])
         said = capsys.readouterr()
         return status, said.out, said.err
 
@@ -74,7 +74,7 @@ def test_no_lake_names_make_run(ask: Ask) -> None:
 
 
 def test_an_unknown_profile_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    assert sql_console.main(["select 1", "--profile", "quickstrat"]) == 1
+    assert sql.main(["select 1", "--profile", "quickstrat"]) == 1
     assert "did you mean quickstart" in capsys.readouterr().err
 
 
@@ -82,7 +82,7 @@ def test_the_profile_may_come_from_the_environment(
     written_lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(PROFILE_VARIABLE, str(quickstart(tmp_path)))
-    assert sql_console.main([PAIRS]) == 0
+    assert sql.main([PAIRS]) == 0
     assert "whole" in capsys.readouterr().out
 
 

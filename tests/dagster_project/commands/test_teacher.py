@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dagster_project import teacher_console
+from dagster_project.commands import teacher as teacher_command
 from dagster_project.profile import PROFILE_VARIABLE, Profile, load_profile
 from models_py.sources.read import read_sources
 from models_py.teacher.ledger import Ledger
@@ -30,7 +30,7 @@ def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     monkeypatch.setenv("COLUMNS", "160")
 
     def run(*arguments: object) -> tuple[int, str, str]:
-        status = teacher_console.main([str(argument) for argument in arguments])
+        status = teacher_command.main([str(argument) for argument in arguments])
         said = capsys.readouterr()
         return status, said.out, said.err
 
@@ -260,7 +260,7 @@ def test_the_profile_may_come_from_the_environment(
 @pytest.mark.parametrize("command", ["estimate", "prompt", "export", "import"])
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
-        teacher_console.main([command, "--help"])
+        teacher_command.main([command, "--help"])
     assert "--profile" in capsys.readouterr().out
 
 

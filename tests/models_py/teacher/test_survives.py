@@ -22,7 +22,7 @@ from types import FrameType
 import pytest
 
 from models_py.teacher.ask_missing import ask_missing
-from models_py.teacher.engines import manners
+from models_py.teacher.engines.openai import pacing
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.open_teacher import OpenTeacher, open_teacher
 from models_py.teacher.reflect_pairs import Reflection, reflect_pairs
@@ -46,7 +46,7 @@ processes.set_forkserver_preload(["aiohttp", __name__])
 @pytest.fixture(autouse=True, scope="module")
 def quick() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(manners, "_FIRST_BACKOFF_S", 0.002)
+        patch.setattr(pacing, "_FIRST_BACKOFF_S", 0.002)
         yield
 
 
@@ -69,7 +69,7 @@ def reflect_all(url: str, ledger_path: Path, pause_s: float, interrupted: Proces
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt)
-    manners._FIRST_BACKOFF_S = 0.002
+    pacing._FIRST_BACKOFF_S = 0.002
     try:
         with Ledger(ledger_path) as ledger, closing(outcomes(url, ledger)) as found:
             for _ in found:

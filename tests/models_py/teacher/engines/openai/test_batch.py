@@ -144,7 +144,7 @@ import sys
 from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
-from models_py.teacher.engines import manners, openai_batch
+from models_py.teacher.engines.openai import batch, pacing
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.spec import OpenAIBatchSettings
 from tests.models_py.teacher.engines.openai.test_batch import SEAS
@@ -154,7 +154,7 @@ settings = OpenAIBatchSettings(
 )
 by_id = {one.request_id: one for one in SEAS}
 with Ledger(path) as ledger:
-    for reply in openai_batch.OpenAIBatchEngine("gpt", settings, path).ask(SEAS, Event()):
+    for reply in batch.OpenAIBatchEngine("gpt", settings, path).ask(SEAS, Event()):
         ledger.record(by_id[reply.request_id], reply)
         print(reply.request_id, flush=True)
         sys.stdin.readline()

@@ -14,7 +14,7 @@ import pytest
 
 from models_py.errors import UserError
 from models_py.teacher.ask_missing import ask_missing
-from models_py.teacher.engines import manners, openai_chat
+from models_py.teacher.engines.openai import chat, pacing
 from models_py.teacher.engines.openai.chat import Completion, OpenAIEngine, chat_body, read_completion
 from models_py.teacher.engines.openai.server import Broken
 from models_py.teacher.ledger import Ledger
@@ -41,7 +41,7 @@ SEAS = [request(f"Name {number} seas.", identity="m") for number in range(300)]
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(manners, "_FIRST_BACKOFF_S", 0.002)
+    monkeypatch.setattr(pacing, "_FIRST_BACKOFF_S", 0.002)
     monkeypatch.setenv("TEACHER_KEY", KEY)
 
 
@@ -170,7 +170,7 @@ def test_what_the_server_wants_done_tomorrow_is_left_for_the_next_run():
 
 
 def test_429_for_half_an_hour_ends_the_run(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(openai_chat, "_GIVE_UP_S", 0.05)
+    monkeypatch.setattr(chat, "_GIVE_UP_S", 0.05)
     with pytest.raises(
         UserError, match=r"teachers\.gpt: .* answers 429 .* nothing else for .* Lower requests_per_minute"
     ):
@@ -257,7 +257,7 @@ def no_wait(monkeypatch: pytest.MonkeyPatch):
     async def wait(seconds: float, stop: Event) -> bool:
         raise AssertionError(f"waited {seconds} s")
 
-    monkeypatch.setattr(manners, "wait", wait)
+    monkeypatch.setattr(pacing, "wait", wait)
 
 
 @pytest.mark.usefixtures("no_wait")
@@ -279,7 +279,7 @@ def test_a_broken_server_says_when_to_come_again(monkeypatch: pytest.MonkeyPatch
         waits.append(seconds)
         return True
 
-    monkeypatch.setattr(openai_chat, "wait", wait)
+    monkeypatch.setattr(chat, "wait", wait)
     with FaultServer(every("503 seconds", "503", "good"), retry_after_s=77.0) as server:
         (reply,) = teacher(server).ask(SEAS[:1], Event())
     assert (reply.reply, waits[0]) == (GOOD, 77.0)
@@ -451,7 +451,7 @@ def test_a_body_names_the_token_limit_as_the_model_wants_it_and_leaves_out_what_
 
 
 def test_a_server_that_answers_nothing_ends_the_run(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(openai_chat, "_HOPELESS", 4)
+    monkeypatch.setattr(chat, "_HOPELESS", 4)
     with FaultServer(every("404")) as server:
         replies = teacher(server, concurrency=1).ask(SEAS[:9], Event())
         assert [str(next(replies).error)[:10] for _ in range(3)] == ["status 404"] * 3
@@ -463,6 +463,6 @@ def test_a_server_that_answers_nothing_ends_the_run(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_server_that_answered_once_may_fail_as_often_as_it_likes(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(openai_chat, "_HOPELESS", 4)
+    monkeypatch.setattr(chat, "_HOPELESS", 4)
     replies = ask(planned(("good",), *[("404",)] * 8), SEAS[:9], concurrency=1)
     assert [reply.error is None for reply in replies] == [True, *[False] * 8]

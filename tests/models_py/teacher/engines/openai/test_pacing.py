@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from models_py.teacher.engines import manners
+from models_py.teacher.engines.openai import pacing
 from models_py.teacher.engines.openai.pacing import CoolDown, TokenBucket, backoff, retry_after, wait
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -53,8 +53,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(manners, "time", SimpleNamespace(monotonic=clock.monotonic))
-    monkeypatch.setattr(manners, "asyncio", SimpleNamespace(sleep=clock.sleep, Lock=asyncio.Lock))
+    monkeypatch.setattr(pacing, "time", SimpleNamespace(monotonic=clock.monotonic))
+    monkeypatch.setattr(pacing, "asyncio", SimpleNamespace(sleep=clock.sleep, Lock=asyncio.Lock))
     return clock
 
 
