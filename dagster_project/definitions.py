@@ -13,7 +13,8 @@ from dagster_project.checks import asset_checks
 from dagster_project.jobs import jobs
 from dagster_project.lakehouse.lake import open_lake
 from dagster_project.lakehouse.sql_files import policies
-from dagster_project.profile import Profile, load_profile
+from dagster_project.profile.load import load_profile
+from dagster_project.profile.schema import Profile
 from dagster_project.sql_assets import sql_assets
 
 

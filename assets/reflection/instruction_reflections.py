@@ -5,7 +5,7 @@ import dagster as dg
 from assets.reflection.reflect_pending import reflect_pending
 from dagster_project.lakehouse.lake import Lake
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
-from dagster_project.profile import Profile
+from dagster_project.profile.schema import Profile
 from dagster_project.steps.results import OWNERS, code_version, key
 from models_py.teacher.reflect_pairs import Reflection
 from models_py.teacher.request import INSTRUCTION_REFLECTION

@@ -9,7 +9,7 @@ import polars as pl
 
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.sql_files import load_pending
-from dagster_project.profile import Profile
+from dagster_project.profile.schema import Profile
 from dagster_project.steps.commits import commit_batches
 from dagster_project.steps.plots import replies_plot
 from dagster_project.steps.results import table_result

@@ -5,7 +5,7 @@ import polars as pl
 
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
-from dagster_project.profile import Profile
+from dagster_project.profile.schema import Profile
 from dagster_project.steps.commits import commit_batches
 from dagster_project.steps.results import OWNERS, code_version, key, table_result
 from models_py.teacher.ledger import Ledger, LedgerRow

@@ -5,7 +5,7 @@ import dagster as dg
 from assets.scoring.score_pending import score_pending
 from dagster_project.lakehouse.lake import Lake
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
-from dagster_project.profile import Profile
+from dagster_project.profile.schema import Profile
 from dagster_project.steps.results import OWNERS, code_version, key
 
 TABLE = "scoring.chosen_scores"

@@ -7,7 +7,7 @@ import dagster as dg
 import polars as pl
 
 from dagster_project.lakehouse.lake import Commit, Lake
-from dagster_project.profile import Profile
+from dagster_project.profile.schema import Profile
 from dagster_project.steps.results import OWNERS, code_version, key
 from dagster_project.steps.step_progress import StepProgress
 from models_py.content import fingerprint

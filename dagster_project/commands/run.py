@@ -22,7 +22,7 @@ from dagster_project.definitions import build_definitions
 from dagster_project.jobs import MAIN_JOB
 from dagster_project.lakehouse.lake import open_lake
 from dagster_project.lakehouse.sql_files import policies
-from dagster_project.profile import PROFILE_VARIABLE, load_profile
+from dagster_project.profile.load import PROFILE_VARIABLE, load_profile
 from dagster_project.root import PROJECT_ROOT
 from models_py.errors import UserError
 

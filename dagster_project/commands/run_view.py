@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.text import Text
 
 from dagster_project.lakehouse.lake import Lake
-from dagster_project.profile import DEFAULT_PROFILE, PROFILES_DIR, Profile
+from dagster_project.profile.load import DEFAULT_PROFILE, PROFILES_DIR
+from dagster_project.profile.schema import Profile
 from dagster_project.steps.step_progress import duration
 
 WATCH_TAG = "reflection_lake/watch"  # how the watcher finds its run

@@ -9,7 +9,7 @@ import sys
 import duckdb
 
 from dagster_project.lakehouse.lake import open_lake
-from dagster_project.profile import load_profile
+from dagster_project.profile.load import load_profile
 from models_py.errors import UserError
 
 _MAX_ROWS = 200

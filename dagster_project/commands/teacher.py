@@ -23,7 +23,8 @@ from rich.table import Table
 from rich.text import Text
 
 from dagster_project.lakehouse.sql_files import policies
-from dagster_project.profile import Profile, load_profile
+from dagster_project.profile.load import load_profile
+from dagster_project.profile.schema import Profile
 from dagster_project.steps.step_progress import duration
 from models_py.errors import UserError
 from models_py.sources.read import check_bad_fraction, read_sources

@@ -33,7 +33,7 @@ from models_py.content import fingerprint
 from models_py.errors import UserError
 
 if TYPE_CHECKING:
-    from dagster_project.profile import Profile
+    from dagster_project.profile.schema import Profile
 
 # Loading an extension costs a large part of a second (its signature is checked), so idle DuckDB instances are kept.
 _idle_instances: dict[tuple[str, ...], list[duckdb.DuckDBPyConnection]] = defaultdict(list)

@@ -16,7 +16,8 @@ from assets.profile.students import students
 from assets.profile.teachers import teachers
 from assets.raw.raw_pairs import raw_pairs
 from dagster_project.lakehouse.lake import Lake, open_lake
-from dagster_project.profile import Profile, load_profile
+from dagster_project.profile.load import load_profile
+from dagster_project.profile.schema import Profile
 from models_py.content import content_id
 from tests.chat_server import completion, serving
 

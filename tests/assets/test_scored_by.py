@@ -7,7 +7,7 @@ import pytest
 
 from assets.profile import students as module
 from dagster_project.lakehouse.lake import Lake
-from dagster_project.profile import load_profile
+from dagster_project.profile.load import load_profile
 from models_py.student.spec import ResolvedStudent, StudentSpec
 
 PROFILE = """

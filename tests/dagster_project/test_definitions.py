@@ -12,7 +12,8 @@ from dagster_project.definitions import build_definitions
 from dagster_project.jobs import MAIN_JOB
 from dagster_project.lakehouse.sql_files import load_checks, load_views, policies
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
-from dagster_project.profile import Profile, load_profile
+from dagster_project.profile.load import load_profile
+from dagster_project.profile.schema import Profile
 from tests.dagster_project.support import finish, python, quickstart
 
 STAGES = ["profile", "raw", "reflection", "scoring", "selection", "training"]
@@ -184,7 +185,7 @@ def test_the_profile_chooses_the_executor(tmp_path: Path, executor: str, name: s
 LOAD = """
 import json, os, sys
 from dagster_project.definitions import build_definitions
-from dagster_project.profile import load_profile
+from dagster_project.profile.load import load_profile
 build_definitions(load_profile(sys.argv[1])).resolve_asset_graph()
 heavy = ["torch", "transformers", "trl", "peft", "vllm", "datasets", "accelerate", "ray", "lm_eval", "matplotlib"]
 print(json.dumps([[name for name in heavy if name in sys.modules], os.path.exists(sys.argv[2])]))

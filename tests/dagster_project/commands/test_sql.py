@@ -8,7 +8,7 @@ import pytest
 
 from dagster_project.commands import sql
 from dagster_project.lakehouse.lake import Lake
-from dagster_project.profile import PROFILE_VARIABLE
+from dagster_project.profile.load import PROFILE_VARIABLE
 from tests.dagster_project.support import append, ids, quickstart
 
 Ask = Callable[..., tuple[int, str, str]]

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from dagster_project.commands import teacher as teacher_command
-from dagster_project.profile import PROFILE_VARIABLE, Profile, load_profile
+from dagster_project.profile.load import PROFILE_VARIABLE, load_profile
+from dagster_project.profile.schema import Profile
 from models_py.sources.read import read_sources
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.money import Budget, Price

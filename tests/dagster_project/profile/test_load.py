@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dagster_project.lakehouse.sql_files import policies
-from dagster_project.profile import PROFILE_VARIABLE, PROFILES_DIR, Profile, load_profile
+from dagster_project.profile.load import PROFILE_VARIABLE, PROFILES_DIR, load_profile
+from dagster_project.profile.schema import Profile
 from models_py.errors import UserError
 from models_py.student.spec import StudentSpec
 from models_py.teacher.request import Sampling

@@ -1,27 +1,20 @@
 """A profile: one YAML file that says what a run reads, who reflects, who scores, what is trained and where it all lies.
 
-    profile = load_profile()                  # REFLECTION_PROFILE, else profiles/quickstart.yaml
-    profile = load_profile("mine")            # profiles/mine.yaml
-    profile = load_profile("tmp/mine.yaml")
     profile.recipes["paper"].policy, profile.warehouse, profile.student_spec("toy")
 
 `profiles/quickstart.yaml` explains every key. Relative paths start at the project, the folder that holds `profiles/`;
-of a profile that lies elsewhere, at its own folder. Everything that is wrong is said at once, with the key's path.
+of a profile that lies elsewhere, at its own folder.
 
-Loading reads no other file than the profile: whether sources, prompts and models exist is found by who opens them.
 Values of the domain (training settings, sampling, the toy student) are the domain's own dataclasses, so that a key, its
 default and its limits have one home.
 """
 
 import dataclasses
-import difflib
 import os
 import re
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -29,25 +22,20 @@ from pydantic import (
     ConfigDict,
     Field,
     PrivateAttr,
-    ValidationError,
     ValidationInfo,
     ValidatorFunctionWrapHandler,
     WrapValidator,
     model_validator,
 )
-from pydantic_core import ErrorDetails, PydanticCustomError
 
-from dagster_project.root import PROJECT_ROOT
+from dagster_project.profile.words import problem, shown, unknown
 from models_py.errors import UserError
 from models_py.sources.spec import FORMAT_BY_SUFFIX, OPTIONAL_FIELDS, REQUIRED_FIELDS, SourceSpec
 from models_py.student.spec import ScratchSpec, StudentSpec
 from models_py.teacher.money import Price
-from models_py.teacher.spec import ENGINES, EngineSettings, TeacherSpec, VllmSettings
+from models_py.teacher.spec import EngineSettings, TeacherSpec, VllmSettings
 from models_py.training.settings import TrainingSettings
 
-PROFILE_VARIABLE = "REFLECTION_PROFILE"
-PROFILES_DIR = PROJECT_ROOT / "profiles"
-DEFAULT_PROFILE = "quickstart"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _GLOB = re.compile(r"[*?\[]")
 
@@ -55,14 +43,9 @@ _GLOB = re.compile(r"[*?\[]")
 # --- kinds of values
 
 
-def _problem(message: str, key: str = "") -> PydanticCustomError:
-    """A complaint in our own words; `key` is appended to the path of the value that was being checked."""
-    return PydanticCustomError("profile", "{message}", {"message": message, "key": key})
-
-
 def _name(value: str) -> str:
     if not _NAME.fullmatch(value):
-        raise _problem(
+        raise problem(
             f"{value!r} is no usable name; names are lower snake case (a-z, 0-9, _) and begin with a letter, for they "
             "become table values, asset keys and folders"
         )
@@ -75,7 +58,7 @@ def _absolute(path: str | Path, info: ValidationInfo) -> Path:
     try:
         return Path(os.path.normpath(root / Path(path).expanduser()))
     except RuntimeError as error:  # ~somebody who does not exist
-        raise _problem(f"{path} cannot be resolved; write the folder's path") from error
+        raise problem(f"{path} cannot be resolved; write the folder's path") from error
 
 
 def _absolute_texts(scratch: ScratchSpec, info: ValidationInfo) -> ScratchSpec:
@@ -84,7 +67,7 @@ def _absolute_texts(scratch: ScratchSpec, info: ValidationInfo) -> ScratchSpec:
 
 def _absolute_pattern(pattern: str, info: ValidationInfo) -> str:
     if "://" in pattern:
-        raise _problem(f"{pattern} is an address; download the file and name it here")
+        raise problem(f"{pattern} is an address; download the file and name it here")
     return str(_absolute(pattern, info))
 
 
@@ -117,7 +100,7 @@ def _in_words(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
     try:
         return handler(value)
     except UserError as error:
-        raise _problem(str(error)) from error
+        raise problem(str(error)) from error
 
 
 def _in_words_of_field(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
@@ -126,12 +109,12 @@ def _in_words_of_field(value: Any, handler: ValidatorFunctionWrapHandler) -> Any
         return handler(value)
     except UserError as error:
         key, _, message = str(error).partition(": ")
-        raise _problem(message, key) from error
+        raise problem(message, key) from error
 
 
 def _available_executor(value: object) -> object:
     if value == "ray":
-        raise _problem("ray is not yet available; use in_process or multiprocess")
+        raise problem("ray is not yet available; use in_process or multiprocess")
     return value
 
 
@@ -163,7 +146,7 @@ class LakeSettings(_Settings):
     @model_validator(mode="after")
     def _check(self) -> "LakeSettings":
         if self.catalog is not None and not self.catalog.startswith("postgres:"):
-            raise _problem(
+            raise problem(
                 f"{self.catalog!r} does not begin with postgres:; leave it out for SQLite in the warehouse", "catalog"
             )
         return self
@@ -181,15 +164,15 @@ class Source(_Settings):
     @model_validator(mode="after")
     def _check(self) -> "Source":
         if (self.path is None) == (self.paths is None):
-            raise _problem("give either path or paths (a list)")
+            raise problem("give either path or paths (a list)")
         if not self.patterns:
-            raise _problem("is empty; name at least one file", "paths")
+            raise problem("is empty; name at least one file", "paths")
         for name in REQUIRED_FIELDS:
             if self.fields is not None and name not in self.fields:
-                raise _problem(f"{name} is missing; write {name}: <the file's field>", "fields")
+                raise problem(f"{name} is missing; write {name}: <the file's field>", "fields")
         for name in self.fields or {}:
             if name not in REQUIRED_FIELDS + OPTIONAL_FIELDS:
-                raise _problem(_unknown("one of our fields", name, REQUIRED_FIELDS + OPTIONAL_FIELDS), f"fields.{name}")
+                raise problem(unknown("one of our fields", name, REQUIRED_FIELDS + OPTIONAL_FIELDS), f"fields.{name}")
         return self
 
     @property
@@ -217,16 +200,16 @@ class Student(_Settings):
     @model_validator(mode="after")
     def _check(self) -> "Student":
         if (self.model is None) == (self.scratch is None):
-            raise _problem("give either model (a hub id or a folder) or scratch (a toy trained here)")
+            raise problem("give either model (a hub id or a folder) or scratch (a toy trained here)")
         if self.revision is not None and self.model is None:
-            raise _problem("only a model has a revision", "revision")
+            raise problem("only a model has a revision", "revision")
         if self.scratch is None:
             return self
         for name, value in dataclasses.asdict(self.scratch).items():
             if isinstance(value, int | float) and value <= 0 and name != "seed":
-                raise _problem(f"{value} is not above 0", f"scratch.{name}")
+                raise problem(f"{value} is not above 0", f"scratch.{name}")
         if (self.max_length or 0) > self.scratch.max_length:
-            raise _problem(
+            raise problem(
                 f"{self.max_length} is more than the {self.scratch.max_length} of scratch.max_length", "max_length"
             )
         return self
@@ -252,7 +235,7 @@ class Recipe(_Settings):
     @model_validator(mode="after")
     def _check(self) -> "Recipe":
         if self.top_fraction is not None and self.top_k is not None:
-            raise _problem("give top_fraction or top_k, not both", "top_k")
+            raise problem("give top_fraction or top_k, not both", "top_k")
         return self
 
 
@@ -363,7 +346,7 @@ class Profile(_Settings):
                 found = [path]
             if not found:
                 raise UserError(
-                    f"{_shown(self._file)}: sources.{source.name}.path: {pattern} holds no file to read "
+                    f"{shown(self._file)}: sources.{source.name}.path: {pattern} holds no file to read "
                     f"({', '.join(FORMAT_BY_SUFFIX)}, also .gz); correct it or set the source's format"
                 )
             files.update(dict.fromkeys(found))
@@ -373,186 +356,3 @@ class Profile(_Settings):
 def _is_data(file: Path, format: str | None) -> bool:
     suffix = Path(file.name.removesuffix(".gz")).suffix.lower()
     return file.is_file() and not file.name.startswith(".") and (format is not None or suffix in FORMAT_BY_SUFFIX)
-
-
-# --- loading
-
-
-def load_profile(path: str | Path | None = None, policies: Mapping[str, str] | None = None) -> Profile:
-    """Read and check a profile.
-
-    `path`: a file, or a bare name for profiles/<name>.yaml; None takes REFLECTION_PROFILE, else the quickstart.
-    `policies`: the known policies and the `response_reflection` each needs (selected or all); None checks neither.
-    Raises UserError with one line for everything that is wrong: the key's path, what was found, the remedy.
-    """
-    file = _find(path if path is not None else os.environ.get(PROFILE_VARIABLE) or DEFAULT_PROFILE)
-    root = file.parent.parent if file.parent.name == PROFILES_DIR.name else file.parent
-    raw = _read_yaml(file)
-    problems: list[str] = []
-    profile: Profile | None = None
-    try:
-        profile = Profile.model_validate(raw, context=root)
-    except ValidationError as error:
-        problems += [_in_one_line(details, raw) for details in error.errors()]
-    problems += _cross_problems(raw, policies)
-    if problems or profile is None:
-        count = f"{len(problems)} things to correct" if len(problems) > 1 else "one thing to correct"
-        raise UserError(f"{_shown(file)}: {count}\n" + "\n".join(f"  {problem}" for problem in problems))
-    profile._file, profile._root = file, root
-    return profile
-
-
-def _find(path: str | Path) -> Path:
-    text = str(path)
-    is_name = "/" not in text and os.sep not in text and not text.endswith((".yaml", ".yml"))
-    file = (PROFILES_DIR / f"{text}.yaml" if is_name else Path(text).expanduser()).absolute()
-    if file.is_file():
-        return file
-    there = sorted(profile.stem for profile in PROFILES_DIR.glob("*.yaml"))
-    raise UserError(
-        f"{_shown(file)}: no such profile{_did_you_mean(file.stem, there)}. In {_shown(PROFILES_DIR)}: "
-        f"{', '.join(there) or 'none'}. Name one of these or a YAML file."
-    )
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML without the trap that of two equal keys the first is silently lost."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[object] = set()
-        for key_node, _ in node.value:
-            if not isinstance(key_node, yaml.ScalarNode):
-                continue
-            if key_node.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    problem=f"the key {key_node.value!r} stands there twice", problem_mark=key_node.start_mark
-                )
-            seen.add(key_node.value)
-        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
-        return mapping
-
-
-def _read_yaml(file: Path) -> dict[Any, Any]:
-    try:
-        raw = yaml.load(file.read_text(encoding="utf-8"), _Loader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{_shown(file)}: cannot be read as UTF-8 text: {error}") from error
-    except (yaml.YAMLError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise UserError(f"{_shown(file)}: not valid YAML: {where}{getattr(error, 'problem', error)}") from error
-    if not isinstance(raw, dict):
-        raise UserError(f"{_shown(file)}: expected keys such as warehouse and sources at the top; see quickstart.yaml")
-    return raw
-
-
-# --- what is wrong, in words
-
-
-def _cross_problems(raw: Mapping[Any, Any], policies: Mapping[str, str] | None) -> Iterator[str]:
-    """What one part of the profile says of another. Reads the raw YAML, so that it is said beside all else."""
-    for part in ("sources", "teachers", "students", "recipes"):
-        if raw.get(part) in ([], {}):
-            yield f"{part}: is empty; name at least one"
-    names = [source.get("name") for source in _list(raw.get("sources")) if isinstance(source, dict)]
-    for name in sorted({str(name) for name in names if name is not None and names.count(name) > 1}):
-        yield f"sources: two sources are called {name}; give each its own name"
-    students = [str(key) for key in _dict(raw.get("students"))]
-    for name, student in _dict(raw.get("students")).items():
-        scorer = _dict(student).get("scored_by")
-        if isinstance(scorer, str) and scorer not in students:
-            yield f"students.{name}.scored_by: {_unknown('one of the students here', scorer, students)}"
-    for name, recipe in _dict(raw.get("recipes")).items():
-        if not isinstance(recipe, dict):
-            continue
-        for one, many in (("teacher", "teachers"), ("student", "students")):
-            known, value = [str(key) for key in _dict(raw.get(many))], recipe.get(one)
-            if isinstance(value, str) and value not in known:
-                yield f"recipes.{name}.{one}: {_unknown(f'one of the {many} above', value, known)}"
-        policy = recipe.get("policy")
-        if policies is None or not isinstance(policy, str):
-            continue
-        if policy not in policies:
-            yield f"recipes.{name}.policy: {_unknown('a policy (a file in sql/policies)', policy, sorted(policies))}"
-        elif policies[policy] == "all" and raw.get("response_reflection", "selected") != "all":
-            yield (
-                f"recipes.{name}.policy: {policy} needs the second reflection of both bases; set "
-                "response_reflection: all (it costs one more teacher call a pair) or choose another policy"
-            )
-
-
-def _in_one_line(details: ErrorDetails, raw: Mapping[Any, Any]) -> str:
-    """One of pydantic's complaints as `key.path: what is wrong; the remedy`."""
-    loc, kind, message = details["loc"], details["type"], details["msg"]
-    context = details.get("ctx", {})
-    where = _where(loc, raw)
-    if kind == "profile":
-        where = ".".join(filter(None, [where, context["key"]]))
-        return message if message.startswith(f"{where}.") else f"{where}: {message}"
-    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
-        return f"{where}: {_unknown('a key here', loc[-1], _keys_at(loc[:-1]))}"
-    if kind in ("missing", "missing_argument"):
-        return f"{where}: is missing; add it"
-    problem = {
-        "union_tag_not_found": f".engine: is missing; use one of {', '.join(ENGINES)}",
-        "union_tag_invalid": f".engine: {_unknown('an engine', context.get('tag'), [*ENGINES])}",
-        "literal_error": f": found {details['input']!r}; use {context.get('expected')}",
-    }
-    return where + problem.get(kind, f": {message[:1].lower()}{message[1:]}, found {_short(details['input'])}")
-
-
-def _where(loc: tuple[int | str, ...], raw: Mapping[Any, Any]) -> str:
-    """The path of a key, a source by its name where it has one."""
-    parts = [str(part) for part in _without_tag(loc) if part != "[key]"]
-    if loc[:1] == ("sources",) and len(loc) > 1 and isinstance(loc[1], int):
-        for source in _list(raw.get("sources"))[loc[1] : loc[1] + 1]:
-            parts[1] = str(_dict(source).get("name", loc[1] + 1))
-    return ".".join(parts)
-
-
-def _without_tag(loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
-    """Without the engine's name that pydantic puts behind a teacher's."""
-    return (*loc[:2], *loc[3:]) if loc[:1] == ("teachers",) and len(loc) > 2 and loc[2] in ENGINES else loc
-
-
-def _keys_at(loc: tuple[int | str, ...]) -> list[str]:
-    """The keys that are valid at a place in the profile, found by walking the types of the fields."""
-    kind: Any = Profile
-    if loc != _without_tag(loc):
-        kind, loc = ENGINES[str(loc[2])], loc[3:]
-    for part in loc:
-        kind = get_type_hints(kind)[str(part)] if hasattr(kind, "__annotations__") else get_args(kind)[-1]
-        options = [option for option in get_args(kind) if option is not type(None)]
-        if type(None) in get_args(kind):
-            kind = options[0]
-        elif options and options[-1] is ...:
-            kind = list[options[0]]  # type: ignore[valid-type]
-    return list(kind.model_fields if issubclass(kind, BaseModel) else kind.__dataclass_fields__)
-
-
-def _unknown(what: str, found: object, known: list[str] | tuple[str, ...]) -> str:
-    return f"{found!r} is not {what}{_did_you_mean(str(found), known)}; there are: {', '.join(known) or 'none'}"
-
-
-def _did_you_mean(found: str, known: list[str] | tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(found, known, n=1)
-    return f" (did you mean {near[0]}?)" if near else ""
-
-
-def _shown(path: Path) -> str:
-    """The path as a person in the project's folder would write it."""
-    here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:60] + "…"
-
-
-def _dict(value: object) -> dict[Any, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []

@@ -1,0 +1,125 @@
+"""Reading a profile: find the file, read the YAML, say everything that is wrong at once.
+
+    profile = load_profile()                  # REFLECTION_PROFILE, else profiles/quickstart.yaml
+    profile = load_profile("mine")            # profiles/mine.yaml
+    profile = load_profile("tmp/mine.yaml")
+
+Loading reads no other file than the profile: whether sources, prompts and models exist is found by who opens them.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from dagster_project.profile.schema import Profile
+from dagster_project.profile.words import as_dict, as_list, did_you_mean, in_one_line, shown, unknown
+from dagster_project.root import PROJECT_ROOT
+from models_py.errors import UserError
+
+PROFILE_VARIABLE = "REFLECTION_PROFILE"
+PROFILES_DIR = PROJECT_ROOT / "profiles"
+DEFAULT_PROFILE = "quickstart"
+
+
+def load_profile(path: str | Path | None = None, policies: Mapping[str, str] | None = None) -> Profile:
+    """Read and check a profile.
+
+    `path`: a file, or a bare name for profiles/<name>.yaml; None takes REFLECTION_PROFILE, else the quickstart.
+    `policies`: the known policies and the `response_reflection` each needs (selected or all); None checks neither.
+    Raises UserError with one line for everything that is wrong: the key's path, what was found, the remedy.
+    """
+    file = _find(path if path is not None else os.environ.get(PROFILE_VARIABLE) or DEFAULT_PROFILE)
+    root = file.parent.parent if file.parent.name == PROFILES_DIR.name else file.parent
+    raw = _read_yaml(file)
+    problems: list[str] = []
+    profile: Profile | None = None
+    try:
+        profile = Profile.model_validate(raw, context=root)
+    except ValidationError as error:
+        problems += [in_one_line(details, raw, Profile) for details in error.errors()]
+    problems += _cross_problems(raw, policies)
+    if problems or profile is None:
+        count = f"{len(problems)} things to correct" if len(problems) > 1 else "one thing to correct"
+        raise UserError(f"{shown(file)}: {count}\n" + "\n".join(f"  {one}" for one in problems))
+    profile._file, profile._root = file, root
+    return profile
+
+
+def _find(path: str | Path) -> Path:
+    text = str(path)
+    is_name = "/" not in text and os.sep not in text and not text.endswith((".yaml", ".yml"))
+    file = (PROFILES_DIR / f"{text}.yaml" if is_name else Path(text).expanduser()).absolute()
+    if file.is_file():
+        return file
+    there = sorted(profile.stem for profile in PROFILES_DIR.glob("*.yaml"))
+    raise UserError(
+        f"{shown(file)}: no such profile{did_you_mean(file.stem, there)}. In {shown(PROFILES_DIR)}: "
+        f"{', '.join(there) or 'none'}. Name one of these or a YAML file."
+    )
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without the trap that of two equal keys the first is silently lost."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[object] = set()
+        for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                continue
+            if key_node.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"the key {key_node.value!r} stands there twice", problem_mark=key_node.start_mark
+                )
+            seen.add(key_node.value)
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
+
+
+def _read_yaml(file: Path) -> dict[Any, Any]:
+    try:
+        raw = yaml.load(file.read_text(encoding="utf-8"), _Loader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{shown(file)}: cannot be read as UTF-8 text: {error}") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise UserError(f"{shown(file)}: not valid YAML: {where}{getattr(error, 'problem', error)}") from error
+    if not isinstance(raw, dict):
+        raise UserError(f"{shown(file)}: expected keys such as warehouse and sources at the top; see quickstart.yaml")
+    return raw
+
+
+def _cross_problems(raw: Mapping[Any, Any], policies: Mapping[str, str] | None) -> Iterator[str]:
+    """What one part of the profile says of another. Reads the raw YAML, so that it is said beside all else."""
+    for part in ("sources", "teachers", "students", "recipes"):
+        if raw.get(part) in ([], {}):
+            yield f"{part}: is empty; name at least one"
+    names = [source.get("name") for source in as_list(raw.get("sources")) if isinstance(source, dict)]
+    for name in sorted({str(name) for name in names if name is not None and names.count(name) > 1}):
+        yield f"sources: two sources are called {name}; give each its own name"
+    students = [str(key) for key in as_dict(raw.get("students"))]
+    for name, student in as_dict(raw.get("students")).items():
+        scorer = as_dict(student).get("scored_by")
+        if isinstance(scorer, str) and scorer not in students:
+            yield f"students.{name}.scored_by: {unknown('one of the students here', scorer, students)}"
+    for name, recipe in as_dict(raw.get("recipes")).items():
+        if not isinstance(recipe, dict):
+            continue
+        for one, many in (("teacher", "teachers"), ("student", "students")):
+            known, value = [str(key) for key in as_dict(raw.get(many))], recipe.get(one)
+            if isinstance(value, str) and value not in known:
+                yield f"recipes.{name}.{one}: {unknown(f'one of the {many} above', value, known)}"
+        policy = recipe.get("policy")
+        if policies is None or not isinstance(policy, str):
+            continue
+        if policy not in policies:
+            yield f"recipes.{name}.policy: {unknown('a policy (a file in sql/policies)', policy, sorted(policies))}"
+        elif policies[policy] == "all" and raw.get("response_reflection", "selected") != "all":
+            yield (
+                f"recipes.{name}.policy: {policy} needs the second reflection of both bases; set "
+                "response_reflection: all (it costs one more teacher call a pair) or choose another policy"
+            )

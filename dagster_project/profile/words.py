@@ -1,0 +1,93 @@
+"""What is wrong with a profile, in words: the key's path, what was found, the remedy with the nearest valid name."""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from models_py.teacher.spec import ENGINES
+
+
+def problem(message: str, key: str = "") -> PydanticCustomError:
+    """A complaint in our own words; `key` is appended to the path of the value that was being checked."""
+    return PydanticCustomError("profile", "{message}", {"message": message, "key": key})
+
+
+def in_one_line(details: ErrorDetails, raw: Mapping[Any, Any], schema: type[BaseModel]) -> str:
+    """One of pydantic's complaints as `key.path: what is wrong; the remedy`."""
+    loc, kind, message = details["loc"], details["type"], details["msg"]
+    context = details.get("ctx", {})
+    where = _where(loc, raw)
+    if kind == "profile":
+        where = ".".join(filter(None, [where, context["key"]]))
+        return message if message.startswith(f"{where}.") else f"{where}: {message}"
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"{where}: {unknown('a key here', loc[-1], _keys_at(loc[:-1], schema))}"
+    if kind in ("missing", "missing_argument"):
+        return f"{where}: is missing; add it"
+    told = {
+        "union_tag_not_found": f".engine: is missing; use one of {', '.join(ENGINES)}",
+        "union_tag_invalid": f".engine: {unknown('an engine', context.get('tag'), [*ENGINES])}",
+        "literal_error": f": found {details['input']!r}; use {context.get('expected')}",
+    }
+    return where + told.get(kind, f": {message[:1].lower()}{message[1:]}, found {_short(details['input'])}")
+
+
+def _where(loc: tuple[int | str, ...], raw: Mapping[Any, Any]) -> str:
+    """The path of a key, a source by its name where it has one."""
+    parts = [str(part) for part in _without_tag(loc) if part != "[key]"]
+    if loc[:1] == ("sources",) and len(loc) > 1 and isinstance(loc[1], int):
+        for source in as_list(raw.get("sources"))[loc[1] : loc[1] + 1]:
+            parts[1] = str(as_dict(source).get("name", loc[1] + 1))
+    return ".".join(parts)
+
+
+def _without_tag(loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Without the engine's name that pydantic puts behind a teacher's."""
+    return (*loc[:2], *loc[3:]) if loc[:1] == ("teachers",) and len(loc) > 2 and loc[2] in ENGINES else loc
+
+
+def _keys_at(loc: tuple[int | str, ...], schema: type[BaseModel]) -> list[str]:
+    """The keys that are valid at a place in the profile, found by walking the types of the fields."""
+    kind: Any = schema
+    if loc != _without_tag(loc):
+        kind, loc = ENGINES[str(loc[2])], loc[3:]
+    for part in loc:
+        kind = get_type_hints(kind)[str(part)] if hasattr(kind, "__annotations__") else get_args(kind)[-1]
+        options = [option for option in get_args(kind) if option is not type(None)]
+        if type(None) in get_args(kind):
+            kind = options[0]
+        elif options and options[-1] is ...:
+            kind = list[options[0]]  # type: ignore[valid-type]
+    return list(kind.model_fields if issubclass(kind, BaseModel) else kind.__dataclass_fields__)
+
+
+def unknown(what: str, found: object, known: list[str] | tuple[str, ...]) -> str:
+    return f"{found!r} is not {what}{did_you_mean(str(found), known)}; there are: {', '.join(known) or 'none'}"
+
+
+def did_you_mean(found: str, known: list[str] | tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(found, known, n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def shown(path: Path) -> str:
+    """The path as a person in the project's folder would write it."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:60] + "…"
+
+
+def as_dict(value: object) -> dict[Any, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def as_list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
