@@ -9,6 +9,7 @@ PAIR ?=
 TEACHER ?=
 FILE ?=
 ALL ?=
+ARGS ?=
 export PYTHONPATH := $(CURDIR)
 export DAGSTER_HOME ?= $(CURDIR)/.dagster
 export HF_HUB_DISABLE_TELEMETRY := 1
@@ -18,7 +19,7 @@ ifneq ($(PROFILE),)
 export REFLECTION_PROFILE := $(PROFILE)
 endif
 
-.PHONY: help setup run test lint ui sql estimate prompt export-replies import-replies bench clean
+.PHONY: help setup run test fuzz lint ui sql estimate prompt export-replies import-replies bench clean
 .SILENT:
 
 help: ## this list
@@ -30,8 +31,11 @@ setup: ## the environment, once (run, test and the others do this themselves)
 run: setup ## every asset of PROFILE (default quickstart), the checkpoints last
 	$(BIN)/python -m dagster_project.commands.run
 
-test: setup ## all checks and tests
-	$(BIN)/python -m pytest
+test: setup ## all tests, or what ARGS says: make test ARGS="-m 'not slow' tests/sql"
+	$(BIN)/python -m pytest $(ARGS)
+
+fuzz: setup ## the property tests, each with twenty times the examples, drawn at random
+	$(BIN)/python -m pytest -m hypothesis --hypothesis-profile=fuzz $(ARGS)
 
 lint: setup ## ruff, mypy
 	$(BIN)/ruff check .

@@ -4,12 +4,20 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from dagster_project.lakehouse.lake import Lake
 from dagster_project.root import PROJECT_ROOT
 
 PROJECT = PROJECT_ROOT
 SHARED = PROJECT.parent / "shared"
+
+# `make test` looks at the same examples every time: it fails where code is wrong, not where luck has it, and never for
+# being slow. `make fuzz` searches at random and longer, keeps what failed, and prints what repeats it.
+_common = {"deadline": None, "print_blob": True, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("ci", derandomize=True, **_common)
+settings.register_profile("fuzz", max_examples=2000, **_common)
+settings.load_profile("ci")
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """What the README promises is there: commands, folders, policies."""
 
 import re
+import subprocess
 
 from dagster_project.lakehouse.sql_files import policies
 from tests.conftest import PROJECT
@@ -40,5 +41,13 @@ def test_every_policy_is_named() -> None:
 
 
 def test_every_variable_of_the_makefile_that_people_set_is_documented() -> None:
-    for variable in ("PROFILE", "AS_OF", "Q", "PORT", "PAIR", "TEACHER", "FILE", "ALL"):
+    for variable in ("PROFILE", "AS_OF", "Q", "PORT", "PAIR", "TEACHER", "FILE", "ALL", "ARGS"):
         assert f"{variable}=" in README
+
+
+def test_what_args_says_reaches_pytest_with_its_quotes() -> None:
+    said = """-m 'not slow' -k "one or other" tests/sql"""
+    shown = subprocess.run(
+        ["make", "-n", "test", f"ARGS={said}"], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    assert shown.stdout.endswith(f"-m pytest {said}\n")

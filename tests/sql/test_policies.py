@@ -1,12 +1,13 @@
 """Policies and recipes: who is kept, who is dropped and why, and that a failed score is never a training row."""
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dagster_project.lakehouse.lake import Lake
 from dagster_project.lakehouse.sql_files import policies
 from tests.sql.story import Story, Text
+from tests.support.properties import examples
 
 FAILED = Text(ifd=None, r_ifd=None, status="not_finite")
 
@@ -177,7 +178,7 @@ rewrites = st.one_of(texts, st.sampled_from(["truncated", "refused", "failed"]))
     pairs=st.lists(st.tuples(texts, rewrites, rewrites, rewrites), min_size=1, max_size=12),
     mix=st.sampled_from([0, 0.5]),
 )
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(8)
 def test_pairs_are_conserved_and_only_sound_texts_are_kept(
     tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple], mix: float
 ) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dagster_project.lakehouse.sql_files import policies
@@ -16,6 +16,7 @@ from models_py.student.spec import StudentSpec
 from models_py.teacher.request import Sampling
 from models_py.teacher.spec import PromptSettings
 from models_py.training.settings import TrainingSettings
+from tests.support.properties import SHARED_FIXTURES, examples
 
 POLICIES = {"paper": "selected", "paper_gated": "selected", "original": "selected", "reflect_both": "all"}
 SMALLEST = {
@@ -343,7 +344,7 @@ values = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@examples(100, suppress=SHARED_FIXTURES)
 @given(path=st.sampled_from(PATHS), value=values)
 def test_any_value_anywhere_is_accepted_or_refused_in_words(tmp_path, path, value):
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from models_py.content import content_id
@@ -16,10 +16,11 @@ from models_py.errors import UserError
 from models_py.progress import Progress
 from models_py.sources.read import SourcesRead, check_bad_fraction, read_sources
 from models_py.sources.spec import SourceSpec
+from tests.support.properties import SHARED_FIXTURES, examples
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
 GOOD = {"instruction": "Name a river.", "input": "", "output": "The Rhine."}
-in_one_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=100)
+in_one_folder = examples(100, suppress=SHARED_FIXTURES)
 
 
 def read(path: Path, content: bytes | str | None = None, **spec: object) -> SourcesRead:
@@ -409,12 +410,13 @@ def write(path: Path, rows: list[dict[str, str]]) -> None:
 
 
 @in_one_folder
+@example(rows=[GOOD, dict(reversed(GOOD.items()))], suffix="jsonl")  # the order of keys makes no other pair
 @given(rows=st.lists(pair_rows, min_size=1, max_size=8), suffix=st.sampled_from(["json", "jsonl", "csv", "parquet"]))
 def test_what_is_written_is_read(tmp_path, rows, suffix):
     path = tmp_path / f"a.{suffix}"
     write(path, rows)
     result = read(path)
-    distinct = list({tuple(row.values()): row for row in rows}.values())
+    distinct = list({tuple(row[name] for name in GOOD): row for row in rows}.values())
     assert result.pairs.select(*GOOD).to_dicts() == distinct
     assert result.pairs["duplicate_count"].sum() == len(rows) - len(distinct)
 
@@ -423,7 +425,7 @@ def test_what_is_written_is_read(tmp_path, rows, suffix):
 @given(
     good=st.lists(st.integers(0, 3), max_size=8),
     broken=st.lists(st.sampled_from(["{", "[1]", '"x"', '{"instruction": ""}', '{"instruction": "a", "output": 1}'])),
-    order=st.randoms(),
+    order=st.randoms(use_true_random=False),
 )
 def test_every_row_is_a_pair_a_duplicate_or_quarantined(tmp_path, good, broken, order):
     all_lines = [json.dumps(row(number)) for number in good] + broken

@@ -1,11 +1,12 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models_py.errors import UserError
 from models_py.student.chat import Failure, StudentChat, TermSequences, TrainingExample
 from models_py.student.spec import DEFAULT_CHAT_TEMPLATE
 from tests.models_py.student.conftest import CHAT_TEMPLATE, MAX_LENGTH, make_tokenizer
+from tests.support.properties import examples
 
 # Texts that spell control tokens, whole and in parts.
 PARTS = ["</s>", "<|end|>", "<|user", "|>", "<tool>", "sky ", "ü漢\u0301", "\n", " "]
@@ -69,7 +70,7 @@ def test_instruction_is_scored_after_the_prompt_that_shows_the_answer(chat: Stud
 
 
 @given(TEXTS)
-@settings(max_examples=50, deadline=None)
+@examples(50)
 def test_data_never_becomes_a_control_token(text: str) -> None:
     chat = _CHAT
     control = set(chat.tokenizer.all_special_ids)

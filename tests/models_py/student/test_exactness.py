@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 import torch
 import transformers as hf
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models_py.student.engine import Engine
 from models_py.student.nll import TargetSequence, own_nll, padded_nlls
 from models_py.student.packed import PackedPath
 from models_py.student.packed_attention import UnsupportedAttention, attention_forward, by_document
+from tests.support.properties import examples
 
 VOCABULARY, POSITIONS = 97, 64
 _SIZE: dict[str, Any] = {
@@ -81,7 +82,7 @@ def sequences(most: int = 7) -> st.SearchStrategy[list[TargetSequence]]:
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(15)
 @given(sequences())
 def test_packed_is_padded_is_one_at_a_time(name: str, batch: list[TargetSequence]) -> None:
     alone = [own_nll(model(name), s) for s in batch]
@@ -89,7 +90,7 @@ def test_packed_is_padded_is_one_at_a_time(name: str, batch: list[TargetSequence
     assert PackedPath(model(name)).nlls(batch) == pytest.approx(alone, rel=1e-6)
 
 
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(sequences(), st.randoms(use_true_random=False), st.integers(1, 60))
 def test_order_and_company_change_nothing(batch: list[TargetSequence], draw: Any, budget: int) -> None:
     path = PackedPath(model("mistral, window of 5"))

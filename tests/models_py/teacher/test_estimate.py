@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models_py.teacher.estimate import (
@@ -36,6 +36,7 @@ from models_py.teacher.request import (
 from models_py.teacher.spec import OpenAIBatchSettings, OpenAISettings, RecordedSettings, TeacherSpec, VllmSettings
 from tests.models_py.teacher.scripted import BETTER, REWRITE, UNUSABLE, Scripted, always, asked, opened, said, seas
 from tests.models_py.teacher.support import recording
+from tests.support.properties import examples
 
 PRICE = Price(input=1.0, output=10.0)
 MISSING = [Missing(4000, 400, 1000), Missing(8000, 800, 1000)]
@@ -143,7 +144,7 @@ def test_a_pair_whose_rewrite_failed_has_one_base(ledger: Ledger):
     ]
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(st.lists(st.sampled_from([REWRITE, UNUSABLE]), min_size=1, max_size=5), st.integers(0, 8))
 def test_the_count_is_what_a_run_then_asks_first(tmp_path_factory, texts: list[str], stop_after: int):
     def say(request: TeacherRequest) -> TeacherReply:

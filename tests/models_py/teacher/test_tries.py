@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models_py.teacher.ledger import SCHEMA_VERSION, Ledger
@@ -25,6 +25,7 @@ from models_py.teacher.request import (
 from models_py.teacher.spec import RecordedSettings, TeacherSpec
 from tests.models_py.teacher.scripted import BETTER, REWRITE, UNUSABLE, Scripted, always, asked, opened, said, seas
 from tests.models_py.teacher.support import recording
+from tests.support.properties import examples
 
 PAIRS = seas(3)
 
@@ -178,7 +179,7 @@ def test_a_budget_that_ends_the_first_tries_is_not_hidden_by_second_ones_that_fi
     assert outcomes(teacher, ledger, [short, long], account=Account()) == ["ok", "ok"]
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(
     st.lists(st.lists(st.sampled_from([REWRITE, UNUSABLE, CUT]), min_size=5, max_size=5), min_size=1, max_size=4),
     st.integers(1, 3),

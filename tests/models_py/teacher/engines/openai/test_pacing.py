@@ -11,11 +11,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models_py.teacher.engines.openai import pacing
 from models_py.teacher.engines.openai.pacing import CoolDown, TokenBucket, backoff, retry_after, wait
+from tests.support.properties import SHARED_FIXTURES, examples
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -148,7 +149,7 @@ def test_whoever_is_stopped_takes_nothing(clock: Clock):
     assert clock.run(times(clock, bucket, 1, 1)) == [[0]]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(40, suppress=SHARED_FIXTURES)
 @given(per_minute=st.integers(30, 3000), units=st.lists(st.integers(1, 30), min_size=2, max_size=12))
 def test_no_stretch_of_time_sees_more_than_its_share(clock: Clock, per_minute: int, units: list[int]):
     bucket, taken = TokenBucket(per_minute), list[tuple[float, int]]()
@@ -248,7 +249,7 @@ DATE_LIKE = st.lists(
 ).map(" ".join)
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(st.one_of(st.text(), NUMBER, DATE_LIKE))
 def test_retry_after_never_raises_and_is_never_negative(header: str):
     seconds = retry_after(header)
