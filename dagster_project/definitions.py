@@ -7,6 +7,7 @@ from assets import raw as raw_stage
 from assets import reflection as reflection_stage
 from assets import scoring as scoring_stage
 from assets import training as training_stage
+from assets.observed import observed_versions, with_observed
 from assets.training.student_checkpoint import student_checkpoint
 from assets.training.training_pairs import training_pairs
 from dagster_project.checks import asset_checks
@@ -20,16 +21,17 @@ from dagster_project.sql_assets import sql_assets
 
 def build_definitions(profile: Profile) -> dg.Definitions:
     """Everything Dagster knows, for one profile."""
+    assets = [
+        *dg.load_assets_from_package_module(profile_stage, group_name="profile"),
+        *dg.load_assets_from_package_module(raw_stage),
+        *dg.load_assets_from_package_module(reflection_stage, group_name="reflection"),
+        *dg.load_assets_from_package_module(scoring_stage, group_name="scoring"),
+        *sql_assets(),
+        *dg.load_assets_from_package_module(training_stage, group_name="training"),
+        *(make(recipe) for recipe in profile.recipes for make in (training_pairs, student_checkpoint)),
+    ]
     return dg.Definitions(
-        assets=[
-            *dg.load_assets_from_package_module(profile_stage, group_name="profile"),
-            *dg.load_assets_from_package_module(raw_stage),
-            *dg.load_assets_from_package_module(reflection_stage, group_name="reflection"),
-            *dg.load_assets_from_package_module(scoring_stage, group_name="scoring"),
-            *sql_assets(),
-            *dg.load_assets_from_package_module(training_stage, group_name="training"),
-            *(make(recipe) for recipe in profile.recipes for make in (training_pairs, student_checkpoint)),
-        ],
+        assets=with_observed(assets, observed_versions(profile)),
         asset_checks=asset_checks(),
         jobs=jobs(),
         resources={"lake": open_lake(profile), "profile": profile},

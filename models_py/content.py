@@ -42,9 +42,9 @@ def file_sha256(path: Path) -> str:
 
 
 class FileHashes:
-    """sha256 of files, remembered under path, size and modification time in nanoseconds: weights are read once.
+    """sha256 of files, remembered under path, size, times (ns) and inode: a large file is read once.
 
-    memory: a JSON file that keeps them, made by `save` when missing; without one they are forgotten.
+    memory: a JSON file that keeps them, made by `save` where its folder exists; without one they are forgotten.
     """
 
     def __init__(self, memory: Path | None = None) -> None:
@@ -59,18 +59,19 @@ class FileHashes:
     def of(self, path: Path) -> str:
         """The sha256 hex digest of the file's bytes. Raises OSError when it cannot be read."""
         stat = path.stat()
+        # A copy that keeps size and modification time still changes the inode, or the time of its last change.
+        seen = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
         known = self._known.get(str(path))
-        if known and known[:2] == [stat.st_size, stat.st_mtime_ns]:
-            return str(known[2])
+        if known and known[:-1] == seen:
+            return str(known[-1])
         digest = file_sha256(path)
-        self._known[str(path)] = [stat.st_size, stat.st_mtime_ns, digest]
+        self._known[str(path)] = [*seen, digest]
         self._changed = True
         return digest
 
     def save(self) -> None:
         """Writes what is new to `memory`, by one rename."""
-        if self._memory and self._changed:
-            self._memory.parent.mkdir(parents=True, exist_ok=True)
+        if self._memory and self._changed and self._memory.parent.is_dir():
             partial = self._memory.with_name(f"{self._memory.name}.partial-{os.getpid()}")
             partial.write_text(json.dumps(self._known, indent=1, sort_keys=True), "utf-8")
             partial.replace(self._memory)

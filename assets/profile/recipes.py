@@ -1,11 +1,14 @@
 """profile.recipes: which policy, teacher and student make which training set, and how it is cut."""
 
+from typing import Any
+
 import dagster as dg
 import polars as pl
 
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from dagster_project.profile.schema import Profile
+from dagster_project.steps.code_version import code_version
 from dagster_project.steps.results import OWNERS, key, table_result
 
 TABLE = "profile.recipes"
@@ -17,15 +20,19 @@ _NULLABLE = {"top_fraction": pl.Float64, "top_k": pl.Int64, "ifd_below": pl.Floa
     description=TABLES_BY_NAME[TABLE].description,
     kinds={"yaml", "ducklake"},
     owners=OWNERS,
-    code_version="1",
+    code_version=code_version(__name__),
 )
 def recipes(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], profile: dg.ResourceParam[Profile]
 ) -> dg.MaterializeResult:
-    rows = [
+    frame = pl.DataFrame(rows(profile), schema_overrides=_NULLABLE)
+    lake.mirror({TABLE: frame}, Commit("recipes of the profile", asset="profile/recipes", run_id=context.run_id))
+    return table_result(lake, TABLE)
+
+
+def rows(profile: Profile) -> list[dict[str, Any]]:
+    """What the profile says now."""
+    return [
         {"recipe": name, **recipe.model_dump(), "response_reflection": profile.response_reflection}
         for name, recipe in profile.recipes.items()
     ]
-    frame = pl.DataFrame(rows, schema_overrides=_NULLABLE)
-    lake.mirror({TABLE: frame}, Commit("recipes of the profile", asset="profile/recipes", run_id=context.run_id))
-    return table_result(lake, TABLE)

@@ -1,12 +1,17 @@
 """profile.sources: where the pairs come from, as the profile says now."""
 
+from typing import Any
+
 import dagster as dg
 import polars as pl
 
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from dagster_project.profile.schema import Profile
+from dagster_project.steps.code_version import code_version
 from dagster_project.steps.results import OWNERS, key, table_result
+from models_py.content import FileHashes, fingerprint
+from models_py.sources.read import readable_paths
 
 TABLE = "profile.sources"
 
@@ -16,21 +21,27 @@ TABLE = "profile.sources"
     description=TABLES_BY_NAME[TABLE].description,
     kinds={"yaml", "ducklake"},
     owners=OWNERS,
-    code_version="1",
+    code_version=code_version(__name__),
 )
 def sources(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], profile: dg.ResourceParam[Profile]
 ) -> dg.MaterializeResult:
-    rows = [
+    frame = pl.DataFrame(rows(profile), schema_overrides={"paths": pl.List(pl.String)})
+    lake.mirror({TABLE: frame}, Commit("sources of the profile", asset="profile/sources", run_id=context.run_id))
+    return table_result(lake, TABLE)
+
+
+def rows(profile: Profile) -> list[dict[str, Any]]:
+    """What the profile says now, with the content of the files. Raises UserError when one cannot be read."""
+    hashes = FileHashes(profile.file_hashes)
+    seen: list[dict[str, Any]] = [
         {
             "source": spec.name,
             "paths": [str(path).removeprefix(f"{profile.root}/") for path in spec.paths],
             "max_bad_fraction": profile.max_bad_fraction,
+            "content_hash": fingerprint([hashes.of(path) for path in readable_paths(spec)]),
         }
         for spec in profile.source_specs()
     ]
-    frame = pl.DataFrame(
-        rows, schema={"source": pl.String, "paths": pl.List(pl.String), "max_bad_fraction": pl.Float64}
-    )
-    lake.mirror({TABLE: frame}, Commit("sources of the profile", asset="profile/sources", run_id=context.run_id))
-    return table_result(lake, TABLE)
+    hashes.save()
+    return seen

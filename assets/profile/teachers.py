@@ -1,12 +1,15 @@
 """profile.teachers: who reflects, with the prompt versions that decide which replies are current."""
 
+from typing import Any
+
 import dagster as dg
 import polars as pl
 
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from dagster_project.profile.schema import Profile
-from dagster_project.steps.results import OWNERS, code_version, key, table_result
+from dagster_project.steps.code_version import code_version
+from dagster_project.steps.results import OWNERS, key, table_result
 from models_py.teacher.open_teacher import open_teacher
 
 TABLE = "profile.teachers"
@@ -18,13 +21,20 @@ _NULLABLE = {"model": pl.String, "input_usd_per_million": pl.Float64, "output_us
     description=TABLES_BY_NAME[TABLE].description,
     kinds={"yaml", "ducklake"},
     owners=OWNERS,
-    code_version=code_version("models_py/teacher/prompts"),
+    code_version=code_version(__name__),
 )
 def teachers(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], profile: dg.ResourceParam[Profile]
 ) -> dg.MaterializeResult:
+    frame = pl.DataFrame(rows(profile), schema_overrides=_NULLABLE)
+    lake.mirror({TABLE: frame}, Commit("teachers of the profile", asset="profile/teachers", run_id=context.run_id))
+    return table_result(lake, TABLE)
+
+
+def rows(profile: Profile) -> list[dict[str, Any]]:
+    """What the profile says now, with the versions of the prompts. Raises UserError for a file that cannot be used."""
     opened = [open_teacher(spec, profile.ledger_path) for spec in profile.teacher_specs()]
-    rows = [
+    return [
         {
             "teacher": teacher.spec.name,
             "engine": teacher.spec.settings.engine,
@@ -37,6 +47,3 @@ def teachers(
         }
         for teacher in opened
     ]
-    frame = pl.DataFrame(rows, schema_overrides=_NULLABLE)
-    lake.mirror({TABLE: frame}, Commit("teachers of the profile", asset="profile/teachers", run_id=context.run_id))
-    return table_result(lake, TABLE)

@@ -8,7 +8,8 @@ import polars as pl
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from dagster_project.profile.schema import Profile
-from dagster_project.steps.results import OWNERS, code_version, key, table_result
+from dagster_project.steps.code_version import code_version
+from dagster_project.steps.results import OWNERS, asset_key, key, table_result
 from dagster_project.steps.step_progress import StepProgress
 from models_py.sources.read import check_bad_fraction, read_sources
 
@@ -17,38 +18,37 @@ PAIRS, QUARANTINED = "raw.raw_pairs", "raw.quarantined_rows"
 
 def _spec(table: str) -> dg.AssetSpec:
     return dg.AssetSpec(
-        key(*table.split(".")),
+        asset_key(table),
         deps=[key("profile", "sources")],
         description=TABLES_BY_NAME[table].description,
         kinds={"python", "polars", "ducklake"},
         owners=OWNERS,
-        code_version=code_version("models_py/sources", "models_py/content.py"),
+        code_version=code_version(__name__),
         group_name="raw",
     )
 
 
-@dg.multi_asset(specs=[_spec(QUARANTINED), _spec(PAIRS)])
+@dg.multi_asset(specs=[_spec(QUARANTINED), _spec(PAIRS)], can_subset=True)
 def raw_pairs(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], profile: dg.ResourceParam[Profile]
 ) -> Iterator[dg.MaterializeResult]:
     read = read_sources(profile.source_specs(), StepProgress(context, "reading sources", key("raw", "raw_pairs")))
     commit = Commit("pairs of the sources", asset="raw/raw_pairs", run_id=context.run_id)
-    # Bad rows are stored even when there are too many of them: that is when someone needs to see them.
+    wanted = context.selected_asset_keys
+    # One reading, so both tables are written whichever is asked for; bad rows also when there are too many of them:
+    # that is when someone needs to see them.
     lake.mirror({QUARANTINED: _relative(read.quarantined, profile)}, commit)
-    yield table_result(lake, QUARANTINED, asset=key("raw", "quarantined_rows"))
+    if asset_key(QUARANTINED) in wanted:
+        yield table_result(lake, QUARANTINED, asset=asset_key(QUARANTINED))
     check_bad_fraction(read, profile.max_bad_fraction)
     lake.mirror({PAIRS: _relative(read.pairs, profile)}, commit)
-    duplicates = int(read.pairs["duplicate_count"].sum())
-    yield table_result(
-        lake,
-        PAIRS,
-        asset=key("raw", "raw_pairs"),
-        metadata={
+    if asset_key(PAIRS) in wanted:
+        metadata = {
             "rows_read": sum(read.rows_by_source.values()),
-            "duplicate_rows": duplicates,
+            "duplicate_rows": int(read.pairs["duplicate_count"].sum()),
             "quarantined_rows": read.quarantined.height,
-        },
-    )
+        }
+        yield table_result(lake, PAIRS, asset=asset_key(PAIRS), metadata=metadata)
 
 
 def _relative(rows: pl.DataFrame, profile: Profile) -> pl.DataFrame:

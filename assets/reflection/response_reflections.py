@@ -6,7 +6,8 @@ from assets.reflection.reflect_pending import reflect_pending
 from dagster_project.lakehouse.lake import Lake
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from dagster_project.profile.schema import Profile
-from dagster_project.steps.results import OWNERS, code_version, key
+from dagster_project.steps.code_version import code_version
+from dagster_project.steps.results import OWNERS, key
 from models_py.teacher.reflect_pairs import Reflection
 from models_py.teacher.request import RESPONSE_REFLECTION
 
@@ -20,7 +21,7 @@ TABLE = "reflection.response_reflections"
     + TABLES_BY_NAME[TABLE].description,
     kinds={"python", "ducklake"},
     owners=OWNERS,
-    code_version=code_version("models_py/teacher"),
+    code_version=code_version(__name__),
 )
 def response_reflections(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], profile: dg.ResourceParam[Profile]

@@ -6,8 +6,9 @@ import polars as pl
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from dagster_project.profile.schema import Profile
+from dagster_project.steps.code_version import code_version
 from dagster_project.steps.commits import commit_batches
-from dagster_project.steps.results import OWNERS, code_version, key, table_result
+from dagster_project.steps.results import OWNERS, key, table_result
 from models_py.teacher.ledger import Ledger, LedgerRow
 from models_py.teacher.parser import parse_reply
 
@@ -20,7 +21,7 @@ TABLE = "reflection.teacher_replies"
     description=TABLES_BY_NAME[TABLE].description,
     kinds={"sqlite", "ducklake"},
     owners=OWNERS,
-    code_version=code_version("models_py/teacher/ledger.py", "models_py/teacher/parser.py"),
+    code_version=code_version(__name__),
 )
 def teacher_replies(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], profile: dg.ResourceParam[Profile]

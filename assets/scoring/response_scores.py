@@ -6,7 +6,8 @@ from assets.scoring.score_pending import score_pending
 from dagster_project.lakehouse.lake import Lake
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from dagster_project.profile.schema import Profile
-from dagster_project.steps.results import OWNERS, code_version, key
+from dagster_project.steps.code_version import code_version
+from dagster_project.steps.results import OWNERS, key
 
 TABLE = "scoring.response_scores"
 
@@ -17,7 +18,7 @@ TABLE = "scoring.response_scores"
     description=TABLES_BY_NAME[TABLE].description,
     kinds={"pytorch", "ducklake"},
     owners=OWNERS,
-    code_version=code_version("models_py/student"),
+    code_version=code_version(__name__),
     pool="gpu",
 )
 def response_scores(

@@ -4,7 +4,8 @@ import dagster as dg
 
 from dagster_project.lakehouse.lake import Lake
 from dagster_project.profile.schema import Profile
-from dagster_project.steps.results import OWNERS, code_version, key
+from dagster_project.steps.code_version import code_version
+from dagster_project.steps.results import OWNERS, key
 from dagster_project.steps.step_progress import StepProgress
 from models_py.content import fingerprint
 from models_py.student.resolve import resolve_student
@@ -16,7 +17,7 @@ from models_py.student.resolve import resolve_student
     "Scoring and training share them. Grain: one model a student of the profile.",
     kinds={"huggingface", "pytorch"},
     owners=OWNERS,
-    code_version=code_version("models_py/student"),
+    code_version=code_version(__name__),
     pool="gpu",
 )
 def base_student(

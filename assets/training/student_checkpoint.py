@@ -8,7 +8,8 @@ import polars as pl
 
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.profile.schema import Profile
-from dagster_project.steps.results import OWNERS, code_version, key
+from dagster_project.steps.code_version import code_version
+from dagster_project.steps.results import OWNERS, key
 from dagster_project.steps.step_progress import StepProgress
 from models_py.content import fingerprint
 from models_py.student.resolve import resolve_student
@@ -30,7 +31,7 @@ def student_checkpoint(recipe: str) -> dg.AssetsDefinition:
         "(recipe, rows, base student, settings).",
         kinds={"pytorch", "huggingface"},
         owners=OWNERS,
-        code_version=code_version("models_py/training"),
+        code_version=code_version(__name__),
         group_name="training",
         pool="gpu",
     )

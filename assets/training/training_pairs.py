@@ -5,7 +5,8 @@ import polars as pl
 
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
-from dagster_project.steps.results import OWNERS, code_version, key, table_result
+from dagster_project.steps.code_version import code_version
+from dagster_project.steps.results import OWNERS, key, table_result
 from models_py.content import fingerprint
 from models_py.errors import UserError
 
@@ -22,7 +23,7 @@ def training_pairs(recipe: str) -> dg.AssetsDefinition:
         description=f"The rows of recipe {recipe}, frozen. {TABLES_BY_NAME[TABLE].description}",
         kinds={"python", "ducklake"},
         owners=OWNERS,
-        code_version=code_version("assets/training/training_pairs.py"),
+        code_version=code_version(__name__),
         group_name="training",
     )
     def frozen(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:

@@ -65,6 +65,7 @@ TABLES: tuple[Table, ...] = (
         Column("source", "varchar", "name in the profile"),
         Column("paths", "varchar[]", "files, in reading order"),
         Column("max_bad_fraction", "double", "share of bad rows that stops a run"),
+        Column("content_hash", "varchar", "sha256 over the bytes of its files, in reading order"),
     ),
     _table(
         "profile.teachers",

@@ -281,6 +281,11 @@ class Profile(_Settings):
         return self.warehouse / "teacher.sqlite"
 
     @property
+    def file_hashes(self) -> Path:
+        """Where hashes of large files are remembered."""
+        return self.warehouse / "file_hashes.json"
+
+    @property
     def students_dir(self) -> Path:
         """Where students made here lie."""
         return self.warehouse / "students"

@@ -5,8 +5,6 @@ Assets return `MaterializeResult`, never a pickled value: the lake holds the row
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -14,8 +12,6 @@ import dagster as dg
 from dagster_project.lakehouse.lake import Facts, Lake
 from dagster_project.lakehouse.sql_files import View, column_lineage, load_views
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
-from dagster_project.root import PROJECT_ROOT
-from models_py.content import file_sha256, fingerprint
 
 OWNERS = ["team:reflection-lake"]
 _PREVIEW_ROWS = 5
@@ -61,18 +57,6 @@ def asset_key(table: str) -> dg.AssetKey:
 
 def key(*parts: str) -> dg.AssetKey:
     return dg.AssetKey(list(parts))
-
-
-@cache
-def code_version(*paths: str) -> str:
-    """A hash of the source files that an asset's result depends on, folders read whole."""
-    files: list[Path] = []
-    for path in paths:
-        place = PROJECT_ROOT / path
-        files += (
-            sorted(p for p in place.rglob("*") if p.suffix in {".py", ".jinja", ".sql"}) if place.is_dir() else [place]
-        )
-    return fingerprint([[str(f.relative_to(PROJECT_ROOT)), file_sha256(f)] for f in files])[:12]
 
 
 def stable_columns(table: str) -> Sequence[str]:

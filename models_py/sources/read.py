@@ -75,7 +75,7 @@ def read_sources(specs: Sequence[SourceSpec], on_progress: OnProgress = silent) 
     Raises UserError, naming `sources.<name>.path` or `.format`, for a file that is missing, cannot be opened or is of
     no known format. What a file contains never raises.
     """
-    files = [(spec, path, file_format(spec, path)) for spec in specs for path in _checked_paths(spec)]
+    files = [(spec, path, file_format(spec, path)) for spec in specs for path in readable_paths(spec)]
     total_bytes = sum(path.stat().st_size for _, path, _ in files)
     tables = _Tables(rows_by_source=Counter({spec.name: 0 for spec in specs}))
     bytes_before = 0
@@ -127,7 +127,8 @@ def _first_rows(bad: pl.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _checked_paths(spec: SourceSpec) -> tuple[Path, ...]:
+def readable_paths(spec: SourceSpec) -> tuple[Path, ...]:
+    """The source's files. Raises UserError, naming `sources.<name>.path`, for one that cannot be opened."""
     if not spec.paths:
         raise UserError(f"sources.{spec.name}.path: no file matches; name a file, a folder or a glob that exists")
     for path in spec.paths:

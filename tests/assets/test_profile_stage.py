@@ -7,7 +7,7 @@ from assets.profile.sources import sources
 from assets.profile.students import students
 from assets.profile.teachers import teachers
 from models_py.student.resolve import resolve_student
-from tests.assets.conftest import Flow, version
+from tests.assets.conftest import CAT, DOG, Flow, version
 
 
 def test_recipes_are_columns_and_an_absent_cut_is_null(flow: Flow) -> None:
@@ -40,8 +40,12 @@ def test_an_unchanged_profile_makes_no_snapshot(flow: Flow) -> None:
 
 def test_sources_name_their_files(flow: Flow) -> None:
     flow.run(sources)
-    [(name, paths, share)] = flow.lake.read("from profile.sources").rows()
+    [(name, paths, share, content)] = flow.lake.read("from profile.sources").rows()
     assert (name, [Path(path).name for path in paths], share) == ("mine", ["pairs.jsonl"], 0.25)
+    flow.pairs(CAT, DOG)
+    assert flow.lake.scalar("select content_hash from profile.sources") == content
+    flow.run(sources)
+    assert flow.lake.scalar("select content_hash from profile.sources") != content
 
 
 def test_another_recording_is_another_prompt_version(flow: Flow) -> None:

@@ -1,42 +1,11 @@
 """What an asset reports: counts, schema, preview, versions."""
 
-from pathlib import Path
-
 import dagster as dg
 import polars as pl
-import pytest
 
 from dagster_project.lakehouse.lake import Commit, Lake
-from dagster_project.steps import results
-from dagster_project.steps.results import asset_key, code_version, stable_columns, table_result
+from dagster_project.steps.results import asset_key, stable_columns, table_result
 from tests.dagster_project.support import append
-
-
-@pytest.fixture
-def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that stands for the project's sources."""
-    monkeypatch.setattr(results, "PROJECT_ROOT", tmp_path)
-    (tmp_path / "domain").mkdir()
-    (tmp_path / "domain" / "a.py").write_text("x = 1\n")
-    return tmp_path / "domain"
-
-
-def test_code_versions_follow_the_files(source: Path) -> None:
-    version = code_version.__wrapped__
-    before = version("domain")
-    assert version("domain") == before
-    (source / "notes.md").write_text("no code")
-    assert version("domain") == before
-    (source / "a.py").write_text("x = 2\n")
-    changed = version("domain")
-    (source / "prompt.jinja").write_text("new")
-    assert len({before, changed, version("domain")}) == 3
-
-
-def test_a_renamed_file_is_another_version(source: Path) -> None:
-    before = code_version.__wrapped__("domain")
-    (source / "a.py").rename(source / "b.py")
-    assert code_version.__wrapped__("domain") != before
 
 
 def test_keys_are_group_and_name() -> None:
