@@ -6,18 +6,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """`done` of `total` `unit`s. `fraction` replaces done/total where units differ in work (long rows first)."""
+    """`done` of `total` `unit`s, None where nobody knows how many there are.
+
+    `fraction` of the work, 0 to 1, replaces done/total where that is unknown or units differ in work (long rows first).
+    """
 
     done: int
-    total: int
+    total: int | None
     unit: str
     fraction: float | None = None
     note: str = ""
 
     @property
-    def share(self) -> float:
-        """Work done so far, 0 to 1."""
-        if self.fraction is not None:
+    def share(self) -> float | None:
+        """Work done so far, 0 to 1; None where neither total nor fraction is known."""
+        if self.fraction is not None or self.total is None:
             return self.fraction
         return self.done / self.total if self.total else 1.0
 

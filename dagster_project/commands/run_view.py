@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +14,10 @@ from rich.text import Text
 from dagster_project.lakehouse.lake import Lake
 from dagster_project.profile.load import DEFAULT_PROFILE, PROFILES_DIR
 from dagster_project.profile.schema import Profile
-from dagster_project.steps.step_progress import duration
+from dagster_project.steps.step_progress import PROGRESS_KEY, PROGRESS_TAG, duration
 
 WATCH_TAG = "reflection_lake/watch"  # how the watcher finds its run
 _POLL_S = 0.25
-_PROGRESS_LINE = re.compile(r": [\d,]+/[\d,]+ .*ETA ")
 _CANDIDATES = ("original", "instruction", "response", "both")
 _BAR_CHARS = 32
 _TOLD = ("UserError", "Failure")  # errors whose message was written for people
@@ -67,8 +65,6 @@ class RunWatcher:
 
     def _show(self, entry: dg.EventLogEntry) -> None:
         if not entry.is_dagster_event:
-            if _PROGRESS_LINE.search(entry.user_message):
-                self.console.print(Text(f"    {entry.user_message}", style="dim"))
             return
         event = entry.get_dagster_event()
         step = event.step_key or ""
@@ -77,6 +73,8 @@ class RunWatcher:
                 self._started[step] = entry.timestamp
             case DagsterEventType.ASSET_MATERIALIZATION:
                 self._asset_line(event, entry.timestamp - self._started.get(step, entry.timestamp))
+            case DagsterEventType.ASSET_OBSERVATION:
+                self._progress_line(event.asset_observation_data.asset_observation)
             case DagsterEventType.ASSET_CHECK_EVALUATION:
                 self._check_line(event.asset_check_evaluation_data)
             case DagsterEventType.STEP_FAILURE:
@@ -88,6 +86,10 @@ class RunWatcher:
         rows = "" if count is None else f"{count.value:,} rows"
         name = materialization.asset_key.to_user_string()
         self.console.print(Text.assemble(("  ✓ ", "green"), f"{name:<46}{rows:>14}", (f"{seconds:>9.1f} s", "dim")))
+
+    def _progress_line(self, observation: dg.AssetObservation) -> None:
+        if PROGRESS_TAG in observation.tags:
+            self.console.print(Text(f"    {observation.metadata[PROGRESS_KEY].value}", style="dim"))
 
     def _check_line(self, check: dg.AssetCheckEvaluation) -> None:
         if check.passed:

@@ -1,4 +1,7 @@
-"""How a long step shows its progress: log lines with rate and ETA, and observations on the asset's page."""
+"""How a long step shows its progress: tagged observations of its asset, at once and from any process.
+
+The run's log and the asset's page show them; the terminal finds them by their tag.
+"""
 
 import time
 from dataclasses import dataclass, field
@@ -7,8 +10,11 @@ import dagster as dg
 
 from models_py.progress import Progress
 
-LOG_EVERY_S = 5.0
-OBSERVE_EVERY_S = 20.0
+PROGRESS_TAG = "reflection_lake/progress"  # on every observation made here
+PROGRESS_KEY = "progress"  # of its metadata: the line that people read
+EVERY_S = 5.0
+# What takes long is looked at less often, and every observation stays on the asset's page.
+LONG_S, LONG_EVERY_S = 60.0, 20.0
 
 
 @dataclass(slots=True)
@@ -18,41 +24,48 @@ class StepProgress:
     context: dg.AssetExecutionContext
     label: str
     asset: dg.AssetKey
-    _started: float = field(default_factory=time.monotonic)
-    _logged: float = field(default_factory=time.monotonic)
-    _observed: float = field(default_factory=time.monotonic)
-    _reported: float = field(default_factory=time.monotonic)
-    _done: int = 0
+    _begun: float = field(init=False)
+    _round_begun: float = field(init=False)
+    _reported: float = field(init=False)
+    _observed: float = field(init=False)
+    _done: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        self._begun = self._round_begun = self._reported = self._observed = time.monotonic()
 
     def __call__(self, progress: Progress) -> None:
         now = time.monotonic()
         if progress.done < self._done:  # a new round, such as second tries: with a rate of its own
-            self._started = self._reported
+            self._round_begun = self._reported
         self._reported, self._done = now, progress.done
-        if now - self._logged >= LOG_EVERY_S:
-            self._logged = now
-            self.context.log.info(line(self.label, progress, now - self._started))
-        if now - self._observed >= OBSERVE_EVERY_S:
+        if now - self._observed >= (EVERY_S if now - self._begun <= LONG_S else LONG_EVERY_S):
             self._observed = now
-            elapsed = now - self._started
-            metadata: dict[str, int | float | str] = {
-                "done": progress.done,
-                "total": progress.total,
-                "elapsed_s": round(elapsed, 1),
-            }
-            if progress.share > 0:
-                metadata["eta_s"] = round(elapsed / progress.share - elapsed, 1)
-            if progress.note:
-                metadata["note"] = progress.note
-            self.context.log_event(dg.AssetObservation(asset_key=self.asset, metadata=metadata))
+            self.context.log_event(observation(self.asset, self.label, progress, now - self._round_begun))
+
+
+def observation(asset: dg.AssetKey, label: str, progress: Progress, elapsed_s: float) -> dg.AssetObservation:
+    """What is told of a step's progress: the line for people, the numbers for plots."""
+    metadata: dict[str, int | float | str] = {
+        PROGRESS_KEY: line(label, progress, elapsed_s),
+        "done": progress.done,
+        "elapsed_s": round(elapsed_s, 1),
+    }
+    if progress.total is not None:
+        metadata["total"] = progress.total
+    if progress.share:
+        metadata["eta_s"] = round(elapsed_s / progress.share - elapsed_s, 1)
+    return dg.AssetObservation(asset_key=asset, metadata=metadata, tags={PROGRESS_TAG: ""})
 
 
 def line(label: str, progress: Progress, elapsed_s: float) -> str:
-    """`scoring with toy: 1,024/4,096 rows, 210.0/s, ETA 0:15`."""
-    rate = progress.done / elapsed_s if elapsed_s else 0.0
-    eta = "?" if progress.share <= 0 else duration(elapsed_s / progress.share - elapsed_s)
-    note = f", {progress.note}" if progress.note else ""
-    return f"{label}: {progress.done:,}/{progress.total:,} {progress.unit}, {rate:,.1f}/s, ETA {eta}{note}"
+    """`scoring with toy: 1,024/4,096 rows, 210.0/s, ETA 0:15`; what is unknown is left out."""
+    counted = f"{progress.done:,}" if progress.total is None else f"{progress.done:,}/{progress.total:,}"
+    parts = [f"{counted} {progress.unit}", f"{progress.done / elapsed_s if elapsed_s else 0.0:,.1f}/s"]
+    if progress.share is not None:
+        parts.append(f"ETA {duration(elapsed_s / progress.share - elapsed_s) if progress.share > 0 else '?'}")
+    if progress.note:
+        parts.append(progress.note)
+    return f"{label}: {', '.join(parts)}"
 
 
 def duration(seconds: float) -> str:

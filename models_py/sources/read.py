@@ -88,7 +88,7 @@ def read_sources(specs: Sequence[SourceSpec], on_progress: OnProgress = silent) 
             if done % _ROWS_A_REPORT == 0:
                 # Offsets count unpacked bytes, so a packed file stays at its end early: an estimate, not a promise.
                 fraction = (bytes_before + min(row.byte_offset or 0, size)) / max(total_bytes, 1)
-                on_progress(Progress(done, 0, "rows", fraction=fraction, note=spec.name))
+                on_progress(Progress(done, None, "rows", fraction=fraction, note=spec.name))
         bytes_before += size
     on_progress(Progress(done, done, "rows"))
     return tables.finish()

@@ -99,10 +99,10 @@ class Scorer:
     ) -> Iterator[ScoreRow]:
         """A row for each request, in their order, as soon as its chunk is computed.
 
-        total: rows expected, for progress; taken from `requests` where it has a length.
+        total: rows expected, for progress; taken from `requests` where it has a length, else unknown.
         """
         if total is None:
-            total = len(requests) if isinstance(requests, Sized) else 0
+            total = len(requests) if isinstance(requests, Sized) else None
         done, rate = 0, _Rate(self)
         for plans in self._planned(requests):
             wanted = [sequence for plan in plans for sequence in plan.sequences()]
@@ -112,7 +112,7 @@ class Scorer:
                 so_far = done + share * rows
                 on_progress(Progress(int(so_far), total, "rows", so_far / total if total else None, rate.note(so_far)))
 
-            ahead = max(total - done, len(plans)) / len(plans) * sum(sequence.inputs for sequence in unique)
+            ahead = max((total or 0) - done, len(plans)) / len(plans) * sum(sequence.inputs for sequence in unique)
             self.engine.prepare(unique, flops=2.0 * self.parameters * ahead)
             nlls = self.sequence_nlls(unique, report)
             row_nlls = iter([nlls[place] for place in places])

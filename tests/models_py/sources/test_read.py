@@ -374,7 +374,7 @@ def test_progress_ends_whole(tmp_path):
     (tmp_path / "a.jsonl").write_text(lines(*[row(i) for i in range(2500)]))
     seen: list[Progress] = []
     read_sources([SourceSpec("mine", (tmp_path / "a.jsonl",))], seen.append)
-    assert [progress.done for progress in seen] == [1000, 2000, 2500]
+    assert [(progress.done, progress.total) for progress in seen] == [(1000, None), (2000, None), (2500, 2500)]
     assert 0 < seen[0].share < seen[1].share < 1 == seen[2].share
 
 

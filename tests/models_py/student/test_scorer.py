@@ -234,3 +234,9 @@ def test_progress_ends_at_the_total_and_never_falls(student: Student) -> None:
     list(make_scorer(student("llama"), token_budget=64, chunk_rows=3).score(requests, said.append))
     assert said[-1].done == said[-1].total == 7 and len(said) > 5
     assert [p.share for p in said] == sorted(p.share for p in said)
+
+
+def test_progress_of_who_knows_how_many_names_no_total(student: Student) -> None:
+    said: list[Progress] = []
+    list(make_scorer(student("llama")).score(iter([pair()]), said.append))
+    assert (said[-1].done, said[-1].total, said[-1].share) == (1, None, None)

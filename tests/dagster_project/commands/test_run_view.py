@@ -1,0 +1,44 @@
+"""What the terminal shows of a run, whichever process its steps run in."""
+
+import io
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from rich.console import Console
+
+from dagster_project.commands.run_view import WATCH_TAG, RunWatcher
+from dagster_project.steps.step_progress import observation
+from models_py.progress import Progress
+from tests.conftest import PROJECT
+
+KEY = dg.AssetKey(["scoring", "rows"])
+
+
+@dg.asset(key=KEY)
+def rows(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    context.log_event(observation(KEY, "reading", Progress(1000, None, "rows"), 4.0))
+    context.log_event(dg.AssetObservation(KEY, metadata={"progress": "of somebody else"}))
+    context.log.info("copying: 1/2 files, ETA 0:01")
+    return dg.MaterializeResult(metadata={"dagster/row_count": 1000})
+
+
+def job(executor: str) -> dg.JobDefinition:
+    how = dg.in_process_executor if executor == "in_process" else dg.multiprocess_executor
+    whole = dg.define_asset_job("whole", executor_def=how)
+    return dg.Definitions(assets=[rows], jobs=[whole]).resolve_job_def("whole")
+
+
+@pytest.mark.parametrize("executor", ["in_process", "multiprocess"])
+def test_the_terminal_shows_progress_by_its_tag_and_no_line_that_looks_like_it(tmp_path: Path, executor: str) -> None:
+    reconstructable = dg.build_reconstructable_job(
+        __name__, "job", (executor,), reconstructor_working_directory=str(PROJECT)
+    )
+    shown = io.StringIO()
+    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
+        with RunWatcher(instance, "token", Console(file=shown, width=120)):
+            result = dg.execute_job(reconstructable, instance, tags={WATCH_TAG: "token"})
+        assert result.success
+    progress, finished = shown.getvalue().splitlines()
+    assert progress.rstrip() == "    reading: 1,000 rows, 250.0/s"
+    assert "✓ scoring/rows" in finished and "1,000 rows" in finished
