@@ -34,7 +34,7 @@ from models_py.teacher.request import (
     TeacherReply,
     TeacherRequest,
 )
-from models_py.teacher.spec import EngineSettings, OpenAISettings, RecordedSettings
+from models_py.teacher.spec import TeacherSettings
 
 ENOUGH_REPLIES = 20  # of a phase; what fewer say is no better than an assumption
 _REPLIES_LOOKED_AT = 2000
@@ -213,7 +213,7 @@ def scenarios(phase: str, seen: Sequence[LedgerRow]) -> tuple[Scenarios, tuple[F
     )
 
 
-def amounts(missing: Sequence[Missing], scenario: Scenario, settings: EngineSettings, price: Price | None) -> Amounts:
+def amounts(missing: Sequence[Missing], scenario: Scenario, settings: TeacherSettings, price: Price | None) -> Amounts:
     """What the missing requests and their further tries take."""
     tries = 1 + scenario.again
     requests = tries * len(missing)
@@ -227,7 +227,7 @@ def amounts(missing: Sequence[Missing], scenario: Scenario, settings: EngineSett
     )
     calls_s = requests * scenario.call_s + tokens_out * scenario.token_s
     usd = (tokens_in * price.input + tokens_out * price.output) / 1e6 if price else None
-    return Amounts(requests, tokens_in, tokens_out, usd, _seconds(settings, requests, tokens_in + tokens_out, calls_s))
+    return Amounts(requests, tokens_in, tokens_out, usd, settings.seconds(requests, tokens_in + tokens_out, calls_s))
 
 
 def stops_at(budget: Budget, spent: Spent, needed: Amounts) -> tuple[str, float] | None:
@@ -323,25 +323,12 @@ def _bases(reflection: Reflection) -> dict[str, Pair]:
 
 def _phase(teacher: OpenTeacher, ledger: Ledger, phase: str, wanted: int, missing: Sequence[Missing]) -> PhaseEstimate:
     settings = teacher.spec.settings
-    price = Price(0, 0) if isinstance(settings, RecordedSettings) else teacher.account(Spent()).price
+    price = Price(0, 0) if settings.is_free else teacher.account(Spent()).price
     seen = ledger.sample(teacher.engine.identity, phase, _REPLIES_LOOKED_AT)
     three, facts = scenarios(phase, seen)
     low, expected, high = (amounts(missing, scenario, settings, price) for scenario in three)
     unanswerable = sum(not one.answerable for one in missing)
     return PhaseEstimate(phase, wanted, len(missing), unanswerable, low, expected, high, facts, len(seen))
-
-
-def _seconds(settings: EngineSettings, requests: float, tokens: float, calls_s: float) -> float | None:
-    """The slowest of what bounds a server: calls at once, requests a minute, tokens a minute."""
-    if not isinstance(settings, OpenAISettings):
-        return None
-    at_once = max(1.0, min(settings.concurrency, requests))
-    bounds = [calls_s / at_once]
-    if settings.requests_per_minute:
-        bounds.append(60 * requests / settings.requests_per_minute)
-    if settings.tokens_per_minute:
-        bounds.append(60 * tokens / settings.tokens_per_minute)
-    return max(bounds)
 
 
 def _spread(samples: Iterable[float | None]) -> Spread | None:

@@ -1,25 +1,14 @@
-"""From a teacher of the profile to one that can be asked: its engine, its prompts, its sampling, its second tries.
-
-A new engine: see engines/base.py.
-"""
+"""From a teacher of the profile to one that can be asked: its engine, its prompts, its sampling, its second tries."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import assert_never
 
 from models_py.teacher.engines.base import Engine
-from models_py.teacher.engines.recorded import RecordedEngine
 from models_py.teacher.money import Account, Spent
 from models_py.teacher.prompt import Prompt, build_request, load_prompts, prompt_version
 from models_py.teacher.request import Sampling, TeacherRequest
-from models_py.teacher.spec import (
-    OpenAIBatchSettings,
-    OpenAISettings,
-    RecordedSettings,
-    TeacherSpec,
-    VllmSettings,
-)
+from models_py.teacher.spec import TeacherSpec
 
 _WARMER = 0.3  # added to the temperature of each further try, up to 1: a server may ignore the seed
 
@@ -103,26 +92,7 @@ def open_teacher(spec: TeacherSpec, ledger_path: Path | None = None) -> OpenTeac
 
     ledger_path: where `openai_batch` keeps the ids of its open batches; beside it `vllm` remembers hashes of weights.
     """
-    teacher = OpenTeacher(spec, _open_engine(spec, ledger_path), load_prompts(spec.name, spec.settings.prompts))
+    engine = spec.settings.open_engine(spec.name, ledger_path)
+    teacher = OpenTeacher(spec, engine, load_prompts(spec.name, spec.settings.prompts))
     teacher.account(Spent())
     return teacher
-
-
-def _open_engine(spec: TeacherSpec, ledger_path: Path | None) -> Engine:
-    match spec.settings:
-        case RecordedSettings():
-            return RecordedEngine(spec.settings.replies)
-        case OpenAISettings():
-            from models_py.teacher.engines.openai.chat import OpenAIEngine
-
-            return OpenAIEngine(spec.name, spec.settings)
-        case OpenAIBatchSettings():
-            from models_py.teacher.engines.openai.batch import OpenAIBatchEngine
-
-            return OpenAIBatchEngine(spec.name, spec.settings, ledger_path)
-        case VllmSettings():
-            from models_py.teacher.engines.vllm.offline import VllmEngine
-
-            return VllmEngine(spec.name, spec.settings, ledger_path and ledger_path.with_name("file_hashes.json"))
-        case _:
-            assert_never(spec.settings)

@@ -1,16 +1,21 @@
-"""A teacher as the profile names it: plain values, with their defaults, limits and meanings. Nothing is opened here.
+"""A teacher as the profile names it: plain values, with their defaults, limits and meanings.
 
     TeacherSpec("gpt", OpenAISettings(model="gpt-4.1-mini"), Price(0.40, 1.60))
 
-`open_teacher` turns a spec into a teacher that can be asked.
+`open_teacher` turns a spec into a teacher that can be asked. What the rest of the project needs to know of an engine
+before it is opened (is it free, how long does it take) its settings say, so that a new engine is a settings class here,
+in `EngineSettings`, and the file that its `open_engine` imports.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self, get_args
 
 from models_py.errors import UserError
+from models_py.paths import folder_or_hub_id, with_absolute_paths
+from models_py.teacher.engines.base import Engine
 from models_py.teacher.money import Budget, Price
 from models_py.teacher.request import Sampling
 
@@ -34,8 +39,11 @@ class PromptSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TeacherSettings:
-    """What every engine has. parse_attempts: how often an unusable reply is asked again, with a changed sampling."""
+class TeacherSettings(ABC):
+    """What every engine has. parse_attempts: how often an unusable reply is asked again, with a changed sampling.
+
+    The key `engine` of the profile chooses the class: each has a field `engine: Literal["name"] = "name"`.
+    """
 
     prompts: PromptSettings = field(default_factory=PromptSettings)
     sampling: Sampling = field(default_factory=Sampling)
@@ -49,6 +57,13 @@ class TeacherSettings:
         _check("sampling.max_tokens", sampling.max_tokens, sampling.max_tokens >= 1, "is below 1")
         _check("parse_attempts", self.parse_attempts, self.parse_attempts >= 0, "is below 0")
 
+    @abstractmethod
+    def open_engine(self, name: str, ledger_path: Path | None) -> Engine:
+        """Who answers as these settings say, for the teacher of that name. Loads no model, asks nothing.
+
+        Imports the engine inside: a profile is read without it. ledger_path: beside it an engine may keep its files.
+        """
+
     @property
     def model_name(self) -> str | None:
         """By which the price table knows the model."""
@@ -59,6 +74,29 @@ class TeacherSettings:
         """What a reply costs, as a share of the model's price."""
         return 1.0
 
+    @property
+    def is_free(self) -> bool:
+        """Whether replies cost neither money nor time, so that nothing need be estimated."""
+        return False
+
+    @property
+    def calls_at_once(self) -> int | None:
+        """How many requests are under way at once, None where the engine decides."""
+        return None
+
+    def seconds(self, requests: float, tokens: float, calls_s: float) -> float | None:
+        """How long so many requests and tokens take, `calls_s` one after another; None where nobody can know before."""
+        return None
+
+    @property
+    def when_answered(self) -> str:
+        """In words, where `seconds` is None: when answers come."""
+        return "Time unknown: the progress of `make run` shows it from the first replies on."
+
+    def at(self, root: Path) -> Self:
+        """The same settings, their relative paths seen from `root`."""
+        return with_absolute_paths(self, root)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedSettings(TeacherSettings):
@@ -66,6 +104,19 @@ class RecordedSettings(TeacherSettings):
 
     engine: Literal["recorded"] = "recorded"
     replies: Path
+
+    def open_engine(self, name: str, ledger_path: Path | None) -> Engine:
+        from models_py.teacher.engines.recorded import RecordedEngine
+
+        return RecordedEngine(self.replies)
+
+    @property
+    def is_free(self) -> bool:
+        return True
+
+    @property
+    def when_answered(self) -> str:
+        return "Answers come from a file and cost nothing."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +157,24 @@ class OpenAISettings(ServerSettings):
             value = getattr(self, name)
             _check(name, value, value is None or value >= 1, "is below 1")
 
+    def open_engine(self, name: str, ledger_path: Path | None) -> Engine:
+        from models_py.teacher.engines.openai.chat import OpenAIEngine
+
+        return OpenAIEngine(name, self)
+
+    @property
+    def calls_at_once(self) -> int:
+        return self.concurrency
+
+    def seconds(self, requests: float, tokens: float, calls_s: float) -> float:
+        """The slowest of what bounds a server: calls at once, requests a minute, tokens a minute."""
+        bounds = [calls_s / max(1.0, min(self.concurrency, requests))]
+        if self.requests_per_minute:
+            bounds.append(60 * requests / self.requests_per_minute)
+        if self.tokens_per_minute:
+            bounds.append(60 * tokens / self.tokens_per_minute)
+        return max(bounds)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenAIBatchSettings(ServerSettings):
@@ -124,9 +193,18 @@ class OpenAIBatchSettings(ServerSettings):
         in_range = 1 <= self.batch_requests <= 50_000
         _check("batch_requests", self.batch_requests, in_range, "is not from 1 to 50,000, which servers take")
 
+    def open_engine(self, name: str, ledger_path: Path | None) -> Engine:
+        from models_py.teacher.engines.openai.batch import OpenAIBatchEngine
+
+        return OpenAIBatchEngine(name, self, ledger_path)
+
     @property
     def price_factor(self) -> float:
         return 0.5
+
+    @property
+    def when_answered(self) -> str:
+        return "Time unknown: a batch is answered within 24 hours, each phase and each round of second tries is one."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,13 +229,22 @@ class VllmSettings(TeacherSettings):
             value = self.engine_args.get(theirs)
             _check(f"engine_args.{theirs}", value, theirs not in self.engine_args, f"belongs in `{ours}`")
 
+    def open_engine(self, name: str, ledger_path: Path | None) -> Engine:
+        from models_py.teacher.engines.vllm.offline import VllmEngine
+
+        return VllmEngine(name, self, ledger_path and ledger_path.with_name("file_hashes.json"))
+
+    @property
+    def when_answered(self) -> str:
+        return "Time unknown: it is this machine's; the progress of `make run` shows it from the first replies on."
+
+    def at(self, root: Path) -> Self:
+        return replace(TeacherSettings.at(self, root), model=folder_or_hub_id(self.model, root, "model"))
+
 
 EngineSettings = RecordedSettings | OpenAISettings | OpenAIBatchSettings | VllmSettings
-ENGINES: dict[str, type[EngineSettings]] = {
-    "recorded": RecordedSettings,
-    "openai": OpenAISettings,
-    "openai_batch": OpenAIBatchSettings,
-    "vllm": VllmSettings,
+ENGINES: Mapping[str, type[EngineSettings]] = {
+    settings.__dataclass_fields__["engine"].default: settings for settings in get_args(EngineSettings)
 }
 
 

@@ -1,7 +1,6 @@
 """What every engine is: something that answers a teacher's requests.
 
-A new engine: a settings class in models_py/teacher/spec.py, a subclass of `Engine` beside this file, a line in
-`open_teacher._open_engine`.
+A new engine: docs/extending.md.
 """
 
 from abc import ABC, abstractmethod
