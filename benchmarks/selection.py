@@ -44,7 +44,7 @@ from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from dagster_project.steps.commits import commit_batches
 from models_py.content import content_id
 from models_py.sources.read import check_bad_fraction, read_sources
-from models_py.sources.spec import SourceSpec
+from models_py.sources.spec import Source
 
 RESULTS = Path(__file__).resolve().parent / "results" / "selection.json"
 LIMIT_ROWS, LIMIT_S, LIMIT_GIB, LIMIT_CHOICES_S = 100_000, 60.0, 4.0, 2.0
@@ -167,7 +167,7 @@ def _ingest(watch: Stopwatch, lake: Lake, path: Path) -> None:
     read = []
 
     def read_file() -> int:
-        read.append(read_sources([SourceSpec("synthetic", (path,))]))
+        read.append(read_sources([Source("synthetic", path=str(path))]))
         check_bad_fraction(read[0], max_bad_fraction=0.05)
         return sum(read[0].rows_by_source.values())
 

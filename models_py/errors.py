@@ -1,4 +1,7 @@
-"""Errors that the person at the keyboard can mend."""
+"""Errors that the person at the keyboard can mend, and the words that point to the nearest right name."""
+
+import difflib
+from collections.abc import Iterable
 
 
 class UserError(Exception):
@@ -6,3 +9,15 @@ class UserError(Exception):
 
     The command line prints it without a traceback and exits with status 1.
     """
+
+
+def unknown(what: str, found: object, known: Iterable[str]) -> str:
+    """`'vlm' is not an engine (did you mean vllm?); there are: recorded, vllm`."""
+    names = list(known)
+    return f"{found!r} is not {what}{did_you_mean(str(found), names)}; there are: {', '.join(names) or 'none'}"
+
+
+def did_you_mean(found: str, known: Iterable[str]) -> str:
+    """` (did you mean vllm?)`, or nothing where no name is near."""
+    near = difflib.get_close_matches(found, list(known), n=1)
+    return f" (did you mean {near[0]}?)" if near else ""

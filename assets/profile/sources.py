@@ -11,7 +11,7 @@ from dagster_project.profile.schema import Profile
 from dagster_project.steps.code_version import code_version
 from dagster_project.steps.results import OWNERS, key, table_result
 from models_py.content import FileHashes, fingerprint
-from models_py.sources.read import readable_paths
+from models_py.sources.read import readable_files
 
 TABLE = "profile.sources"
 
@@ -36,12 +36,12 @@ def rows(profile: Profile) -> list[dict[str, Any]]:
     hashes = FileHashes(profile.file_hashes)
     seen: list[dict[str, Any]] = [
         {
-            "source": spec.name,
-            "paths": [str(path).removeprefix(f"{profile.root}/") for path in spec.paths],
+            "source": source.name,
+            "paths": [str(path).removeprefix(f"{profile.root}/") for path in source.files()],
             "max_bad_fraction": profile.max_bad_fraction,
-            "content_hash": fingerprint([hashes.of(path) for path in readable_paths(spec)]),
+            "content_hash": fingerprint([hashes.of(path) for path in readable_files(source)]),
         }
-        for spec in profile.source_specs()
+        for source in profile.sources
     ]
     hashes.save()
     return seen

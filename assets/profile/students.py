@@ -30,7 +30,7 @@ _LARGE_BYTES = 64 << 20
 def students(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], profile: dg.ResourceParam[Profile]
 ) -> dg.MaterializeResult:
-    resolved = {spec.name: resolve_student(spec, profile.students_dir) for spec in profile.student_specs()}
+    resolved = {name: resolve_student(student, profile.students_dir) for name, student in profile.students.items()}
     rows = [
         {
             "student": student.name,
@@ -55,7 +55,10 @@ def observed(profile: Profile) -> list[object]:
     """
     hashes = FileHashes(profile.file_hashes)
     templates = [file_sha256(path) for path in (DEFAULT_CHAT_TEMPLATE, DEFAULT_REVERSE_PROMPT)]
-    seen = [templates, *([_seen(spec, hashes), profile.scorer_of(spec.name)] for spec in profile.student_specs())]
+    seen = [
+        templates,
+        *([_seen(student, hashes), profile.scorer_of(name)] for name, student in profile.students.items()),
+    ]
     hashes.save()
     return seen
 

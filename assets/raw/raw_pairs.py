@@ -32,7 +32,7 @@ def _spec(table: str) -> dg.AssetSpec:
 def raw_pairs(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], profile: dg.ResourceParam[Profile]
 ) -> Iterator[dg.MaterializeResult]:
-    read = read_sources(profile.source_specs(), StepProgress(context, "reading sources", key("raw", "raw_pairs")))
+    read = read_sources(profile.sources, StepProgress(context, "reading sources", key("raw", "raw_pairs")))
     commit = Commit("pairs of the sources", asset="raw/raw_pairs", run_id=context.run_id)
     wanted = context.selected_asset_keys
     # One reading, so both tables are written whichever is asked for; bad rows also when there are too many of them:

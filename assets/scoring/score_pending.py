@@ -43,10 +43,10 @@ def _score(context: dg.AssetExecutionContext, lake: Lake, profile: Profile, tabl
     work: dict[str, int | float | str] = {}
     pending = f"({load_pending(table.split('.')[1])})"
     counts = dict(lake.read(f"select student_fingerprint, count(*) from {pending} group by all").iter_rows())
-    for spec in profile.scorer_specs():
+    for named in profile.scorers():
         if not counts:
             break
-        student = resolve_student(spec, profile.students_dir)
+        student = resolve_student(named, profile.students_dir)
         total = counts.pop(student.fingerprint, 0)
         if total == 0:
             continue

@@ -25,9 +25,9 @@ def base_student(
 ) -> dg.MaterializeResult:
     students = []
     with lake.exclusively("training.base_student"):
-        for spec in profile.student_specs():
-            progress = StepProgress(context, f"student {spec.name}", context.asset_key)
-            students.append(resolve_student(spec, profile.students_dir, progress))
+        for student in profile.students.values():
+            progress = StepProgress(context, f"student {student.name}", context.asset_key)
+            students.append(resolve_student(student, profile.students_dir, progress))
     lines = ["| student | model | revision | max length | fingerprint |", "| --- | --- | --- | --- | --- |"]
     lines += [
         f"| {s.name} | {s.model} | {s.revision or ''} | {s.max_length} | {s.fingerprint[:12]} |" for s in students

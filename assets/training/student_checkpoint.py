@@ -39,7 +39,7 @@ def student_checkpoint(recipe: str) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], profile: dg.ResourceParam[Profile]
     ) -> dg.MaterializeResult:
         version = _materialized_version(context, rows_key)
-        student = resolve_student(profile.student_spec(profile.recipes[recipe].student), profile.students_dir)
+        student = resolve_student(profile.students[profile.recipes[recipe].student], profile.students_dir)
         settings = profile.training_settings()
         checkpoint_id = fingerprint(recipe, version, student.fingerprint, asdict(settings))[:12]
         folder = profile.checkpoints_dir / recipe / checkpoint_id

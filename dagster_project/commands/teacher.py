@@ -34,7 +34,6 @@ from models_py.teacher.open_teacher import OpenTeacher, open_teacher
 from models_py.teacher.parser import encodable, parse_reply
 from models_py.teacher.replies_file import export_replies, import_replies
 from models_py.teacher.request import PHASES, RESPONSE_REFLECTION, TeacherRequest
-from models_py.teacher.spec import OpenAIBatchSettings, OpenAISettings, RecordedSettings
 
 _PAIRS_LISTED = 5
 _PIPED_WIDTH = 140  # columns, so that a table in a file is whole
@@ -95,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _estimate(profile: Profile, options: argparse.Namespace, console: Console) -> None:
-    read = read_sources(profile.source_specs())
+    read = read_sources(profile.sources)
     check_bad_fraction(read, profile.max_bad_fraction)
     pairs = read.pairs.to_dicts()
     console.print(
@@ -123,7 +122,7 @@ def _estimate(profile: Profile, options: argparse.Namespace, console: Console) -
 
 def _print_estimate(teacher: OpenTeacher, result: TeacherEstimate, console: Console) -> None:
     settings = teacher.spec.settings
-    at_once = f", {settings.concurrency} at once" if isinstance(settings, OpenAISettings) else ""
+    at_once = f", {settings.calls_at_once} at once" if settings.calls_at_once else ""
     console.print(f"\n[bold]{teacher.spec.name}[/]  {settings.engine}, {escape(teacher.engine.identity)}{at_once}\n")
     table = Table(box=None, pad_edge=False, padding=(0, 4, 0, 0), header_style="none")
     for column in ("", *(phase.phase for phase in result.phases), "both"):
@@ -131,7 +130,7 @@ def _print_estimate(teacher: OpenTeacher, result: TeacherEstimate, console: Cons
     table.add_row("  answered", *(f"{p.wanted - p.missing:,} of {p.wanted:,}" for p in result.phases))
     parts: tuple[PhaseEstimate | TeacherEstimate, ...] = (*result.phases, result)
     table.add_row("  missing", *(f"{part.missing:,}" for part in parts))
-    if result.missing and not isinstance(settings, RecordedSettings):
+    if result.missing and not settings.is_free:
         for name, value, shown in _AMOUNTS:
             table.add_row(f"  {name}", *(_with_range(part, value, shown) for part in parts))
     console.print(table)
@@ -159,8 +158,8 @@ def _notes(teacher: OpenTeacher, result: TeacherEstimate) -> Iterator[str]:
     settings, name = teacher.spec.settings, teacher.spec.name
     if unanswerable := sum(phase.unanswerable for phase in result.phases):
         yield f"{unanswerable:,} of these have no recorded reply: they will fail."
-    if isinstance(settings, RecordedSettings):
-        yield "Answers come from a file and cost nothing."
+    if settings.is_free:
+        yield settings.when_answered
         return
     if not result.missing:
         return
@@ -168,10 +167,8 @@ def _notes(teacher: OpenTeacher, result: TeacherEstimate) -> Iterator[str]:
         yield "Which bases the response phase is asked about is known only later; the pairs as they are stand for them."
     if result.expected.usd is None:
         yield f"Cost unknown: add prices.{settings.model_name} to the profile, in US dollars a million tokens."
-    if isinstance(settings, OpenAIBatchSettings):
-        yield "Time unknown: a batch is answered within 24 hours, each phase and each round of second tries is one."
-    elif result.expected.seconds is None:
-        yield "Time unknown: it is this machine's; the progress of `make run` shows it from the first replies on."
+    if result.expected.seconds is None:
+        yield settings.when_answered
     if result.spent.requests:
         yield f"Paid so far: {result.spent.requests:,} replies" + (
             f", {shown}." if (shown := result.spent.shown().removesuffix(" so far")) else "."
@@ -215,7 +212,7 @@ _AMOUNTS: tuple[tuple[str, Callable[[Amounts], float | None], Callable[[float], 
 
 
 def _prompt(profile: Profile, options: argparse.Namespace, console: Console) -> None:
-    pair = _pair(read_sources(profile.source_specs()).pairs, options.pair)
+    pair = _pair(read_sources(profile.sources).pairs, options.pair)
     console.print(f"[bold]pair {pair['pair_id']}[/]   [dim]{escape(str(pair['file']))}, row {pair['source_row']}[/]")
     with _ledger(profile) as ledger:
         for teacher in _teachers(profile, options.teacher):

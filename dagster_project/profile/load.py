@@ -15,10 +15,10 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from dagster_project.profile.schema import Profile
-from dagster_project.profile.words import as_dict, as_list, did_you_mean, in_one_line, shown, unknown
+from dagster_project.profile.schema import Profile, name_problem
+from dagster_project.profile.words import as_dict, as_list, in_one_line, shown
 from dagster_project.root import PROJECT_ROOT
-from models_py.errors import UserError
+from models_py.errors import UserError, did_you_mean, unknown
 
 PROFILE_VARIABLE = "REFLECTION_PROFILE"
 PROFILES_DIR = PROJECT_ROOT / "profiles"
@@ -98,28 +98,41 @@ def _cross_problems(raw: Mapping[Any, Any], policies: Mapping[str, str] | None) 
     for part in ("sources", "teachers", "students", "recipes"):
         if raw.get(part) in ([], {}):
             yield f"{part}: is empty; name at least one"
-    names = [source.get("name") for source in as_list(raw.get("sources")) if isinstance(source, dict)]
-    for name in sorted({str(name) for name in names if name is not None and names.count(name) > 1}):
-        yield f"sources: two sources are called {name}; give each its own name"
+    yield from _source_name_problems(raw)
     students = [str(key) for key in as_dict(raw.get("students"))]
     for name, student in as_dict(raw.get("students")).items():
         scorer = as_dict(student).get("scored_by")
         if isinstance(scorer, str) and scorer not in students:
             yield f"students.{name}.scored_by: {unknown('one of the students here', scorer, students)}"
     for name, recipe in as_dict(raw.get("recipes")).items():
-        if not isinstance(recipe, dict):
-            continue
-        for one, many in (("teacher", "teachers"), ("student", "students")):
-            known, value = [str(key) for key in as_dict(raw.get(many))], recipe.get(one)
-            if isinstance(value, str) and value not in known:
-                yield f"recipes.{name}.{one}: {unknown(f'one of the {many} above', value, known)}"
-        policy = recipe.get("policy")
-        if policies is None or not isinstance(policy, str):
-            continue
-        if policy not in policies:
-            yield f"recipes.{name}.policy: {unknown('a policy (a file in sql/policies)', policy, sorted(policies))}"
-        elif policies[policy] == "all" and raw.get("response_reflection", "selected") != "all":
-            yield (
-                f"recipes.{name}.policy: {policy} needs the second reflection of both bases; set "
-                "response_reflection: all (it costs one more teacher call a pair) or choose another policy"
-            )
+        if isinstance(recipe, dict):
+            yield from _recipe_problems(f"recipes.{name}", recipe, raw, policies)
+
+
+def _source_name_problems(raw: Mapping[Any, Any]) -> Iterator[str]:
+    found = [as_dict(source).get("name") for source in as_list(raw.get("sources"))]
+    names = [name for name in found if isinstance(name, str)]
+    for name in sorted(set(names)):
+        if told := name_problem(name):
+            yield f"sources.{name}.name: {told}"
+        if names.count(name) > 1:
+            yield f"sources: two sources are called {name}; give each its own name"
+
+
+def _recipe_problems(
+    where: str, recipe: Mapping[Any, Any], raw: Mapping[Any, Any], policies: Mapping[str, str] | None
+) -> Iterator[str]:
+    for one, many in (("teacher", "teachers"), ("student", "students")):
+        known, value = [str(key) for key in as_dict(raw.get(many))], recipe.get(one)
+        if isinstance(value, str) and value not in known:
+            yield f"{where}.{one}: {unknown(f'one of the {many} above', value, known)}"
+    policy = recipe.get("policy")
+    if policies is None or not isinstance(policy, str):
+        return
+    if policy not in policies:
+        yield f"{where}.policy: {unknown('a policy (a file in sql/policies)', policy, sorted(policies))}"
+    elif policies[policy] == "all" and raw.get("response_reflection", "selected") != "all":
+        yield (
+            f"{where}.policy: {policy} needs the second reflection of both bases; set "
+            "response_reflection: all (it costs one more teacher call a pair) or choose another policy"
+        )

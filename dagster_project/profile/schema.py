@@ -1,19 +1,17 @@
 """A profile: one YAML file that says what a run reads, who reflects, who scores, what is trained and where it all lies.
 
-    profile.recipes["paper"].policy, profile.warehouse, profile.student_spec("toy")
+    profile.recipes["paper"].policy, profile.warehouse, profile.students["toy"].max_length
 
 `profiles/quickstart.yaml` explains every key. Relative paths start at the project, the folder that holds `profiles/`;
 of a profile that lies elsewhere, at its own folder.
 
-Values of the domain (training settings, sampling, the toy student) are the domain's own dataclasses, so that a key, its
-default and its limits have one home.
+What the domain has a word for (sources, teachers, students, prices, training settings) is the domain's own dataclass,
+so that a key, its default and its limits have one home.
 """
 
-import dataclasses
-import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import (
     AfterValidator,
@@ -27,89 +25,70 @@ from pydantic import (
     WrapValidator,
     model_validator,
 )
+from pydantic_core import ArgsKwargs
 
-from dagster_project.profile.words import problem, shown, unknown
+from dagster_project.profile.words import problem
 from models_py.errors import UserError
-from models_py.sources.spec import FORMAT_BY_SUFFIX, OPTIONAL_FIELDS, REQUIRED_FIELDS, SourceSpec
-from models_py.student.spec import ScratchSpec, StudentSpec
+from models_py.paths import absolute
+from models_py.sources.spec import Source
+from models_py.student.spec import Student
 from models_py.teacher.money import Price
-from models_py.teacher.spec import EngineSettings, TeacherSpec, VllmSettings
+from models_py.teacher.spec import EngineSettings, TeacherSpec
 from models_py.training.settings import TrainingSettings
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
-_GLOB = re.compile(r"[*?\[]")
 
 
 # --- kinds of values
 
 
-def _name(value: str) -> str:
-    if not _NAME.fullmatch(value):
-        raise problem(
-            f"{value!r} is no usable name; names are lower snake case (a-z, 0-9, _) and begin with a letter, for they "
-            "become table values, asset keys and folders"
-        )
-    return value
+def name_problem(name: str) -> str | None:
+    """Why a name of the profile cannot be used; None where it can."""
+    if _NAME.fullmatch(name):
+        return None
+    return (
+        f"{name!r} is no usable name; names are lower snake case (a-z, 0-9, _) and begin with a letter, for they "
+        "become table values, asset keys and folders"
+    )
 
 
-def _absolute(path: str | Path, info: ValidationInfo) -> Path:
-    root = info.context
-    assert isinstance(root, Path)
-    try:
-        return Path(os.path.normpath(root / Path(path).expanduser()))
-    except RuntimeError as error:  # ~somebody who does not exist
-        raise problem(f"{path} cannot be resolved; write the folder's path") from error
-
-
-def _absolute_texts(scratch: ScratchSpec, info: ValidationInfo) -> ScratchSpec:
-    return dataclasses.replace(scratch, texts=tuple(_absolute(path, info) for path in scratch.texts))
-
-
-def _absolute_pattern(pattern: str, info: ValidationInfo) -> str:
-    if "://" in pattern:
-        raise problem(f"{pattern} is an address; download the file and name it here")
-    return str(_absolute(pattern, info))
-
-
-def _absolute_unless_address(folder: str, info: ValidationInfo) -> str:
-    return folder if "://" in folder else f"{_absolute(folder, info)}/"
-
-
-def _absolute_if_folder(model: str, info: ValidationInfo) -> str:
-    folder = _absolute(model, info)
-    return str(folder) if model.startswith(("/", ".", "~")) or os.path.isdir(folder) else model  # noqa: PTH112 (False, not an error, for names no file can have)
-
-
-def _absolute_teacher(teacher: EngineSettings, info: ValidationInfo) -> EngineSettings:
-    def absolute(settings: Any) -> Any:
-        paths = {
-            field.name: _absolute(value, info)
-            for field in dataclasses.fields(settings)
-            if isinstance(value := getattr(settings, field.name), Path)
-        }
-        return dataclasses.replace(settings, **paths)
-
-    teacher = dataclasses.replace(absolute(teacher), prompts=absolute(teacher.prompts))
-    if isinstance(teacher, VllmSettings):
-        return dataclasses.replace(teacher, model=_absolute_if_folder(teacher.model, info))
-    return teacher
+def _usable(name: str) -> str:
+    if told := name_problem(name):
+        raise problem(told)
+    return name
 
 
 def _in_words(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-    """Let a dataclass that checks itself be one complaint among others."""
+    """Let what the domain refuses be one complaint among others."""
     try:
         return handler(value)
     except UserError as error:
         raise problem(str(error)) from error
 
 
-def _in_words_of_field(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-    """The same where the message begins with the key: `budget.max_usd: 0 is not above 0`."""
-    try:
-        return handler(value)
-    except UserError as error:
-        key, _, message = str(error).partition(": ")
-        raise problem(message, key) from error
+class _HasPaths(Protocol):
+    def at(self, root: Path) -> "_HasPaths": ...
+
+
+def _at_root(value: _HasPaths, info: ValidationInfo) -> _HasPaths:
+    assert isinstance(info.context, Path)
+    return value.at(info.context)
+
+
+def _absolute(path: str | Path, info: ValidationInfo) -> Path:
+    assert isinstance(info.context, Path)
+    return absolute(path, info.context)
+
+
+def _absolute_unless_address(folder: str, info: ValidationInfo) -> str:
+    return folder if "://" in folder else f"{_absolute(folder, info)}/"
+
+
+def _named(students: object) -> object:
+    """Each student's name, the first argument of its class, is its key here."""
+    if not isinstance(students, dict):
+        return students
+    return {name: ArgsKwargs((name,), keys) if isinstance(keys, dict) else keys for name, keys in students.items()}
 
 
 def _available_executor(value: object) -> object:
@@ -118,15 +97,9 @@ def _available_executor(value: object) -> object:
     return value
 
 
-Name = Annotated[str, AfterValidator(_name)]
-FilePath = Annotated[Path, AfterValidator(_absolute)]
-FilePattern = Annotated[str, AfterValidator(_absolute_pattern)]
-Teacher = Annotated[
-    EngineSettings,
-    Field(discriminator="engine"),
-    AfterValidator(_absolute_teacher),
-    WrapValidator(_in_words_of_field),
-]
+_InWords = WrapValidator(_in_words)
+_AtRoot = AfterValidator(_at_root)
+Name = Annotated[str, AfterValidator(_usable)]
 
 
 class _Settings(BaseModel):
@@ -141,76 +114,13 @@ class LakeSettings(_Settings):
     """
 
     catalog: str | None = None
-    data_path: Annotated[str, AfterValidator(_absolute_unless_address)] | None = None
+    data_path: Annotated[str, AfterValidator(_absolute_unless_address), _InWords] | None = None
 
     @model_validator(mode="after")
     def _check(self) -> "LakeSettings":
         if self.catalog is not None and not self.catalog.startswith("postgres:"):
             raise problem(
-                f"{self.catalog!r} does not begin with postgres:; leave it out for SQLite in the warehouse", "catalog"
-            )
-        return self
-
-
-class Source(_Settings):
-    """Files that pairs are read from: `path` or `paths`, each a file, a folder or a glob."""
-
-    name: Name
-    path: FilePattern | None = None
-    paths: tuple[FilePattern, ...] | None = None
-    format: Literal["json", "jsonl", "csv", "parquet"] | None = None
-    fields: dict[str, str] | None = None
-
-    @model_validator(mode="after")
-    def _check(self) -> "Source":
-        if (self.path is None) == (self.paths is None):
-            raise problem("give either path or paths (a list)")
-        if not self.patterns:
-            raise problem("is empty; name at least one file", "paths")
-        for name in REQUIRED_FIELDS:
-            if self.fields is not None and name not in self.fields:
-                raise problem(f"{name} is missing; write {name}: <the file's field>", "fields")
-        for name in self.fields or {}:
-            if name not in REQUIRED_FIELDS + OPTIONAL_FIELDS:
-                raise problem(unknown("one of our fields", name, REQUIRED_FIELDS + OPTIONAL_FIELDS), f"fields.{name}")
-        return self
-
-    @property
-    def patterns(self) -> tuple[str, ...]:
-        """What `path` or `paths` says, absolute, not expanded."""
-        return (self.path,) if self.path is not None else self.paths or ()
-
-
-class Student(_Settings):
-    """A model to score with and to train: `model` (hub id or folder) or `scratch` (a toy trained here).
-
-    `max_length` counts tokens of the longest sequence; without it 2048, or the positions of the toy.
-    `scored_by` names the student whose statistics decide in its place, such as a smaller one; without it itself.
-    """
-
-    model: Annotated[str, AfterValidator(_absolute_if_folder)] | None = None
-    revision: str | None = None
-    scratch: Annotated[ScratchSpec, AfterValidator(_absolute_texts)] | None = None
-    chat_template: FilePath | None = None
-    reverse_prompt: FilePath | None = None
-    max_length: Annotated[int, Field(ge=8)] | None = None
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    scored_by: str | None = None
-
-    @model_validator(mode="after")
-    def _check(self) -> "Student":
-        if (self.model is None) == (self.scratch is None):
-            raise problem("give either model (a hub id or a folder) or scratch (a toy trained here)")
-        if self.revision is not None and self.model is None:
-            raise problem("only a model has a revision", "revision")
-        if self.scratch is None:
-            return self
-        for name, value in dataclasses.asdict(self.scratch).items():
-            if isinstance(value, int | float) and value <= 0 and name != "seed":
-                raise problem(f"{value} is not above 0", f"scratch.{name}")
-        if (self.max_length or 0) > self.scratch.max_length:
-            raise problem(
-                f"{self.max_length} is more than the {self.scratch.max_length} of scratch.max_length", "max_length"
+                f"catalog: {self.catalog!r} does not begin with postgres:; leave it out for SQLite in the warehouse"
             )
         return self
 
@@ -235,7 +145,7 @@ class Recipe(_Settings):
     @model_validator(mode="after")
     def _check(self) -> "Recipe":
         if self.top_fraction is not None and self.top_k is not None:
-            raise problem("give top_fraction or top_k, not both", "top_k")
+            raise problem("top_k: give top_fraction or top_k, not both")
         return self
 
 
@@ -245,17 +155,17 @@ class Recipe(_Settings):
 class Profile(_Settings):
     """A checked profile. All paths are absolute. Made by `load_profile`."""
 
-    warehouse: FilePath
-    sources: tuple[Source, ...]
-    teachers: dict[Name, Teacher]
-    students: dict[Name, Student]
+    warehouse: Annotated[Path, AfterValidator(_absolute), _InWords]
+    sources: tuple[Annotated[Source, _AtRoot, _InWords], ...]
+    teachers: dict[Name, Annotated[EngineSettings, Field(discriminator="engine"), _AtRoot, _InWords]]
+    students: Annotated[dict[Name, Annotated[Student, _AtRoot, _InWords]], BeforeValidator(_named)]
     recipes: dict[Name, Recipe]
     lake: LakeSettings = LakeSettings()
-    prices: dict[str, Annotated[Price, WrapValidator(_in_words_of_field)]] = {}
+    prices: dict[str, Annotated[Price, _InWords]] = {}
     executor: Annotated[Literal["in_process", "multiprocess"], BeforeValidator(_available_executor)] = "in_process"
     max_bad_fraction: Annotated[float, Field(ge=0, le=1)] = 0.05
     response_reflection: Literal["selected", "all"] = "selected"
-    training: Annotated[TrainingSettings, WrapValidator(_in_words)] = TrainingSettings()
+    training: Annotated[TrainingSettings, _InWords] = TrainingSettings()
 
     _file: Path = PrivateAttr()
     _root: Path = PrivateAttr()
@@ -295,10 +205,6 @@ class Profile(_Settings):
         """Where fine-tuned students lie."""
         return self.warehouse / "checkpoints"
 
-    def source_specs(self) -> list[SourceSpec]:
-        """The sources with folders and globs expanded, files sorted. Raises UserError when a source matches no file."""
-        return [SourceSpec(source.name, self._files(source), source.format, source.fields) for source in self.sources]
-
     def teacher_specs(self) -> list[TeacherSpec]:
         """Every teacher, in the profile's order."""
         return [
@@ -306,58 +212,15 @@ class Profile(_Settings):
             for name, settings in self.teachers.items()
         ]
 
-    def student_specs(self) -> list[StudentSpec]:
-        """Every student, in the profile's order."""
-        return [self.student_spec(name) for name in self.students]
-
-    def student_spec(self, name: str) -> StudentSpec:
-        """The student of that name."""
-        student = self.students[name]
-        default_length = student.scratch.max_length if student.scratch else StudentSpec(name).max_length
-        return StudentSpec(
-            name=name,
-            model=student.model,
-            revision=student.revision,
-            scratch=student.scratch,
-            chat_template=student.chat_template,
-            max_length=student.max_length or default_length,
-            dtype=student.dtype,
-            reverse_prompt=student.reverse_prompt,
-        )
-
     def scorer_of(self, student: str) -> str:
         """The name of the student whose scores decide for that student: itself unless `scored_by` says otherwise."""
         return self.students[student].scored_by or student
 
-    def scorer_specs(self) -> list[StudentSpec]:
+    def scorers(self) -> list[Student]:
         """The students that score for somebody, in the profile's order."""
-        scorers = {self.scorer_of(name) for name in self.students}
-        return [self.student_spec(name) for name in self.students if name in scorers]
+        names = {self.scorer_of(name) for name in self.students}
+        return [student for name, student in self.students.items() if name in names]
 
     def training_settings(self) -> TrainingSettings:
         """The hyperparameters that all recipes share."""
         return self.training
-
-    def _files(self, source: Source) -> tuple[Path, ...]:
-        files: dict[Path, None] = {}
-        for pattern in source.patterns:
-            path = Path(pattern)
-            if path.is_dir():
-                found = [file for file in sorted(path.iterdir()) if _is_data(file, source.format)]
-            elif _GLOB.search(pattern) and not path.exists():
-                anchor = Path(path.anchor)
-                found = sorted(file for file in anchor.glob(str(path.relative_to(anchor))) if file.is_file())
-            else:
-                found = [path]
-            if not found:
-                raise UserError(
-                    f"{shown(self._file)}: sources.{source.name}.path: {pattern} holds no file to read "
-                    f"({', '.join(FORMAT_BY_SUFFIX)}, also .gz); correct it or set the source's format"
-                )
-            files.update(dict.fromkeys(found))
-        return tuple(files)
-
-
-def _is_data(file: Path, format: str | None) -> bool:
-    suffix = Path(file.name.removesuffix(".gz")).suffix.lower()
-    return file.is_file() and not file.name.startswith(".") and (format is not None or suffix in FORMAT_BY_SUFFIX)

@@ -1,19 +1,25 @@
 """What is wrong with a profile, in words: the key's path, what was found, the remedy with the nearest valid name."""
 
-import difflib
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from models_py.errors import unknown
 from models_py.teacher.spec import ENGINES
 
+_KEY = re.compile(r"[\w.]+: ")
 
-def problem(message: str, key: str = "") -> PydanticCustomError:
-    """A complaint in our own words; `key` is appended to the path of the value that was being checked."""
-    return PydanticCustomError("profile", "{message}", {"message": message, "key": key})
+
+def problem(message: str) -> PydanticCustomError:
+    """A complaint in our own words about the value that is being checked.
+
+    It may begin with the path of what is wrong: from the top of the profile, or from that value.
+    """
+    return PydanticCustomError("profile", "{message}", {"message": message})
 
 
 def in_one_line(details: ErrorDetails, raw: Mapping[Any, Any], schema: type[BaseModel]) -> str:
@@ -22,15 +28,19 @@ def in_one_line(details: ErrorDetails, raw: Mapping[Any, Any], schema: type[Base
     context = details.get("ctx", {})
     where = _where(loc, raw)
     if kind == "profile":
-        where = ".".join(filter(None, [where, context["key"]]))
-        return message if message.startswith(f"{where}.") else f"{where}: {message}"
-    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
+        if message.startswith((f"{where}.", f"{where}:")):
+            return message
+        return f"{where}.{message}" if _KEY.match(message) else f"{where}: {message}"
+    if kind in ("extra_forbidden", "unexpected_keyword_argument", "multiple_argument_values"):
         return f"{where}: {unknown('a key here', loc[-1], _keys_at(loc[:-1], schema))}"
     if kind in ("missing", "missing_argument"):
         return f"{where}: is missing; add it"
+    no_keys = f": expected keys, found {_short(details['input'])}"
     told = {
         "union_tag_not_found": f".engine: is missing; use one of {', '.join(ENGINES)}",
         "union_tag_invalid": f".engine: {unknown('an engine', context.get('tag'), [*ENGINES])}",
+        "dataclass_type": no_keys,
+        "model_attributes_type": no_keys,
         "literal_error": f": found {details['input']!r}; use {context.get('expected')}",
     }
     return where + told.get(kind, f": {message[:1].lower()}{message[1:]}, found {_short(details['input'])}")
@@ -55,23 +65,17 @@ def _keys_at(loc: tuple[int | str, ...], schema: type[BaseModel]) -> list[str]:
     kind: Any = schema
     if loc != _without_tag(loc):
         kind, loc = ENGINES[str(loc[2])], loc[3:]
+    key_is_name = False
     for part in loc:
+        key_is_name = get_origin(kind) is dict
         kind = get_type_hints(kind)[str(part)] if hasattr(kind, "__annotations__") else get_args(kind)[-1]
         options = [option for option in get_args(kind) if option is not type(None)]
         if type(None) in get_args(kind):
             kind = options[0]
         elif options and options[-1] is ...:
             kind = list[options[0]]  # type: ignore[valid-type]
-    return list(kind.model_fields if issubclass(kind, BaseModel) else kind.__dataclass_fields__)
-
-
-def unknown(what: str, found: object, known: list[str] | tuple[str, ...]) -> str:
-    return f"{found!r} is not {what}{did_you_mean(str(found), known)}; there are: {', '.join(known) or 'none'}"
-
-
-def did_you_mean(found: str, known: list[str] | tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(found, known, n=1)
-    return f" (did you mean {near[0]}?)" if near else ""
+    keys = kind.model_fields if issubclass(kind, BaseModel) else kind.__dataclass_fields__
+    return [key for key in keys if not (key_is_name and key == "name")]
 
 
 def shown(path: Path) -> str:

@@ -7,8 +7,6 @@ A file that is no Parquet, or is damaged, ends where polars gives up; that is on
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-import polars as pl
-
 from models_py.sources.row import Row
 
 _BATCH_ROWS = 10_000
@@ -16,6 +14,8 @@ _BATCH_ROWS = 10_000
 
 def read_parquet(path: Path, wanted: Collection[str]) -> Iterator[Row]:
     """One row a row of the file. `wanted` names the columns to read; all are read when the file has none of them."""
+    import polars as pl  # only whoever reads such a file pays for it
+
     number = 0
     try:
         table = pl.scan_parquet(path, glob=False)

@@ -1,6 +1,6 @@
 """All sources into two tables: the distinct pairs, and the rows that are none, each with its reason.
 
-    read = read_sources([SourceSpec("seed_pairs", (Path("seeds/pairs.jsonl"),))])
+    read = read_sources([Source("seed_pairs", path="seeds/pairs.jsonl")])
     check_bad_fraction(read, max_bad_fraction=0.05)
 
 Every row of every file ends in exactly one of three ways: a pair, a further copy of a pair (counted in
@@ -10,7 +10,7 @@ Every row of every file ends in exactly one of three ways: a pair, a further cop
 import gzip
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,12 +19,10 @@ import polars as pl
 from models_py.content import content_id
 from models_py.errors import UserError
 from models_py.progress import OnProgress, Progress, silent
-from models_py.sources.csv_rows import read_csv
-from models_py.sources.json_rows import read_json, read_json_lines
+from models_py.sources.formats import Format
 from models_py.sources.pairs import KNOWN_FIELDS, Pair, to_pair
-from models_py.sources.parquet_rows import read_parquet
 from models_py.sources.row import Row, excerpt
-from models_py.sources.spec import SourceSpec, file_format
+from models_py.sources.spec import Source
 
 PAIRS_SCHEMA = pl.Schema(
     {
@@ -69,26 +67,26 @@ class SourcesRead:
     unfinished_files: tuple[str, ...] = ()
 
 
-def read_sources(specs: Sequence[SourceSpec], on_progress: OnProgress = silent) -> SourcesRead:
+def read_sources(sources: Sequence[Source], on_progress: OnProgress = silent) -> SourcesRead:
     """Read every file of every source, in order. Progress counts rows; its fraction is the share of bytes.
 
-    Raises UserError, naming `sources.<name>.path` or `.format`, for a file that is missing, cannot be opened or is of
-    no known format. What a file contains never raises.
+    Raises UserError, naming the profile's key, for a pattern without files and for a file that is missing, cannot be
+    opened or is of no known format. What a file contains never raises.
     """
-    files = [(spec, path, file_format(spec, path)) for spec in specs for path in readable_paths(spec)]
+    files = [(source, path, source.format_of(path)) for source in sources for path in readable_files(source)]
     total_bytes = sum(path.stat().st_size for _, path, _ in files)
-    tables = _Tables(rows_by_source=Counter({spec.name: 0 for spec in specs}))
+    tables = _Tables(rows_by_source=Counter({source.name: 0 for source in sources}))
     bytes_before = 0
     done = 0
-    for spec, path, how in files:
+    for source, path, form in files:
         size = path.stat().st_size
-        for row in _rows(path, how, spec.fields):
-            tables.add(spec, path, row)
+        for row in _rows(path, form, KNOWN_FIELDS if source.fields is None else frozenset(source.fields.values())):
+            tables.add(source, path, row)
             done += 1
             if done % _ROWS_A_REPORT == 0:
                 # Offsets count unpacked bytes, so a packed file stays at its end early: an estimate, not a promise.
                 fraction = (bytes_before + min(row.byte_offset or 0, size)) / max(total_bytes, 1)
-                on_progress(Progress(done, None, "rows", fraction=fraction, note=spec.name))
+                on_progress(Progress(done, None, "rows", fraction=fraction, note=source.name))
         bytes_before += size
     on_progress(Progress(done, done, "rows"))
     return tables.finish()
@@ -127,37 +125,28 @@ def _first_rows(bad: pl.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def readable_paths(spec: SourceSpec) -> tuple[Path, ...]:
+def readable_files(source: Source) -> tuple[Path, ...]:
     """The source's files. Raises UserError, naming `sources.<name>.path`, for one that cannot be opened."""
-    if not spec.paths:
-        raise UserError(f"sources.{spec.name}.path: no file matches; name a file, a folder or a glob that exists")
-    for path in spec.paths:
+    files = source.files()
+    for path in files:
         try:
             with path.open("rb"):
                 pass
         except OSError as error:
             reason = "not found" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
-            raise UserError(f"sources.{spec.name}.path: {path}: {reason}; name a file that can be read") from error
-    return spec.paths
+            raise UserError(f"{source.key}: {path}: {reason}; name a file that can be read") from error
+    return files
 
 
-def _rows(path: Path, how: str, fields: Mapping[str, str] | None) -> Iterator[Row]:
+def _rows(path: Path, form: Format, wanted: Collection[str]) -> Iterator[Row]:
     """The file's rows; a packed file that breaks off ends in one bad row."""
     number = 0
     try:
-        for row in _reader(path, how, fields):
+        for row in form.read(path, wanted):
             number = row.number
             yield row
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         yield Row(number + 1, None, None, "", f"the gzip file is damaged or breaks off here: {error}", ends_file=True)
-
-
-def _reader(path: Path, how: str, fields: Mapping[str, str] | None) -> Iterator[Row]:
-    if how == "parquet":
-        return read_parquet(path, KNOWN_FIELDS if fields is None else frozenset(fields.values()))
-    if how == "csv":
-        return read_csv(path)
-    return read_json(path) if how == "json" else read_json_lines(path)
 
 
 @dataclass(slots=True)
@@ -172,16 +161,16 @@ class _Tables:
     chunks: list[pl.DataFrame] = field(default_factory=list)
     unfinished_files: list[str] = field(default_factory=list)
 
-    def add(self, spec: SourceSpec, path: Path, row: Row) -> None:
+    def add(self, source: Source, path: Path, row: Row) -> None:
         """Put one row where it belongs."""
-        self.rows_by_source[spec.name] += 1
-        pair = row.problem if row.problem is not None else to_pair(row.record, spec.fields)
+        self.rows_by_source[source.name] += 1
+        pair = row.problem if row.problem is not None else to_pair(row.record, source.fields)
         # A name that is not UTF-8 (possible on Linux) could not be stored.
         file = str(path).encode("utf-8", errors="backslashreplace").decode("utf-8")
         if isinstance(pair, Pair):
-            self._add_pair(spec.name, file, row.number, pair)
+            self._add_pair(source.name, file, row.number, pair)
             return
-        self.quarantined.append((spec.name, file, row.number, row.byte_offset, pair, excerpt(row.raw)))
+        self.quarantined.append((source.name, file, row.number, row.byte_offset, pair, excerpt(row.raw)))
         if row.ends_file:
             self.unfinished_files.append(file)
 

@@ -1,6 +1,6 @@
 """From what the profile says of a student to a student that exists, with the fingerprint its scores are kept under.
 
-    StudentSpec(name="toy", scratch=...)  ->  ResolvedStudent(model=".../scratch-5b1c...", fingerprint="e0...")
+    Student("toy", scratch=...)  ->  ResolvedStudent(model=".../scratch-5b1c...", fingerprint="e0...")
 
 A folder is fingerprinted by the bytes of its files (remembered by path, size and time, so the second look is quick),
 a hub model by the commit its revision stands for. torch is loaded only when a toy has to be trained, and
@@ -20,7 +20,7 @@ from models_py.student.spec import (
     DEFAULT_CHAT_TEMPLATE,
     DEFAULT_REVERSE_PROMPT,
     ResolvedStudent,
-    StudentSpec,
+    Student,
 )
 
 # Files that decide which ids a text has. Weights and config.json are taken apart from them.
@@ -40,15 +40,13 @@ _WEIGHT_PATTERNS = ("*.safetensors", "pytorch_model*.bin")  # what transformers 
 _HASHES_FILE = "file_hashes.json"
 
 
-def resolve_student(spec: StudentSpec, students_dir: Path, on_progress: OnProgress = silent) -> ResolvedStudent:
+def resolve_student(spec: Student, students_dir: Path, on_progress: OnProgress = silent) -> ResolvedStudent:
     """Find, fetch or train the student of a spec, check that it is whole, and fingerprint it.
 
     students_dir: where toys and the memory of file hashes lie; made when missing.
     Raises UserError for a folder that is no model, a hub model that cannot be fetched, an unreadable template file
     and a max_length beyond the model's positions.
     """
-    if (spec.model is None) == (spec.scratch is None):
-        raise UserError(f"students.{spec.name}: give either `model` (a hub id or a folder) or `scratch`, and not both")
     students_dir.mkdir(parents=True, exist_ok=True)
     revision: str | None = None
     if spec.scratch is not None:
@@ -87,17 +85,17 @@ def resolve_student(spec: StudentSpec, students_dir: Path, on_progress: OnProgre
             config,
             chat_template,
             reverse_prompt,
-            spec.max_length,
+            spec.longest_sequence,
             spec.dtype,
         ),
-        max_length=spec.max_length,
+        max_length=spec.longest_sequence,
         chat_template=chat_template,
         reverse_prompt=reverse_prompt,
         dtype=spec.dtype,
     )
 
 
-def _weights_hash(spec: StudentSpec, folder: Path, students_dir: Path, on_progress: OnProgress) -> str:
+def _weights_hash(spec: Student, folder: Path, students_dir: Path, on_progress: OnProgress) -> str:
     """One hash over the weight files, or a UserError that says what the folder lacks."""
     weights = next((found for pattern in _WEIGHT_PATTERNS if (found := sorted(folder.glob(pattern)))), [])
     if not weights:
@@ -119,7 +117,7 @@ def _weights_hash(spec: StudentSpec, folder: Path, students_dir: Path, on_progre
     return fingerprint(parts)
 
 
-def _fetch_small_files(spec: StudentSpec) -> Path:
+def _fetch_small_files(spec: Student) -> Path:
     """The folder of a hub model's config, tokenizer and template at one commit; its name is the commit."""
     from huggingface_hub import snapshot_download
 
@@ -141,7 +139,7 @@ def _fetch_small_files(spec: StudentSpec) -> Path:
         ) from error
 
 
-def _read_config(spec: StudentSpec, folder: Path) -> dict[str, Any]:
+def _read_config(spec: Student, folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise UserError(f"students.{spec.name}.model: {folder} is a file; give the folder that holds it, or a hub id")
     path = folder / "config.json"
@@ -159,12 +157,12 @@ def _read_config(spec: StudentSpec, folder: Path) -> dict[str, Any]:
     return config
 
 
-def _check_positions(spec: StudentSpec, config: dict[str, Any]) -> None:
+def _check_positions(spec: Student, config: dict[str, Any]) -> None:
     config = {**config, **config.get("text_config", {})}
     limit = config.get("max_position_embeddings") or config.get("n_positions")
-    if limit and spec.max_length > limit and not config.get("rope_scaling"):
+    if limit and spec.longest_sequence > limit and not config.get("rope_scaling"):
         raise UserError(
-            f"students.{spec.name}.max_length is {spec.max_length}, but the model has {limit} positions; "
+            f"students.{spec.name}.max_length is {spec.longest_sequence}, but the model has {limit} positions; "
             f"set max_length to {limit} or less"
         )
 
@@ -183,7 +181,7 @@ def _own_template(folder: Path) -> str:
     return own if isinstance(own, str) else DEFAULT_CHAT_TEMPLATE.read_text("utf-8")
 
 
-def _template(spec: StudentSpec, field: str, path: Path | None, otherwise: Callable[[], str]) -> str:
+def _template(spec: Student, field: str, path: Path | None, otherwise: Callable[[], str]) -> str:
     try:
         return otherwise() if path is None else path.read_text("utf-8")
     except (OSError, ValueError) as error:

@@ -1,13 +1,17 @@
 """What a student is, before and after it was found: plain values, no torch.
 
-    StudentSpec(name="toy", scratch=ScratchSpec())            # trained here, from nothing
-    StudentSpec(name="qwen", model="Qwen/Qwen3-0.6B-Base")    # a hub model or a folder
+    Student("toy", scratch=ScratchSpec())            # trained here, from nothing
+    Student("qwen", model="Qwen/Qwen3-0.6B-Base")    # a hub model or a folder
 
-`resolve.resolve_student` turns a spec into a `ResolvedStudent`; scoring and training take only that one.
+`resolve.resolve_student` turns it into a `ResolvedStudent`; scoring and training take only that one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Literal
+
+from models_py.errors import UserError
+from models_py.paths import folder_or_hub_id, with_absolute_paths
 
 # Part of every fingerprint: raise it when prompt ids, target ids or truncation change, and old scores stop counting.
 CONTRACT_VERSION = 1
@@ -15,6 +19,9 @@ CONTRACT_VERSION = 1
 TEMPLATES = Path(__file__).parent / "templates"
 DEFAULT_CHAT_TEMPLATE = TEMPLATES / "default.jinja"
 DEFAULT_REVERSE_PROMPT = TEMPLATES / "reverse_prompt.jinja"
+
+DEFAULT_MAX_LENGTH = 2048  # tokens
+_SHORTEST = 8  # tokens; less holds no prompt and answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +44,21 @@ class ScratchSpec:
     learning_rate: float = 4e-3
     seed: int = 1
 
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, int | float) and value <= 0 and field.name != "seed":
+                raise UserError(f"scratch.{field.name}: {value} is not above 0")
+
 
 @dataclass(frozen=True, slots=True)
-class StudentSpec:
+class Student:
     """A student as the profile names it. Exactly one of `model` (hub id or folder) and `scratch` is given.
 
-    max_length: tokens of the longest sequence that is scored or trained on, end of turn included.
     chat_template, reverse_prompt: Jinja files that replace the student's own template and this project's prompt.
+    max_length: tokens of the longest sequence; None is the toy's positions, else 2048 (see `longest_sequence`).
     dtype: auto (bfloat16 on CUDA, float32 on CPU) | float32 | bfloat16 | float16.
+    scored_by: the student whose statistics decide in its place, such as a smaller one; None is itself.
     """
 
     name: str
@@ -52,9 +66,35 @@ class StudentSpec:
     revision: str | None = None
     scratch: ScratchSpec | None = None
     chat_template: Path | None = None
-    max_length: int = 2048
-    dtype: str = "auto"
     reverse_prompt: Path | None = None
+    max_length: int | None = None
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    scored_by: str | None = None
+
+    def __post_init__(self) -> None:
+        where, longest = f"students.{self.name}", self.longest_sequence
+        if (self.model is None) == (self.scratch is None):
+            raise UserError(f"{where}: give either model (a hub id or a folder) or scratch (a toy trained here)")
+        if self.revision is not None and self.model is None:
+            raise UserError(f"{where}.revision: only a model has a revision")
+        if longest < _SHORTEST:
+            raise UserError(f"{where}.max_length: {longest} is below {_SHORTEST}")
+        if self.scratch is not None and longest > self.scratch.max_length:
+            raise UserError(
+                f"{where}.max_length: {longest} is more than the {self.scratch.max_length} of scratch.max_length"
+            )
+
+    @property
+    def longest_sequence(self) -> int:
+        """Tokens of the longest sequence that is scored or trained on, end of turn included."""
+        default = self.scratch.max_length if self.scratch else DEFAULT_MAX_LENGTH
+        return default if self.max_length is None else self.max_length
+
+    def at(self, root: Path) -> "Student":
+        """The same student, its relative paths seen from `root`."""
+        key = f"students.{self.name}."
+        model = self.model and folder_or_hub_id(self.model, root, f"{key}model")
+        return replace(with_absolute_paths(self, root, key), model=model)
 
 
 @dataclass(frozen=True, slots=True)

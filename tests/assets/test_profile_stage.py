@@ -64,7 +64,7 @@ def test_another_recording_is_another_prompt_version(flow: Flow) -> None:
 
 def test_students_carry_the_fingerprint_that_scores_are_kept_under(flow: Flow) -> None:
     flow.run(students)
-    fingerprint = resolve_student(flow.profile.student_spec("toy"), flow.profile.students_dir).fingerprint
+    fingerprint = resolve_student(flow.profile.students["toy"], flow.profile.students_dir).fingerprint
     rows = flow.lake.read(
         "select student, revision, student_fingerprint, scored_by, scorer_fingerprint from profile.students"
     )

@@ -8,7 +8,7 @@ import pytest
 from assets.profile import students as module
 from dagster_project.lakehouse.lake import Lake
 from dagster_project.profile.load import load_profile
-from models_py.student.spec import ResolvedStudent, StudentSpec
+from models_py.student.spec import ResolvedStudent, Student
 
 PROFILE = """
 warehouse: house
@@ -22,7 +22,7 @@ recipes: {first: {policy: paper, teacher: tape, student: big}}
 def test_the_scorer_of_a_student_is_the_one_it_names(
     lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def resolved(spec: StudentSpec, _folder: Path) -> ResolvedStudent:
+    def resolved(spec: Student, _folder: Path) -> ResolvedStudent:
         return ResolvedStudent(spec.name, str(spec.model), None, f"print of {spec.name}", 9, "", "")
 
     monkeypatch.setattr(module, "resolve_student", resolved)

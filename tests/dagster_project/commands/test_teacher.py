@@ -63,7 +63,7 @@ def paid(folder: Path, **changes: object) -> Path:
 def answered(tmp_path: Path) -> Profile:
     """The quickstart after its first phase of reflection."""
     profile = load_profile(quickstart(tmp_path))
-    pairs = read_sources(profile.source_specs()).pairs.to_dicts()
+    pairs = read_sources(profile.sources).pairs.to_dicts()
     with Ledger(profile.ledger_path) as ledger:
         list(reflect_pairs(INSTRUCTION_REFLECTION, pairs, open_teacher(profile.teacher_specs()[0]), ledger))
     return profile
@@ -121,7 +121,7 @@ def test_a_key_that_is_not_set_does_not_matter(say: Say, tmp_path: Path, monkeyp
 
 
 def pair_ids(file: Path) -> list[str]:
-    return read_sources(load_profile(file).source_specs()).pairs["pair_id"].to_list()
+    return read_sources(load_profile(file).sources).pairs["pair_id"].to_list()
 
 
 def test_a_prompt_is_shown_for_every_teacher_and_phase(say: Say, tmp_path: Path) -> None:

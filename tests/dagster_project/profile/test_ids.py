@@ -70,7 +70,7 @@ def test_requests_and_prompt_versions(profile: Profile) -> None:
 
 
 def test_the_fingerprint_of_a_folder(profile: Profile) -> None:
-    found = {name: resolve_student(profile.student_spec(name), profile.students_dir) for name in STUDENTS}
+    found = {name: resolve_student(profile.students[name], profile.students_dir) for name in STUDENTS}
     assert {name: student.fingerprint[:16] for name, student in found.items()} == STUDENTS
     assert [student.max_length for student in found.values()] == [2048, 64]
 
@@ -78,7 +78,7 @@ def test_the_fingerprint_of_a_folder(profile: Profile) -> None:
 def test_the_identity_of_a_toy(profile: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.metadata, "version", lambda name: f"{name} 1")
     monkeypatch.setattr(platform, "python_version", lambda: "3.11.0")
-    scratch = profile.student_spec("toy").scratch
+    scratch = profile.students["toy"].scratch
     assert scratch is not None and scratch_identity(scratch, "The corpus.")[:16] == "f4cdd5c2c374db48"
 
 

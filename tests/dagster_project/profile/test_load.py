@@ -12,7 +12,7 @@ from dagster_project.lakehouse.sql_files import policies
 from dagster_project.profile.load import PROFILE_VARIABLE, PROFILES_DIR, load_profile
 from dagster_project.profile.schema import Profile
 from models_py.errors import UserError
-from models_py.student.spec import StudentSpec
+from models_py.student.spec import Student
 from models_py.teacher.request import Sampling
 from models_py.teacher.spec import PromptSettings
 from models_py.training.settings import TrainingSettings
@@ -107,7 +107,7 @@ def test_teacher_specs(tmp_path):
     assert spec.settings.sampling == Sampling(temperature=0.5, top_p=1.0, max_tokens=100)
 
 
-def test_student_specs(tmp_path):
+def test_students(tmp_path):
     (tmp_path / "model").mkdir()
     students = {
         "toy": {"scratch": {"texts": ["a.txt"], "max_length": 512}},
@@ -115,9 +115,10 @@ def test_student_specs(tmp_path):
         "folder": {"model": "model", "chat_template": "chat.jinja", "max_length": 100},
         "absent": {"model": "./absent"},
     }
-    toy, hub, folder, absent = load(tmp_path, changed("students", students)).student_specs()
-    assert (toy.scratch.texts, toy.max_length) == ((tmp_path / "a.txt",), 512)
-    assert hub == StudentSpec("hub", model="some/name", revision="abc", dtype="bfloat16", max_length=2048)
+    toy, hub, folder, absent = load(tmp_path, changed("students", students)).students.values()
+    assert (toy.scratch.texts, toy.longest_sequence) == ((tmp_path / "a.txt",), 512)
+    assert hub == Student("hub", model="some/name", revision="abc", dtype="bfloat16")
+    assert hub.longest_sequence == 2048
     assert (folder.model, folder.chat_template) == (str(tmp_path / "model"), tmp_path / "chat.jinja")
     assert (folder.max_length, absent.model) == (100, str(tmp_path / "absent"))
 
@@ -128,8 +129,7 @@ def test_a_student_can_leave_scoring_to_another(tmp_path):
         tmp_path, {**SMALLEST, "students": students, "recipes": changed("recipes.first.student", "big")["recipes"]}
     )
     assert [profile.scorer_of(name) for name in students] == ["small", "small", "own"]
-    assert [spec.name for spec in profile.scorer_specs()] == ["small", "own"]
-    assert [spec.name for spec in profile.student_specs()] == ["small", "big", "own"]
+    assert [student.name for student in profile.scorers()] == ["small", "own"]
 
 
 def test_training_settings_take_numbers_as_people_write_them(tmp_path):
@@ -151,8 +151,8 @@ def test_folders_and_globs_become_sorted_files(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     source = {"name": "mine", "paths": ["d", "e/**/*.parquet", "d/b.jsonl", "one.txt"], "format": None}
-    (spec,) = load(tmp_path, changed("sources.0", source)).source_specs()
-    assert [str(path.relative_to(tmp_path)) for path in spec.paths] == [
+    (source,) = load(tmp_path, changed("sources.0", source)).sources
+    assert [str(path.relative_to(tmp_path)) for path in source.files()] == [
         "d/a.csv.gz",
         "d/b.jsonl",
         "e/x/1.parquet",
@@ -163,8 +163,8 @@ def test_folders_and_globs_become_sorted_files(tmp_path):
 
 def test_a_pattern_without_files_is_refused_when_the_sources_are_wanted(tmp_path):
     profile = load(tmp_path, changed("sources.0.path", "no/*.jsonl"))
-    with pytest.raises(UserError, match=r"mine\.yaml: sources\.mine\.path: .*no/\*\.jsonl holds no file to read"):
-        profile.source_specs()
+    with pytest.raises(UserError, match=r"^sources\.mine\.path: .*no/\*\.jsonl holds no file to read"):
+        profile.sources[0].files()
 
 
 # --- what is refused
@@ -178,6 +178,11 @@ def test_a_pattern_without_files_is_refused_when_the_sources_are_wanted(tmp_path
             "recipes.first.top_fracton",
             1,
             "recipes.first.top_fracton: 'top_fracton' is not a key here (did you mean top_fr",
+        ),
+        (
+            "students.toy.name",
+            "toy",
+            "students.toy.name: 'name' is not a key here; there are: model, revision, scratch, ",
         ),
         ("students.toy.scratch.step", 5, "students.toy.scratch.step: 'step' is not a key here (did you mean steps?)"),
         ("training.epoch", 5, "training.epoch: 'epoch' is not a key here (did you mean epochs?)"),
@@ -216,7 +221,17 @@ def test_an_unknown_key_names_its_path_and_the_nearest(tmp_path, path, value, li
         ("sources.0", {"name": "mine", "paths": []}, "sources.mine.paths: is empty; name at least one file"),
         ("sources.0.paths", ["x"], "sources.mine: give either path or paths (a list)"),
         ("sources.0.path", "hf://data", "sources.mine.path: hf://data is an address; download the file"),
-        ("sources.0.format", "xml", "sources.mine.format: found 'xml'; use 'json', 'jsonl', 'csv' or 'parquet'"),
+        (
+            "sources.0.format",
+            "xml",
+            "sources.mine.format: 'xml' is not one of the formats; there are: json, jsonl, csv, parquet",
+        ),
+        ("sources.0.format", "jsnl", "sources.mine.format: 'jsnl' is not one of the formats (did you mean jsonl?)"),
+        (
+            "sources.0.path",
+            "~no.such.body/x",
+            "sources.mine.path: ~no.such.body/x cannot be resolved; write the folder's",
+        ),
         ("sources.0.fields", {"instruction": "q"}, "sources.mine.fields: output is missing; write output: <the file's"),
         (
             "teachers.tape.engine",
@@ -227,6 +242,16 @@ def test_an_unknown_key_names_its_path_and_the_nearest(tmp_path, path, value, li
         ("teachers.tape", {"engine": "recorded"}, "teachers.tape.replies: is missing; add it"),
         ("students.toy.model", "x", "students.toy: give either model (a hub id or a folder) or scratch"),
         ("students.toy", {}, "students.toy: give either model (a hub id or a folder) or scratch"),
+        ("students.toy", None, "students.toy: expected keys, found None"),
+        ("students.toy.max_length", 5, "students.toy.max_length: 5 is below 8"),
+        (
+            "students.toy.scratch.texts",
+            ["~no.such.body/x"],
+            "students.toy.scratch.texts: ~no.such.body/x cannot be res",
+        ),
+        ("teachers.tape.budget", {"max_usd": 0}, "teachers.tape.budget.max_usd: 0.0 is not above 0"),
+        ("teachers.tape.replies", "~no.such.body/x", "teachers.tape.replies: ~no.such.body/x cannot be resolved"),
+        ("warehouse", "~no.such.body/x", "warehouse: ~no.such.body/x cannot be resolved; write the folder's path"),
         ("students.toy.revision", "x", "students.toy.revision: only a model has a revision"),
         ("students.toy.scratch.steps", 0, "students.toy.scratch.steps: 0 is not above 0"),
         ("students.toy.max_length", 4000, "students.toy.max_length: 4000 is more than the 2048 of scratch.max_length"),
@@ -283,7 +308,7 @@ def test_two_sources_of_one_name_are_refused(tmp_path):
 
 def test_everything_wrong_is_said_at_once(tmp_path):
     profile = changed("recipes.first", {"policy": "nope", "teacher": "who", "top_fraction": 2})
-    profile |= {"executor": "ray", "warehose": "x"}
+    profile |= {"executor": "ray", "warehose": "x", "sources": [{"name": "A", "path": "x", "format": "xml"}]}
     message = complaint(tmp_path, profile)
     paths = [line.split(":")[0].strip() for line in message.splitlines()[1:]]
     assert sorted(paths) == [
@@ -292,9 +317,11 @@ def test_everything_wrong_is_said_at_once(tmp_path):
         "recipes.first.student",
         "recipes.first.teacher",
         "recipes.first.top_fraction",
+        "sources.A.format",
+        "sources.A.name",
         "warehose",
     ]
-    assert "6 things to correct" in message
+    assert "8 things to correct" in message
 
 
 def test_a_policy_that_needs_all_is_accepted_with_all(tmp_path):
@@ -338,7 +365,12 @@ PATHS = [
     "response_reflection", "training", "training.epochs", "max_bad_fraction", "other",
 ]  # fmt: skip
 values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(["~nobody/x", "/"]),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from(["~no.such.body/x", "/"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5) | st.integers(), inner, max_size=3),
     max_leaves=8,
 )
@@ -381,4 +413,4 @@ def test_the_quickstart_has_the_recipes_of_the_readme():
     profile = load_profile("quickstart", POLICIES)
     assert list(profile.recipes) == ["paper", "paper_gated", "paper_top", "original"]
     assert profile.recipes["paper_top"].top_fraction == 0.5
-    assert profile.student_spec("toy").max_length == 512
+    assert profile.students["toy"].longest_sequence == 512

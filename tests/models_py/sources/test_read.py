@@ -15,7 +15,7 @@ from models_py.content import content_id
 from models_py.errors import UserError
 from models_py.progress import Progress
 from models_py.sources.read import SourcesRead, check_bad_fraction, read_sources
-from models_py.sources.spec import SourceSpec
+from models_py.sources.spec import Source
 from tests.support.properties import SHARED_FIXTURES, examples
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
@@ -26,7 +26,7 @@ in_one_folder = examples(100, suppress=SHARED_FIXTURES)
 def read(path: Path, content: bytes | str | None = None, **spec: object) -> SourcesRead:
     if content is not None:
         path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
-    return read_sources([SourceSpec("mine", (path,), **spec)])
+    return read_sources([Source("mine", path=str(path), **spec)])
 
 
 def lines(*rows: object) -> str:
@@ -64,7 +64,7 @@ def test_duplicates_are_kept_once_at_their_first_place_and_counted(tmp_path):
     first, second = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
     first.write_text(lines(row(1), GOOD, GOOD))
     second.write_text(lines(GOOD, row(2)))
-    result = read_sources([SourceSpec("one", (first,)), SourceSpec("two", (second,))])
+    result = read_sources([Source("one", path=str(first)), Source("two", path=str(second))])
     assert result.pairs.select("source", "source_row", "duplicate_count").rows() == [
         ("one", 1, 0),
         ("one", 2, 2),
@@ -337,9 +337,11 @@ def test_a_damaged_parquet_file_is_unfinished(tmp_path):
 
 
 def test_no_files_a_missing_file_and_a_folder_name_the_key(tmp_path):
-    for paths in [(), (tmp_path / "absent.jsonl",), (tmp_path,)]:
+    for path in (tmp_path / "absent.jsonl", tmp_path):
         with pytest.raises(UserError, match=r"^sources\.mine\.path: "):
-            read_sources([SourceSpec("mine", paths)])
+            read_sources([Source("mine", path=str(path))])
+    with pytest.raises(UserError, match=r"^sources\.mine\.paths: "):
+        Source("mine", paths=())
 
 
 def test_unknown_suffix_format_and_fields_name_the_key(tmp_path):
@@ -347,11 +349,11 @@ def test_unknown_suffix_format_and_fields_name_the_key(tmp_path):
     with pytest.raises(UserError, match=r"sources\.mine\.format to one of json, jsonl, csv, parquet"):
         read(tmp_path / "a.txt")
     with pytest.raises(UserError, match=r"sources\.mine\.format: 'xml' is not one of"):
-        SourceSpec("mine", (), format="xml")
+        Source("mine", "a", format="xml")
     with pytest.raises(UserError, match=r"sources\.mine\.fields: output is missing"):
-        SourceSpec("mine", (), fields={"instruction": "q"})
+        Source("mine", "a", fields={"instruction": "q"})
     with pytest.raises(UserError, match=r"sources\.mine\.fields: 'answer' is not one of our fields"):
-        SourceSpec("mine", (), fields={"instruction": "q", "output": "a", "answer": "a"})
+        Source("mine", "a", fields={"instruction": "q", "output": "a", "answer": "a"})
 
 
 def test_the_bad_fraction_stops_and_names_file_share_and_first_rows(tmp_path):
@@ -373,7 +375,7 @@ def test_a_source_without_rows_stops(tmp_path):
 def test_progress_ends_whole(tmp_path):
     (tmp_path / "a.jsonl").write_text(lines(*[row(i) for i in range(2500)]))
     seen: list[Progress] = []
-    read_sources([SourceSpec("mine", (tmp_path / "a.jsonl",))], seen.append)
+    read_sources([Source("mine", path=str(tmp_path / "a.jsonl"))], seen.append)
     assert [(progress.done, progress.total) for progress in seen] == [(1000, None), (2000, None), (2500, 2500)]
     assert 0 < seen[0].share < seen[1].share < 1 == seen[2].share
 

@@ -15,13 +15,13 @@ from models_py.student.loading import load_chat, load_model
 from models_py.student.resolve import resolve_student
 from models_py.student.scorer import Scorer, ScoreRequest
 from models_py.student.scratch import read_corpus, scratch_identity, train_scratch
-from models_py.student.spec import ScratchSpec, StudentSpec
+from models_py.student.spec import ScratchSpec, Student
 
 # As little as still learns something.
 SMALL = ScratchSpec(
     vocab_size=400, hidden_size=16, layers=1, heads=2, window=48, steps=12, batch_size=4, learning_rate=2e-2
 )
-TOY = StudentSpec("toy", scratch=SMALL, max_length=512)
+TOY = Student("toy", scratch=SMALL, max_length=512)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_a_current_toy_needs_no_torch(students_dir: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from models_py.student.resolve import *; "
         "from models_py.student.spec import ScratchSpec; "
-        f"print(resolve_student(StudentSpec('toy', scratch={SMALL!r}, max_length=512), Path({str(students_dir)!r}))"
+        f"print(resolve_student(Student('toy', scratch={SMALL!r}, max_length=512), Path({str(students_dir)!r}))"
         ".fingerprint); sys.exit('torch' in sys.modules)"
     )
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
