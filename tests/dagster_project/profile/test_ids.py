@@ -54,7 +54,8 @@ def profile(tmp_path: Path) -> Profile:
     for name, text in {"config.json": "{}", "tokenizer.json": "[]", "model.safetensors": "weights"}.items():
         (tmp_path / "student" / name).write_text(text, "utf-8")
     (tmp_path / "chat.jinja").write_text("{{ messages }}", "utf-8")
-    (tmp_path / "replies.jsonl").write_text("", "utf-8")
+    for name in ("pairs.jsonl", "replies.jsonl"):
+        (tmp_path / name).write_text("", "utf-8")
     (tmp_path / "mine.yaml").write_text(PROFILE, "utf-8")
     return load_profile(tmp_path / "mine.yaml")
 
