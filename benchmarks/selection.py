@@ -39,7 +39,7 @@ import polars as pl
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from dagster_project.lakehouse.lake import Commit, Lake
-from dagster_project.lakehouse.sql_files import SQL_DIR, View, load_checks, load_pending, load_views, policies
+from dagster_project.lakehouse.sql_files import Model, load_checks, load_models, pending_files, policies
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from dagster_project.steps.commits import commit_batches
 from models_py.content import content_id
@@ -127,8 +127,8 @@ def run(folder: Path, rows: int) -> dict[str, Any]:
     print(f"  {'step':<34}{'rows':>11}{'wall s':>9}{'CPU s':>9}{'peak GiB':>10}")
     lake, watch = Lake(folder / "warehouse"), Stopwatch()
     _ingest(watch, lake, folder / PAIRS_FILE)
-    for view in load_views().values():
-        watch.measure("views", view.name, partial(_make, lake, view))
+    for model in load_models().values():
+        watch.measure("views", model.name, partial(_make, lake, model))
     peak_gib = _peak_gib()
     print("\n  also, outside the limits")
     _also(watch, lake)
@@ -180,30 +180,29 @@ def _ingest(watch: Stopwatch, lake: Lake, path: Path) -> None:
     watch.measure("ingestion", "lake.mirror", mirror)
 
 
-def _make(lake: Lake, view: View) -> int:
-    """Store a stored view's rows; compute every value of a plain one."""
-    read = f"select count(*), sum(hash({', '.join(view.columns)})) from {view.table}"
-    if view.is_stored:
-        lake.refresh(view, Commit(f"rows of {view.table}"))
-        read = f"select count(*) from {view.table}"
+def _make(lake: Lake, model: Model) -> int:
+    """Store a stored model's rows; compute every value of a view."""
+    read = f"select count(*), sum(hash({', '.join(model.columns)})) from {model.table}"
+    if model.materialized == "table":
+        lake.refresh(model, Commit(f"rows of {model.table}"))
+        read = f"select count(*) from {model.table}"
     return int(str(lake.scalar(read)))
 
 
 def _also(watch: Stopwatch, lake: Lake) -> None:
-    views = load_views().values()
+    models = load_models().values()
 
     def facts() -> int:
-        return len([lake.facts(view.table, list(view.columns), preview_rows=5) for view in views])
+        return len([lake.facts(model.table, list(model.columns), preview_rows=5) for model in models])
 
     def refresh_again() -> int:
-        stored = [view for view in views if view.is_stored]
-        for view in stored:
-            lake.refresh(view, Commit("nothing new"))
+        stored = [model for model in models if model.materialized == "table"]
+        for model in stored:
+            lake.refresh(model, Commit("nothing new"))
         return len(stored)
 
     def pending() -> int:
-        names = [path.stem for path in (SQL_DIR / "pending").glob("*.sql")]
-        left = sum(lake.read(load_pending(name)).height for name in names)
+        left = sum(lake.read(file.sql).height for file in pending_files().values())
         assert left == 0, f"the set-up left {left} rows for teacher or student"
         return left
 

@@ -16,13 +16,13 @@ def asset_checks() -> list[dg.AssetChecksDefinition]:
 
 
 def _check(claim: SqlFile) -> dg.AssetChecksDefinition:
-    severity = dg.AssetCheckSeverity[claim.header.get("severity", "error").upper()]
+    severity = dg.AssetCheckSeverity[claim.header.severity.upper()]
 
     @dg.asset_check(
-        asset=dg.AssetKey(claim.header["asset"].split("/")),
+        asset=dg.AssetKey(claim.header.assets[0].split("/")),
         name=claim.name,
         description=claim.description,
-        blocking=claim.header.get("blocking") == "true",
+        blocking=claim.header.blocking,
     )
     def check(lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
         return evaluate(claim, lake, severity)

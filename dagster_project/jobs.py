@@ -20,8 +20,8 @@ def jobs() -> list:
     students = dg.AssetSelection.assets(["training", "base_student"], ["profile", "students"])
     raw = dg.AssetSelection.groups("raw") | (profile - students)
     first = dg.AssetSelection.assets(["selection", "instruction_choices"]).upstream() - raw - students
-    replies = dg.AssetSelection.assets(["reflection", "teacher_replies"])
-    second = (dg.AssetSelection.assets(["selection", "response_choices"]).upstream() | replies) - first - raw - students
+    chosen = dg.AssetSelection.assets(["selection", "response_choices"]).upstream()
+    second = (chosen | dg.AssetSelection.groups("reflection")) - first - raw - students
     selected = dg.AssetSelection.groups("selection") - first - second
     trained = dg.AssetSelection.groups("training") - students
     selections = [raw, students, first, second, selected, trained]

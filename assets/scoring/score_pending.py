@@ -41,7 +41,7 @@ def score_pending(context: dg.AssetExecutionContext, lake: Lake, profile: Profil
 def _score(context: dg.AssetExecutionContext, lake: Lake, profile: Profile, table: str) -> dict[str, int | float | str]:
     """Score and commit; what was done by whom and how fast, as metadata of the asset (empty: nothing was pending)."""
     work: dict[str, int | float | str] = {}
-    pending = f"({load_pending(table.split('.')[1])})"
+    pending = f"({load_pending(table).sql})"
     counts = dict(lake.read(f"select student_fingerprint, count(*) from {pending} group by all").iter_rows())
     for named in profile.scorers():
         if not counts:

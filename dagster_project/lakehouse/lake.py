@@ -27,7 +27,7 @@ import duckdb
 import polars as pl
 from filelock import FileLock
 
-from dagster_project.lakehouse.sql_files import VIEW_SCHEMA, View, load_macros, load_views
+from dagster_project.lakehouse.sql_files import MACRO_SCHEMA, Model, load_macros, load_models
 from dagster_project.lakehouse.tables import LAKE_CONTRACT, SCHEMAS, TABLES, TABLES_BY_NAME
 from models_py.content import fingerprint
 from models_py.errors import UserError
@@ -176,14 +176,14 @@ class Lake:
 
         return self.write(change, commit)
 
-    def refresh(self, view: View, commit: Commit) -> None:
-        """Bring the stored rows of a `materialized: table` view up to date; a plain view always is."""
+    def refresh(self, model: Model, commit: Commit) -> None:
+        """Bring the stored rows of a `materialized: table` model up to date; a view always is."""
 
         def change(connection: duckdb.DuckDBPyConnection) -> None:
-            connection.execute(f"create or replace temp table fresh as {view.file.sql}")
-            _replace_if_different(connection, view.table, list(view.columns))
+            connection.execute(f"create or replace temp table fresh as {model.file.sql}")
+            _replace_if_different(connection, model.table, list(model.columns))
 
-        if view.is_stored:
+        if model.materialized == "table":
             self.write(change, commit)
         else:
             self.prepare()
@@ -369,10 +369,10 @@ def _definitions() -> dict[str, str]:
 
     `prepare` compares a lake with it. `columns` are those of the tables in tables.py, whose rows are never dropped.
     """
-    views = {view.definition: fingerprint(view.file.sql, view.description) for view in load_views().values()}
-    macros = {f"macro {VIEW_SCHEMA}.{name}": fingerprint(file.sql) for name, file in load_macros().items()}
+    models = {model.definition: fingerprint(model.file.sql, model.description) for model in load_models().values()}
+    macros = {f"macro {MACRO_SCHEMA}.{name}": fingerprint(file.sql) for name, file in load_macros().items()}
     columns = {f"columns {table.name}": fingerprint(repr(table)) for table in TABLES}
-    return views | macros | columns
+    return models | macros | columns
 
 
 def _create_tables(connection: duckdb.DuckDBPyConnection, present: dict[str, str], wanted: dict[str, str]) -> None:
@@ -401,16 +401,15 @@ def _create_views(connection: duckdb.DuckDBPyConnection, present: dict[str, str]
             connection.execute(f"drop {kind} if exists {_identifier(table)}")
     for macro in load_macros().values():
         connection.execute(macro.sql)
-    for view in load_views().values():
-        if present.get(view.definition) == wanted[view.definition]:
+    for model in load_models().values():
+        if present.get(model.definition) == wanted[model.definition]:
             continue
-        if view.is_stored:  # rows come with its next materialization, the old ones stay in the old snapshots
-            connection.execute(f"drop table if exists {view.table}")
-            connection.execute(f"create table {view.table} as {view.file.sql} limit 0")
+        if model.materialized == "table":  # rows come with its next materialization, the old ones stay in old snapshots
+            connection.execute(f"drop table if exists {model.table}")
+            connection.execute(f"create table {model.table} as {model.file.sql} limit 0")
         else:
-            connection.execute(f"create or replace view {view.table} as {view.file.sql}")
-        kind = "table" if view.is_stored else "view"
-        connection.execute(f"comment on {kind} {view.table} is {_literal(view.description)}")
+            connection.execute(f"create or replace view {model.table} as {model.file.sql}")
+        connection.execute(f"comment on {model.definition} is {_literal(model.description)}")
 
 
 def _commit(

@@ -1,21 +1,25 @@
-"""The files under sql/, read once: views with their documentation, dependencies and lineage, checks, macros.
+"""The files under sql/, read once: models with their documentation, dependencies and lineage, checks, macros.
 
-    sql/<view>.sql            one SELECT; becomes the view selection.<view>
-    sql/policies/<view>.sql   the same; also one more policy that recipes can name
-    sql/checks/<claim>.sql    selects the rows that violate the claim
-    sql/pending/<table>.sql   the rows that a paid step has still to compute
-    sql/macros/<macro>.sql    one CREATE MACRO
+    sql/<model>.sql            one SELECT; becomes selection.<model>, a view or stored rows
+    sql/policies/<model>.sql   the same; also one more policy that recipes can name
+    sql/<schema>/<model>.sql   one SELECT; becomes <schema>.<model>
+    sql/checks/<claim>.sql     selects the rows that violate the claim
+    sql/pending/<table>.sql    the rows that a paid step has still to compute
+    sql/macros/<macro>.sql     one CREATE MACRO selection.<macro>
 
-A file begins with a comment: sentences, then `key: value` lines (`grain`, `materialized: table` for results that many
-views read, `response_reflection`, `asset`, `blocking`, `severity`). A comment beside each column of the last SELECT
-documents the column. sqlglot reads the rest: which tables a view is made from, where each of its columns comes from.
+A file begins with a comment: sentences, then `key: value` lines (see `Header`). A comment beside each column of the
+last SELECT documents the column. sqlglot reads the rest: which tables a statement reads, which macros it calls, where
+each column of a model comes from.
 """
 
+import difflib
 import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from typing import Any, Literal, TypeVar
 
 import jinja2
 import sqlglot
@@ -23,33 +27,101 @@ import sqlglot.lineage
 from sqlglot import exp
 from sqlglot.optimizer.scope import build_scope
 
-from dagster_project.lakehouse.tables import TABLES
+from dagster_project.lakehouse.tables import SCHEMAS, TABLES, TABLES_BY_NAME
 from dagster_project.root import PROJECT_ROOT
 from models_py.errors import UserError
 
 SQL_DIR = PROJECT_ROOT / "sql"
-VIEW_SCHEMA = "selection"
-_HEADER_KEY = re.compile(r"^(grain|materialized|response_reflection|asset|blocking|severity):\s*(.+)$")
+MACRO_SCHEMA = "selection"
+_FOLDER_SCHEMA = {"": "selection", "policies": "selection"}  # any other folder of models is called like its schema
+_OTHER_FOLDERS = ("checks", "pending", "macros")
+_KEY_LINE = re.compile(r"^([a-z_-]+)\s*:(?!//)\s*(.*)$")
+_GRAIN = re.compile(r"^one row an? (?:(\w+)|\((\w+(?:, \w+)*)\))$")
+_MACRO_CALL = re.compile(rf"\b{MACRO_SCHEMA} \. (\w+) \(")
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
-class SqlFile:
-    """One file: `sql` as DuckDB gets it, the sentences of its leading comment, and the keys below them."""
+class Header:
+    """What the `key: value` lines of a file's leading comment say."""
 
-    name: str
+    grain: tuple[str, ...] = ()  # `one row a pair_id`, `one row a (recipe, pair_id)`: columns of the last SELECT
+    materialized: Literal["view", "table"] = "view"  # table: stored rows, for results that many models read
+    response_reflection: Literal["selected", "all"] = "selected"  # what a policy needs of the teacher
+    assets: tuple[str, ...] = ()  # `asset: a/b` or `assets: a/b, c/d`: what a check is a claim about
+    blocking: bool = False  # whether a check that fails keeps what is downstream from running
+    severity: Literal["error", "warn"] = "error"
+
+
+@dataclass(frozen=True)
+class SqlFile:
+    """One file: `sql` as DuckDB gets it, the sentences of its leading comment, and what the keys below them say."""
+
     path: Path
     sql: str
     description: str
-    header: dict[str, str] = field(default_factory=dict)
+    header: Header
+    folder: Path = field(repr=False)  # the sql/ it belongs to, where its macros are
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    @cached_property
+    def select(self) -> exp.Select:
+        """The statement, parsed. Do not change it.
+
+        Raises:
+            UserError: it is not exactly one SELECT.
+
+        """
+        try:
+            statements = sqlglot.parse(self.sql, dialect="duckdb")
+        except sqlglot.errors.ParseError as error:
+            raise UserError(f"{self.path}: not readable as DuckDB SQL: {error}") from error
+        if len(statements) != 1 or not isinstance(statements[0], exp.Select):
+            raise UserError(
+                f"{self.path}: must hold exactly one SELECT (CTEs first), found {len(statements)} statements."
+            )
+        return statements[0]
+
+    @cached_property
+    def depends_on(self) -> tuple[str, ...]:
+        """The tables and models it reads, those written `schema.table`, sorted."""
+        tables = {f"{table.db}.{table.name}" for table in self.select.find_all(exp.Table) if table.db}
+        return tuple(sorted(tables))
+
+    @cached_property
+    def macros(self) -> tuple[str, ...]:
+        """The names of the macros it calls, and of those that they call, sorted."""
+        known, found = load_macros(self.folder), set[str]()
+        called = set(_MACRO_CALL.findall(self._tokens)) - {self.name}
+        while called:
+            name = called.pop()
+            if name not in known:
+                raise UserError(f"{self.path}: calls the macro {MACRO_SCHEMA}.{name}. {_remedy(name, known)}")
+            found.add(name)
+            called |= set(_MACRO_CALL.findall(known[name]._tokens)) - found
+        return tuple(sorted(found))
+
+    @cached_property
+    def meaning(self) -> str:
+        """What it computes, as text: its statement and those of its macros, without comments and layout."""
+        macros = load_macros(self.folder)
+        return "\n".join([self._tokens, *(macros[name]._tokens for name in self.macros)])
+
+    @cached_property
+    def _tokens(self) -> str:
+        return " ".join(self.sql[t.start : t.end + 1] for t in sqlglot.tokenize(self.sql, dialect="duckdb"))
 
 
 @dataclass(frozen=True, slots=True)
-class View:
-    """A SELECT that the lake knows as `selection.<name>`: a view, or with `materialized: table` stored rows."""
+class Model:
+    """A SELECT that the lake knows by a name: a view, or with `materialized: table` stored rows."""
 
     file: SqlFile
-    columns: dict[str, str]  # name -> description, in order
-    depends_on: tuple[str, ...]  # schema.table, sorted
+    schema: str
+    columns: Mapping[str, str]  # name -> description, in order
     is_policy: bool
 
     @property
@@ -58,61 +130,121 @@ class View:
 
     @property
     def table(self) -> str:
-        return f"{VIEW_SCHEMA}.{self.file.name}"
+        """`schema.name`, as the lake knows it."""
+        return f"{self.schema}.{self.file.name}"
 
     @property
     def description(self) -> str:
         return self.file.description
 
     @property
-    def is_stored(self) -> bool:
-        return self.file.header.get("materialized", "view") == "table"
+    def header(self) -> Header:
+        return self.file.header
+
+    @property
+    def materialized(self) -> Literal["view", "table"]:
+        return self.file.header.materialized
+
+    @property
+    def depends_on(self) -> tuple[str, ...]:
+        return self.file.depends_on
 
     @property
     def definition(self) -> str:
         """What it is in the lake: `view selection.x` or `table selection.x`."""
-        return f"{'table' if self.is_stored else 'view'} {self.table}"
+        return f"{self.materialized} {self.table}"
 
 
-def _read(path: Path, **variables: object) -> SqlFile:
+# ── reading a file ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _read(path: Path, folder: Path, **variables: object) -> SqlFile:
     text = path.read_text(encoding="utf-8")
-    if "{%" in text:
-        text = jinja2.Template(text, undefined=jinja2.StrictUndefined).render(**variables)
-    sentences, header = [], {}
-    for line in text.splitlines():
+    sentences, found = [], dict[str, Any]()
+    for number, line in enumerate(text.splitlines(), start=1):
         if not line.startswith("--"):
             break
         comment = line.removeprefix("--").strip()
-        if match := _HEADER_KEY.match(comment):
-            header[match[1]] = match[2].strip()
+        if match := _KEY_LINE.match(comment):
+            name, value = _key(match[1], match[2].strip(), f"{path}:{number}: `{comment}`")
+            if name in found:
+                raise UserError(f"{path}:{number}: `{comment}`: an earlier line says {name} too. Keep one.")
+            found[name] = value
         else:
             sentences.append(comment)
     if not sentences:
         raise UserError(f"{path}: begins with no comment. Say in its first line what one row is for.")
-    description = " ".join(sentences)
-    if "grain" in header:
-        description += f" Grain: {header['grain']}."
-    return SqlFile(path.stem, path, text.strip(), description, header)
+    if "{%" in text or "{{" in text:
+        text = jinja2.Template(text, undefined=jinja2.StrictUndefined).render(**variables)
+    header = Header(**found)
+    if header.grain:
+        sentences.append(f"Grain: {grain_text(header.grain)}.")
+    return SqlFile(path, text.strip(), " ".join(sentences), header, folder)
 
 
-def _parse(file: SqlFile) -> exp.Select:
+def grain_text(columns: Sequence[str]) -> str:
+    """`one row a (recipe, pair_id)`, the way headers and descriptions say it."""
+    return f"one row a {columns[0]}" if len(columns) == 1 else f"one row a ({', '.join(columns)})"
+
+
+def _one_of(*allowed: Value) -> Callable[[str], Value]:
+    by_text = {str(value).lower(): value for value in allowed}
+
+    def parse(text: str) -> Value:
+        if text not in by_text:
+            raise ValueError(_remedy(text, by_text))
+        return by_text[text]
+
+    return parse
+
+
+def _grain(text: str) -> tuple[str, ...]:
+    if not (match := _GRAIN.match(text)):
+        raise ValueError("Write `one row a column` or `one row a (column, column)`.")
+    return tuple((match[1] or match[2]).split(", "))
+
+
+def _assets(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(","))
+
+
+def _asset(text: str) -> tuple[str, ...]:
+    if "," in text:
+        raise ValueError("Write `assets:` for more than one.")
+    return (text,)
+
+
+_KEYS: dict[str, tuple[str, Callable[[str], object]]] = {  # as written -> field of Header, and how to read the value
+    "grain": ("grain", _grain),
+    "materialized": ("materialized", _one_of("view", "table")),
+    "response_reflection": ("response_reflection", _one_of("selected", "all")),
+    "asset": ("assets", _asset),
+    "assets": ("assets", _assets),
+    "blocking": ("blocking", _one_of(True, False)),
+    "severity": ("severity", _one_of("error", "warn")),
+}
+
+
+def _key(key: str, value: str, where: str) -> tuple[str, object]:
+    """A line of the header as a field of `Header` and its value; `where` begins the complaint."""
+    if key not in _KEYS:
+        raise UserError(f"{where}: {key!r} is no key of a header. {_remedy(key, _KEYS)}")
+    name, parse = _KEYS[key]
     try:
-        statements = sqlglot.parse(file.sql, dialect="duckdb")
-    except sqlglot.errors.ParseError as error:
-        raise UserError(f"{file.path}: not readable as DuckDB SQL: {error}") from error
-    if len(statements) != 1 or not isinstance(statements[0], exp.Select):
-        raise UserError(f"{file.path}: must hold exactly one SELECT (CTEs first), found {len(statements)} statements.")
-    return statements[0]
+        return name, parse(value)
+    except ValueError as error:
+        raise UserError(f"{where}: {value!r} is no value of {key}. {error}") from error
 
 
-def tables_read(select: exp.Expression) -> tuple[str, ...]:
-    """The real tables and views a statement reads: those written `schema.table`."""
-    return tuple(sorted({f"{table.db}.{table.name}" for table in select.find_all(exp.Table) if table.db}))
+def _remedy(found: str, known: Sequence[str] | Mapping[str, object] | set[str]) -> str:
+    """Which of the known names was meant, or all of them."""
+    near = difflib.get_close_matches(found, sorted(known), n=1, cutoff=0.5)
+    return f"Did you mean {near[0]}?" if near else f"Known: {', '.join(known) or 'none'}."
 
 
-def _columns(file: SqlFile, select: exp.Select) -> dict[str, str]:
+def _columns(file: SqlFile) -> dict[str, str]:
     columns = {}
-    for projection in select.selects:
+    for projection in file.select.selects:
         name = projection.alias_or_name
         if name in {"", "*"} or not isinstance(projection, exp.Alias | exp.Column):
             raise UserError(f"{file.path}: the last SELECT must name every column, found `{projection.sql()}`.")
@@ -123,100 +255,142 @@ def _columns(file: SqlFile, select: exp.Select) -> dict[str, str]:
     undocumented = [name for name, text in columns.items() if not text]
     if undocumented:
         raise UserError(f"{file.path}: no comment beside the columns {', '.join(undocumented)} of the last SELECT.")
+    for name in file.header.grain:
+        if name not in columns:
+            raise UserError(
+                f"{file.path}: the grain names {name}, no column of the last SELECT. {_remedy(name, columns)}"
+            )
     return columns
 
 
+# ── the files of each folder ───────────────────────────────────────────────────────────────────────────────────────
+
+
 @cache
-def load_views(sql_dir: Path = SQL_DIR) -> dict[str, View]:
-    """Every view by its name, in an order in which they can be created."""
+def load_models(sql_dir: Path = SQL_DIR) -> dict[str, Model]:
+    """Every model by its table, `schema.name`, in an order in which they can be created."""
     policy_paths = sorted(sql_dir.glob("policies/*.sql"))
     variables = {
         "policies": [path.stem for path in policy_paths],
-        "seeded_policies": [path.stem for path in policy_paths if _emits_seed(path)],
+        "seeded_policies": [path.stem for path in policy_paths if _emits_seed(path, sql_dir)],
     }
-    views = {}
-    for path in [*sorted(sql_dir.glob("*.sql")), *policy_paths]:
-        if path.stem in views:
+    models: dict[str, Model] = {}
+    stems: set[str] = set()
+    for path in _model_paths(sql_dir):
+        if path.stem in stems:
             raise UserError(f"{path}: another file under sql/ is called {path.name} too. Rename one of the two.")
-        file = _read(path, **variables)
-        select = _parse(file)
-        views[path.stem] = View(file, _columns(file, select), tables_read(select), path in policy_paths)
-    _check_dependencies(views)
-    by_table = {view.table: name for name, view in views.items()}
-    graph = {name: {by_table[t] for t in view.depends_on if t in by_table} for name, view in views.items()}
+        stems.add(path.stem)
+        place = "" if path.parent == sql_dir else path.parent.name
+        file = _read(path, sql_dir, **variables)
+        model = Model(file, _FOLDER_SCHEMA.get(place, place), _columns(file), place == "policies")
+        if model.table in TABLES_BY_NAME:
+            raise UserError(f"{path}: {model.table} is a table of the lake already. Rename the file.")
+        models[model.table] = model
+    _check_dependencies(models)
+    graph = {table: {read for read in model.depends_on if read in models} for table, model in models.items()}
     try:
         order = list(TopologicalSorter(graph).static_order())
     except CycleError as error:
-        files = ", ".join(str(views[name].file.path) for name in sorted(set(error.args[1])))
+        files = ", ".join(str(models[table].file.path) for table in sorted(set(error.args[1])))
         raise UserError(f"{files}: read each other in a circle, so none can be created first.") from error
-    return {name: views[name] for name in order}
+    return {table: models[table] for table in order}
 
 
-def _emits_seed(path: Path) -> bool:
-    return "seed" in _parse(_read(path)).named_selects
+def _model_paths(sql_dir: Path) -> list[Path]:
+    """The files of sql/ itself, of policies/, and of the folders called like a schema."""
+    folders = sorted(path for path in sql_dir.iterdir() if path.is_dir() and path.name not in _OTHER_FOLDERS)
+    for folder in folders:
+        if folder.name not in {*_FOLDER_SCHEMA, *SCHEMAS} and any(folder.glob("*.sql")):
+            known = ["policies", *_OTHER_FOLDERS, *SCHEMAS]
+            raise UserError(f"{folder}: no schema of the lake is called so. {_remedy(folder.name, known)}")
+    return [path for folder in [sql_dir, *folders] for path in sorted(folder.glob("*.sql"))]
 
 
-def _check_dependencies(views: dict[str, View]) -> None:
-    known = {view.table for view in views.values()} | {table.name for table in TABLES}
-    for view in views.values():
-        for table in view.depends_on:
-            if table not in known:
-                raise UserError(f"{view.file.path}: reads {table}, which is neither a table of the lake nor a view.")
+def _emits_seed(path: Path, sql_dir: Path) -> bool:
+    return "seed" in _read(path, sql_dir).select.named_selects
+
+
+def _check_dependencies(models: Mapping[str, Model]) -> None:
+    for model in models.values():
+        for table in model.depends_on:
+            if table not in models and table not in TABLES_BY_NAME:
+                raise UserError(
+                    f"{model.file.path}: reads {table}, which is neither a table of the lake nor a model. "
+                    f"{_remedy(table, {*models, *TABLES_BY_NAME})}"
+                )
 
 
 @cache
 def policies(sql_dir: Path = SQL_DIR) -> dict[str, str]:
     """Policy name -> the `response_reflection` it needs: `selected` (any profile has that) or `all`."""
-    needs = {}
-    for view in load_views(sql_dir).values():
-        if view.is_policy:
-            needs[view.name] = need = view.file.header.get("response_reflection", "selected")
-            if need not in ("selected", "all"):
-                raise UserError(f"{view.file.path}: response_reflection: {need!r} is unknown. Write selected or all.")
-    return needs
+    return {m.name: m.header.response_reflection for m in load_models(sql_dir).values() if m.is_policy}
 
 
 @cache
 def load_checks(sql_dir: Path = SQL_DIR) -> dict[str, SqlFile]:
-    """Every claim by its name; `header['asset']` says what it is a claim about."""
-    checks = {path.stem: _read(path) for path in sorted(sql_dir.glob("checks/*.sql"))}
+    """Every claim by its name; `header.assets` says what it is a claim about."""
+    checks = {path.stem: _read(path, sql_dir) for path in sorted(sql_dir.glob("checks/*.sql"))}
+    known = {table.replace(".", "/") for table in (*TABLES_BY_NAME, *load_models(sql_dir))}
     for check in checks.values():
-        if "asset" not in check.header:
+        if not check.header.assets:
             raise UserError(f"{check.path}: names no asset. Add a line `-- asset: <group>/<name>`.")
+        for asset in check.header.assets:
+            if asset not in known:
+                raise UserError(f"{check.path}: asset: {asset!r} is no table or model. {_remedy(asset, known)}")
     return checks
 
 
 @cache
-def load_pending(name: str, sql_dir: Path = SQL_DIR) -> str:
-    """The query for what a paid step has still to compute."""
-    return _read(sql_dir / "pending" / f"{name}.sql").sql
+def pending_files(sql_dir: Path = SQL_DIR) -> dict[str, SqlFile]:
+    """Table, `schema.name`, -> the query for what a paid step has still to add to it."""
+    tables = {table.name.split(".")[1]: table.name for table in TABLES}
+    files = {}
+    for path in sorted(sql_dir.glob("pending/*.sql")):
+        if path.stem not in tables:
+            raise UserError(f"{path}: no table of the lake is called {path.stem}. {_remedy(path.stem, tables)}")
+        files[tables[path.stem]] = _read(path, sql_dir)
+    return files
+
+
+def load_pending(table: str) -> SqlFile:
+    """The query for what a paid step has still to add to `table`, `schema.name`."""
+    return pending_files()[table]
 
 
 @cache
 def load_macros(sql_dir: Path = SQL_DIR) -> dict[str, SqlFile]:
-    return {path.stem: _read(path) for path in sorted(sql_dir.glob("macros/*.sql"))}
+    """Every macro by its name, which is also its file's."""
+    macros = {path.stem: _read(path, sql_dir) for path in sorted(sql_dir.glob("macros/*.sql"))}
+    for name, file in macros.items():
+        beginning = f"create or replace macro {MACRO_SCHEMA}.{name}("
+        if beginning not in file.sql:
+            raise UserError(f"{file.path}: the statement must begin with `{beginning}`, as the file is called.")
+    return macros
+
+
+# ── lineage ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @cache
 def column_lineage(sql_dir: Path = SQL_DIR) -> dict[str, dict[str, list[tuple[str, str]]]]:
-    """View -> column -> the (schema.table, column) pairs its values come from, one step up."""
-    views = load_views(sql_dir)
+    """Model's table -> column -> the (schema.table, column) pairs its values come from, one step up."""
+    models = load_models(sql_dir)
     schema: dict[str, dict[str, dict[str, str]]] = {}
     for table in TABLES:
         db, name = table.name.split(".")
         schema.setdefault(db, {})[name] = {column.name: column.type for column in table.columns}
-    for view in views.values():
-        schema.setdefault(VIEW_SCHEMA, {})[view.name] = dict.fromkeys(view.columns, "unknown")
-    return {view.name: _lineage_of(view, schema) for view in views.values()}
+    for model in models.values():
+        schema.setdefault(model.schema, {})[model.name] = dict.fromkeys(model.columns, "unknown")
+    return {model.table: _lineage_of(model, schema) for model in models.values()}
 
 
-def _lineage_of(view: View, schema: dict) -> dict[str, list[tuple[str, str]]]:
+def _lineage_of(model: Model, schema: dict) -> dict[str, list[tuple[str, str]]]:
     select = sqlglot.optimizer.qualify.qualify(
-        _parse(view.file), schema=schema, dialect="duckdb", validate_qualify_columns=False, identify=False
+        model.file.select.copy(), schema=schema, dialect="duckdb", validate_qualify_columns=False, identify=False
     )
     nodes = sqlglot.lineage.lineage(None, select, schema, dialect="duckdb", scope=build_scope(select), copy=False)
     lineage = {}
-    for column in view.columns:
+    for column in model.columns:
         sources = set()
         for node in nodes[column].walk():
             if isinstance(node.expression, exp.Table) and node.expression.db:

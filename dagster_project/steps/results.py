@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from dagster_project.lakehouse.lake import Facts, Lake
-from dagster_project.lakehouse.sql_files import View, column_lineage, load_views
+from dagster_project.lakehouse.sql_files import column_lineage, load_models
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
 
 OWNERS = ["team:reflection-lake"]
@@ -62,18 +62,14 @@ def key(*parts: str) -> dg.AssetKey:
 def stable_columns(table: str) -> Sequence[str]:
     if table in TABLES_BY_NAME:
         return TABLES_BY_NAME[table].stable_columns
-    return list(_view(table).columns)
-
-
-def _view(table: str) -> View:
-    return load_views()[table.split(".")[1]]
+    return list(load_models()[table].columns)
 
 
 def _column_schema(table: str, facts: Facts) -> dg.TableSchema:
     if table in TABLES_BY_NAME:
         descriptions = {column.name: column.description for column in TABLES_BY_NAME[table].columns}
     else:
-        descriptions = _view(table).columns
+        descriptions = dict(load_models()[table].columns)
     return dg.TableSchema(
         [dg.TableColumn(name, type, description=descriptions.get(name)) for name, type in facts.columns]
     )
@@ -86,7 +82,7 @@ def _lineage_metadata(table: str) -> dict[str, dg.TableColumnLineage]:
         "dagster/column_lineage": dg.TableColumnLineage(
             {
                 column: [dg.TableColumnDep(asset_key=asset_key(t), column_name=c) for t, c in sources]
-                for column, sources in column_lineage()[table.split(".")[1]].items()
+                for column, sources in column_lineage()[table].items()
                 if sources
             }
         )

@@ -10,7 +10,7 @@ from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGra
 
 from dagster_project.definitions import build_definitions
 from dagster_project.jobs import MAIN_JOB
-from dagster_project.lakehouse.sql_files import load_checks, load_views, policies
+from dagster_project.lakehouse.sql_files import load_checks, load_models, policies
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from dagster_project.profile.load import load_profile
 from dagster_project.profile.schema import Profile
@@ -98,20 +98,20 @@ def test_every_asset_is_described_owned_and_versioned(graph: BaseAssetGraph) -> 
         assert node.code_version, name
 
 
-def test_every_view_is_an_asset_that_depends_on_what_it_reads(graph: BaseAssetGraph) -> None:
-    for view in load_views().values():
-        node = graph.get(dg.AssetKey(["selection", view.name]))
-        assert {".".join(key.path) for key in node.parent_keys} == set(view.depends_on)
-        assert node.description == view.description
-    selection = {key.path[1] for key in graph.get_all_asset_keys() if key.path[0] == "selection"}
-    assert selection == load_views().keys()
+def test_every_model_is_an_asset_that_depends_on_what_it_reads(graph: BaseAssetGraph) -> None:
+    for model in load_models().values():
+        node = graph.get(dg.AssetKey([model.schema, model.name]))
+        assert {".".join(key.path) for key in node.parent_keys} == set(model.depends_on)
+        assert node.description == model.description
+    selection = {".".join(key.path) for key in graph.get_all_asset_keys() if key.path[0] == "selection"}
+    assert selection == {table for table, model in load_models().items() if model.schema == "selection"}
 
 
 def test_a_tables_asset_is_called_like_the_table(graph: BaseAssetGraph) -> None:
     assets = {".".join(key.path) for key in graph.get_all_asset_keys() if len(key.path) == 2}
     shared_by_recipes = {"training.training_pairs", "training.student_checkpoints"}
     assert TABLES_BY_NAME.keys() - shared_by_recipes <= assets
-    assert assets - TABLES_BY_NAME.keys() == {"training.base_student", *(view.table for view in load_views().values())}
+    assert assets - TABLES_BY_NAME.keys() == {"training.base_student", *load_models()}
 
 
 def test_each_recipe_has_assets_of_its_own(graph: BaseAssetGraph) -> None:

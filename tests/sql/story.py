@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from dagster_project.lakehouse.lake import Commit, Lake
-from dagster_project.lakehouse.sql_files import load_views
+from dagster_project.lakehouse.sql_files import load_models
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
 
 TYPES = {"varchar": pl.String, "bigint": pl.Int64, "double": pl.Float64, "boolean": pl.Boolean, "json": pl.String}
@@ -141,5 +141,5 @@ class Story:
 
 
 def refresh(lake: Lake) -> None:
-    for view in load_views().values():
-        lake.refresh(view, Commit("refresh"))
+    for model in load_models().values():
+        lake.refresh(model, Commit("refresh"))

@@ -129,7 +129,7 @@ def test_the_ifd_of_a_rewritten_answer_is_wanted_when_it_wins(
     known = {"tie-response", "failed-response"} | ({"wins-response"} if response_reflection == "all" else set())
     scored = story.rows["scoring.chosen_scores"]
     story.rows["scoring.chosen_scores"] = [row for row in scored if row["content_id"] in known]
-    pending = story.tell().read(load_pending("chosen_scores"))
+    pending = story.tell().read(load_pending("scoring.chosen_scores").sql)
     assert pending["content_id"].to_list() == wanted
     assert set(pending.select("answer_terms", "instruction_terms").rows()) == {(True, False)}
 

@@ -26,7 +26,7 @@ def reply(
 
 def costs(lake: Lake, *replies: dict) -> list[dict]:
     lake.append({TABLE: pl.DataFrame(replies, infer_schema_length=None)}, Commit("replies"))
-    return lake.read("from selection.teacher_costs order by teacher, phase, status").to_dicts()
+    return lake.read("from reflection.teacher_costs order by teacher, phase, status").to_dicts()
 
 
 def test_each_status_of_each_phase_of_each_teacher_is_one_row(lake: Lake) -> None:

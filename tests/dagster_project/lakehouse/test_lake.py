@@ -13,7 +13,7 @@ import pytest
 
 import dagster_project.lakehouse.lake as lake_module
 from dagster_project.lakehouse.lake import Commit, Lake, load_extension
-from dagster_project.lakehouse.sql_files import load_macros, load_views
+from dagster_project.lakehouse.sql_files import load_macros, load_models
 from dagster_project.lakehouse.tables import LAKE_CONTRACT, SCHEMAS, TABLES
 from models_py.errors import UserError
 from tests.dagster_project.support import PROJECT, append, finish, ids, pairs, python, snapshots
@@ -31,7 +31,9 @@ def test_every_table_and_view_exists_before_the_first_row(shared_lake: Lake) -> 
             "where table_catalog = 'lake' and table_schema <> 'main'"
         ).fetchall()
     expected = {table.name: "BASE TABLE" for table in TABLES}
-    expected |= {view.table: "BASE TABLE" if view.is_stored else "VIEW" for view in load_views().values()}
+    expected |= {
+        model.table: "BASE TABLE" if model.materialized == "table" else "VIEW" for model in load_models().values()
+    }
     assert dict(rows) == expected
 
 
@@ -67,8 +69,8 @@ def test_tables_columns_and_views_carry_their_descriptions(shared_lake: Lake) ->
         assert tables[table.name] == table.description
         for column in table.columns:
             assert columns[table.name, column.name] == column.description
-    for view in load_views().values():
-        assert (tables if view.is_stored else views)[view.table] == view.description
+    for model in load_models().values():
+        assert (tables if model.materialized == "table" else views)[model.table] == model.description
 
 
 def test_columns_have_the_types_of_the_contract(shared_lake: Lake) -> None:
@@ -345,7 +347,7 @@ def sql_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def fresh(load):
         return lambda: load.__wrapped__(folder)
 
-    monkeypatch.setattr(lake_module, "load_views", fresh(load_views))
+    monkeypatch.setattr(lake_module, "load_models", fresh(load_models))
     monkeypatch.setattr(lake_module, "load_macros", fresh(load_macros))
     return folder
 
@@ -378,8 +380,8 @@ def test_a_view_may_become_stored_rows_and_the_other_way_round(
     lake.prepare()
     _say(sql_dir, "told", "2", second)
     Lake(lake.warehouse).prepare()
-    [view] = lake_module.load_views().values()
-    Lake(lake.warehouse).refresh(view, Commit("refresh"))
+    [model] = lake_module.load_models().values()
+    Lake(lake.warehouse).refresh(model, Commit("refresh"))
     assert lake.scalar("select a from selection.told") == 2
 
 
@@ -387,14 +389,14 @@ def test_stored_rows_change_when_they_are_refreshed_and_not_before(sql_dir: Path
     lake = Lake(tmp_path / "warehouse")
     _say(sql_dir, "told", "1", "-- materialized: table\n")
     append(lake, "a")
-    [view] = lake_module.load_views().values()
-    lake.refresh(view, Commit("refresh", asset="selection.told"))
+    [model] = lake_module.load_models().values()
+    lake.refresh(model, Commit("refresh", asset="selection.told"))
     append(lake, "b")
     assert lake.read("from selection.told").rows() == [(1, 1)]
-    lake.refresh(view, Commit("refresh"))
+    lake.refresh(model, Commit("refresh"))
     assert lake.read("from selection.told").rows() == [(1, 2)]
     before = lake.snapshot_id()
-    lake.refresh(view, Commit("refresh"))
+    lake.refresh(model, Commit("refresh"))
     assert lake.snapshot_id() == before
 
 

@@ -1,23 +1,26 @@
 """The SQL loader: what it reads from the project's files, and what it says of files that break the rules."""
 
+import re
 from pathlib import Path
 
 import pytest
-import sqlglot
 
 from dagster_project.lakehouse.sql_files import (
     SQL_DIR,
+    Header,
     column_lineage,
+    grain_text,
     load_checks,
     load_macros,
+    load_models,
     load_pending,
-    load_views,
+    pending_files,
     policies,
 )
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from models_py.errors import UserError
 
-VIEWS = load_views()
+MODELS = load_models()
 NEED_ALL = {"ifd_only", "perplexity", "r_ifd_only", "random_choice", "reflect_both", "reflect_response"}
 
 
@@ -25,9 +28,9 @@ NEED_ALL = {"ifd_only", "perplexity", "r_ifd_only", "random_choice", "reflect_bo
 
 
 def test_every_file_is_loaded_by_someone() -> None:
-    pending = {path.stem for path in SQL_DIR.glob("pending/*.sql")}
-    loaded = {*VIEWS, *load_checks(), *load_macros(), *pending}
-    assert loaded == {path.stem for path in SQL_DIR.rglob("*.sql")}
+    files = [model.file for model in MODELS.values()]
+    files += [*load_checks().values(), *load_macros().values(), *pending_files().values()]
+    assert {file.path for file in files} == set(SQL_DIR.rglob("*.sql"))
 
 
 @pytest.mark.parametrize("path", sorted(SQL_DIR.rglob("*.sql")), ids=lambda path: str(path.relative_to(SQL_DIR)))
@@ -37,56 +40,50 @@ def test_every_file_begins_with_a_sentence(path: Path) -> None:
     assert len(first) > 30
 
 
-@pytest.mark.parametrize("name", VIEWS)
-def test_every_view_states_its_grain_in_columns_it_has(name: str) -> None:
-    view = VIEWS[name]
-    grain = view.file.header["grain"].removeprefix("one row a ").strip("()").split(", ")
-    shorthand = {"pair": "pair_id"}
-    assert {shorthand.get(column, column) for column in grain} <= view.columns.keys()
-    assert view.description.endswith(f"Grain: {view.file.header['grain']}.")
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_states_its_grain_in_columns_it_has(name: str) -> None:
+    model = MODELS[name]
+    assert set(model.header.grain) <= model.columns.keys()
+    assert model.header.grain
+    assert model.description.endswith(f"Grain: {grain_text(model.header.grain)}.")
 
 
-@pytest.mark.parametrize("name", VIEWS)
+@pytest.mark.parametrize("name", MODELS)
 def test_every_column_is_documented(name: str) -> None:
-    assert all(len(text) >= 4 for text in VIEWS[name].columns.values())
+    assert all(len(text) >= 4 for text in MODELS[name].columns.values())
 
 
 def test_checks_and_pending_queries_read_only_what_exists() -> None:
-    known = {*TABLES_BY_NAME, *(view.table for view in VIEWS.values())}
-    queries = [check.sql for check in load_checks().values()]
-    queries += [load_pending(path.stem) for path in SQL_DIR.glob("pending/*.sql")]
-    for sql in queries:
-        [statement] = sqlglot.parse(sql, dialect="duckdb")
-        tables = {f"{table.db}.{table.name}" for table in statement.find_all(sqlglot.exp.Table) if table.db}
-        assert tables <= known
+    for file in (*load_checks().values(), *pending_files().values()):
+        assert set(file.depends_on) <= {*TABLES_BY_NAME, *MODELS}
 
 
-def test_views_come_after_what_they_read() -> None:
-    place = {view.table: i for i, view in enumerate(VIEWS.values())}
-    for view in VIEWS.values():
-        assert all(place[table] < place[view.table] for table in view.depends_on if table in place)
+def test_models_come_after_what_they_read() -> None:
+    place = {table: i for i, table in enumerate(MODELS)}
+    for table, model in MODELS.items():
+        assert all(place[read] < place[table] for read in model.depends_on if read in place)
 
 
 def test_dependencies_are_the_real_tables() -> None:
-    assert VIEWS["instruction_candidates"].depends_on == (
+    assert MODELS["selection.instruction_candidates"].depends_on == (
         "profile.teachers",
         "raw.raw_pairs",
         "selection.current_instruction_reflections",
     )
-    assert VIEWS["paper"].depends_on == ("selection.response_choices",)
-    assert set(VIEWS["kept_pairs"].depends_on) == {f"selection.{policy}" for policy in policies()}
+    assert MODELS["selection.paper"].depends_on == ("selection.response_choices",)
+    assert set(MODELS["selection.kept_pairs"].depends_on) == {f"selection.{policy}" for policy in policies()}
 
 
 def test_column_documentation_is_the_comment_beside_it() -> None:
-    assert VIEWS["recycled_pairs"].columns["rank"] == "1 = highest IFD of the recipe"
-    assert VIEWS["recycled_pairs"].columns["candidate"] == "which of its four texts"
-    assert list(VIEWS["paper"].columns) == ["teacher", "student", "pair_id", "candidate"]
+    assert MODELS["selection.recycled_pairs"].columns["rank"] == "1 = highest IFD of the recipe"
+    assert MODELS["selection.recycled_pairs"].columns["candidate"] == "which of its four texts"
+    assert list(MODELS["selection.paper"].columns) == ["teacher", "student", "pair_id", "candidate"]
 
 
 def test_policies_know_which_reflections_they_need() -> None:
     by_folder = {path.stem for path in SQL_DIR.glob("policies/*.sql")}
     assert policies() == {name: "all" if name in NEED_ALL else "selected" for name in by_folder}
-    assert {name for name, view in VIEWS.items() if view.is_policy} == by_folder
+    assert {model.name for model in MODELS.values() if model.is_policy} == by_folder
 
 
 SCORES, REFLECTIONS = "scoring.instruction_scores", "selection.current_instruction_reflections"
@@ -125,7 +122,7 @@ SCORES, REFLECTIONS = "scoring.instruction_scores", "selection.current_instructi
     ],
 )
 def test_lineage_says_where_a_column_comes_from(view: str, column: str, sources: set[tuple[str, str]]) -> None:
-    assert set(column_lineage()[view][column]) == sources
+    assert set(column_lineage()[f"selection.{view}"][column]) == sources
 
 
 def test_lineage_names_only_columns_that_exist() -> None:
@@ -135,7 +132,7 @@ def test_lineage_names_only_columns_that_exist() -> None:
                 if table in TABLES_BY_NAME:
                     assert column in {c.name for c in TABLES_BY_NAME[table].columns}
                 else:
-                    assert column in VIEWS[table.split(".")[1]].columns
+                    assert column in MODELS[table].columns
 
 
 # ── files that break the rules ─────────────────────────────────────────────────────────────────────────────────────
@@ -152,15 +149,16 @@ def sql(tmp_path: Path) -> Path:
 
 
 def test_a_good_file_is_a_view(sql: Path) -> None:
-    view = load_views(sql)["good"]
-    assert (view.table, view.is_policy, view.is_stored) == ("selection.good", False, False)
-    assert (view.columns, view.depends_on) == ({"pair_id": "raw pair"}, ("raw.raw_pairs",))
-    assert view.description == "Every pair. Grain: one row a pair_id."
+    model = load_models(sql)["selection.good"]
+    assert (model.table, model.is_policy, model.materialized) == ("selection.good", False, "view")
+    assert (model.columns, model.depends_on) == ({"pair_id": "raw pair"}, ("raw.raw_pairs",))
+    assert model.description == "Every pair. Grain: one row a pair_id."
+    assert model.header == Header(grain=("pair_id",))
 
 
 def test_the_header_makes_stored_rows(sql: Path) -> None:
     (sql / "stored.sql").write_text("-- materialized: table\n" + GOOD)
-    assert load_views(sql)["stored"].definition == "table selection.stored"
+    assert load_models(sql)["selection.stored"].definition == "table selection.stored"
 
 
 @pytest.mark.parametrize(
@@ -185,13 +183,13 @@ def test_the_header_makes_stored_rows(sql: Path) -> None:
 def test_a_file_that_breaks_a_rule_is_named(sql: Path, text: str, message: str) -> None:
     (sql / "bad.sql").write_text(text)
     with pytest.raises(UserError, match=rf"bad\.sql(?s:.*){message}"):
-        load_views(sql)
+        load_models(sql)
 
 
 def test_two_files_of_one_name_are_refused(sql: Path) -> None:
     (sql / "policies" / "good.sql").write_text(GOOD)
     with pytest.raises(UserError, match=r"policies/good\.sql: another file .* Rename one"):
-        load_views(sql)
+        load_models(sql)
 
 
 def test_a_policys_header_says_what_it_needs(sql: Path) -> None:
@@ -200,10 +198,105 @@ def test_a_policys_header_says_what_it_needs(sql: Path) -> None:
     assert policies(sql) == {"cheap": "selected", "dear": "all"}
 
 
-def test_a_requirement_that_does_not_exist_is_refused(sql: Path) -> None:
-    (sql / "policies" / "typo.sql").write_text("-- Both.\n-- response_reflection: al\n" + GOOD)
-    with pytest.raises(UserError, match=r"typo\.sql: response_reflection: 'al'.*selected or all"):
-        policies(sql)
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("blocked: true", "'blocked' is no key of a header. Did you mean blocking?"),
+        ("materialised: table", "'materialised' is no key of a header. Did you mean materialized?"),
+        ("response-reflection: all", "'response-reflection' is no key of a header. Did you mean response_reflection?"),
+        ("xyz: 1", "'xyz' is no key of a header. Known: grain, materialized, response_reflection, asset"),
+        ("blocking: yes", "'yes' is no value of blocking. Known: true, false."),
+        ("blocking:", "'' is no value of blocking. Known: true, false."),
+        ("severity: warning", "'warning' is no value of severity. Did you mean warn?"),
+        ("materialized: tables", "'tables' is no value of materialized. Did you mean table?"),
+        ("response_reflection : al", "'al' is no value of response_reflection. Did you mean all?"),
+        ("asset: raw/raw_pairs, raw/quarantined_rows", "no value of asset. Write `assets:` for more than one."),
+        ("grain: one pair", "'one pair' is no value of grain. Write `one row a column`"),
+    ],
+)
+def test_a_header_that_says_nothing_known_is_refused(sql: Path, line: str, message: str) -> None:
+    (sql / "policies" / "typo.sql").write_text(f"-- Both.\n-- {line}\n{GOOD.split(chr(10), 2)[2]}")
+    with pytest.raises(UserError, match=rf"typo\.sql:2: `{line}`: (?s:.*){re.escape(message)}"):
+        load_models(sql)
+
+
+def test_a_key_stands_once(sql: Path) -> None:
+    (sql / "twice.sql").write_text("-- grain: one row a source\n" + GOOD)
+    with pytest.raises(UserError, match=r"twice\.sql:3: .*an earlier line says grain too"):
+        load_models(sql)
+
+
+def test_other_lines_with_colons_are_prose(sql: Path) -> None:
+    prose = "-- Ablation: of all.\n-- order of cuts: policy, rank.\n-- https://arxiv.org/abs/2402.10110\n"
+    (sql / "prose.sql").write_text(prose + GOOD)
+    description = load_models(sql)["selection.prose"].description
+    assert description.startswith("Ablation: of all. order of cuts: policy, rank. https://arxiv.org/abs/2402.10110 ")
+
+
+def test_a_grain_names_columns_of_the_last_select(sql: Path) -> None:
+    (sql / "odd.sql").write_text(GOOD.replace("a pair_id", "a (pair_id, sorce)"))
+    with pytest.raises(UserError, match=r"odd\.sql: the grain names sorce, no column of the last SELECT"):
+        load_models(sql)
+
+
+def test_a_folder_is_a_schema(sql: Path) -> None:
+    (sql / "evaluation").mkdir()
+    (sql / "evaluation" / "wins.sql").write_text(GOOD)
+    assert load_models(sql)["evaluation.wins"].schema == "evaluation"
+    (sql / "evaluations").mkdir()
+    (sql / "evaluations" / "losses.sql").write_text(GOOD)
+    with pytest.raises(UserError, match=r"evaluations: no schema of the lake is called so. Did you mean evaluation\?"):
+        load_models.__wrapped__(sql)
+
+
+# ── what a file reads and means ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_pending_work_knows_its_tables_and_macros() -> None:
+    file = load_pending("scoring.chosen_scores")
+    assert file.macros == ("lower_wins", "ppl_ratio")
+    assert set(file.depends_on) == {
+        "profile.recipes",
+        "scoring.chosen_scores",
+        "scoring.instruction_scores",
+        "scoring.response_scores",
+        "selection.pairings",
+        "selection.response_candidates",
+    }
+
+
+def test_macros_are_found_through_macros(sql: Path) -> None:
+    (sql / "macros").mkdir()
+    for name, body in {"inner": "x + 1", "outer": "selection.inner(x) * 2", "unused": "x"}.items():
+        macro = f"-- What it is for.\ncreate or replace macro selection.{name}(x) as {body}"
+        (sql / "macros" / f"{name}.sql").write_text(macro)
+    (sql / "calls.sql").write_text(GOOD.replace("pair_id --", "selection.outer(1) as pair_id --"))
+    (sql / "typo.sql").write_text(GOOD.replace("pair_id --", "selection.oter(1) as pair_id --"))
+    calls, typo = (load_models(sql)[f"selection.{name}"].file for name in ("calls", "typo"))
+    assert calls.macros == ("inner", "outer")
+    assert "selection . inner ( x ) as x + 1" in calls.meaning
+    with pytest.raises(UserError, match=r"typo\.sql: calls the macro selection\.oter\. Did you mean outer\?"):
+        assert typo.macros
+
+
+def test_a_macro_is_called_like_its_file(sql: Path) -> None:
+    (sql / "macros").mkdir()
+    (sql / "macros" / "mine.sql").write_text("-- Mine.\ncreate or replace macro selection.yours(x) as x")
+    with pytest.raises(UserError, match=r"mine\.sql: the statement must begin with .*selection\.mine\("):
+        load_macros(sql)
+
+
+def test_the_meaning_forgets_comments_and_layout_and_nothing_else(sql: Path) -> None:
+    texts = {
+        "good": GOOD,
+        "told": GOOD.replace("raw pair", "something else").replace("Every", "Each").replace("\n    ", "  /* here */ "),
+        "other": GOOD.replace("raw.raw_pairs", "raw.raw_pairs where pair_id = '--no  comment'"),
+    }
+    for name, text in texts.items():
+        (sql / f"{name}.sql").write_text(text)
+    good, told, other = (load_models(sql)[f"selection.{name}"].file.meaning for name in texts)
+    assert good == told == "select pair_id from raw . raw_pairs"
+    assert other == good + " where pair_id = '--no  comment'"
 
 
 def _view(name: str, columns: tuple[str, ...]) -> str:
@@ -217,9 +310,24 @@ def test_a_new_policy_joins_the_kept_pairs_by_itself(sql: Path) -> None:
     kept = ("teacher", "student", "pair_id", "candidate")
     (sql / "policies" / "mine.sql").write_text(_view("Mine", kept))
     (sql / "candidate_scores.sql").write_text(_view("Scores", (*kept, "status")))
-    text = load_views(sql)["kept_pairs"].file.sql
+    text = load_models(sql)["selection.kept_pairs"].file.sql
     assert "select 'mine' as policy, null::bigint as seed, * from selection.mine" in text
     assert "select 'random_choice' as policy, * from selection.random_choice" in text
+
+
+def test_a_check_names_an_asset_that_exists(sql: Path) -> None:
+    (sql / "checks" / "claim.sql").write_text("-- A claim.\n-- asset: raw/raw_pair\nselect 1 as one\n")
+    with pytest.raises(
+        UserError, match=r"claim\.sql: asset: 'raw/raw_pair' is no table or model. Did you mean raw/raw_"
+    ):
+        load_checks(sql)
+
+
+def test_pending_work_is_called_like_its_table(sql: Path) -> None:
+    (sql / "pending").mkdir()
+    (sql / "pending" / "chosen_score.sql").write_text("-- Left.\nselect 1 as one\n")
+    with pytest.raises(UserError, match=r"chosen_score\.sql: no table of the lake .* Did you mean chosen_scores\?"):
+        pending_files(sql)
 
 
 def test_a_check_names_its_asset(sql: Path) -> None:
