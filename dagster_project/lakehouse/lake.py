@@ -171,7 +171,7 @@ class Lake:
 
         def change(connection: duckdb.DuckDBPyConnection) -> None:
             for table, frame in frames.items():
-                with _registered(connection, frame):
+                with _registered(connection, _conform(frame, table)):
                     _replace_if_different(connection, table, TABLES_BY_NAME[table].stable_columns)
 
         return self.write(change, commit)
@@ -436,13 +436,21 @@ def _registered(connection: duckdb.DuckDBPyConnection, frame: pl.DataFrame) -> I
     connection.unregister("fresh")
 
 
+def _conform(frame: pl.DataFrame, table: str) -> pl.DataFrame:
+    """The frame with the table's columns in the table's types; one that it lacks is NULL, but `created_at` is now."""
+    schema = TABLES_BY_NAME[table].polars_schema
+    if odd := set(frame.columns) - set(schema):
+        raise ValueError(f"{table} has no column {', '.join(sorted(odd))}")
+    missing = {name: pl.lit(None) for name in schema if name not in frame.columns}
+    if "created_at" in missing:
+        missing["created_at"] = pl.lit(datetime.now(UTC).replace(tzinfo=None))
+    return frame.with_columns(**missing).select(pl.col(name).cast(type) for name, type in schema.items())
+
+
 def _insert(connection: duckdb.DuckDBPyConnection, table: str, frame: pl.DataFrame) -> None:
-    """Insert by name; columns that the frame lacks become NULL, but `created_at`, which becomes now."""
     name = _identifier(table)
-    if "created_at" not in frame.columns and any(c.name == "created_at" for c in TABLES_BY_NAME[table].columns):
-        frame = frame.with_columns(created_at=pl.lit(datetime.now(UTC).replace(tzinfo=None)))
     if not frame.is_empty():
-        with _registered(connection, frame):
+        with _registered(connection, _conform(frame, table)):
             connection.execute(f"insert into {name} by name select * from fresh")
 
 

@@ -8,6 +8,18 @@ is tested against them. Views are not here: a view documents itself in its file 
 
 from dataclasses import dataclass
 
+import polars as pl
+
+_POLARS_TYPES = {
+    "varchar": pl.String(),
+    "varchar[]": pl.List(pl.String()),
+    "json": pl.String(),
+    "bigint": pl.Int64(),
+    "double": pl.Float64(),
+    "boolean": pl.Boolean(),
+    "timestamp": pl.Datetime("us"),
+}
+
 # Raised whenever a table changes in a way that an existing lake does not follow by itself: it follows new tables and
 # new columns, not renamed, retyped or dropped ones.
 LAKE_CONTRACT = 1
@@ -31,6 +43,11 @@ class Table:
     def ddl(self) -> str:
         columns = ", ".join(f"{column.name} {column.type}" for column in self.columns)
         return f"create table if not exists {self.name} ({columns})"
+
+    @property
+    def polars_schema(self) -> dict[str, pl.DataType]:
+        """Column -> its type in a frame."""
+        return {column.name: _POLARS_TYPES[column.type] for column in self.columns}
 
     @property
     def stable_columns(self) -> tuple[str, ...]:

@@ -100,7 +100,7 @@ VIOLATIONS = [
     ),
     Violation(
         "quarantine_share",
-        "insert into profile.sources values ('empty', [], 0.5); "
+        "insert into profile.sources by name select 'empty' as source, 0.5 as max_bad_fraction; "
         "insert into raw.quarantined_rows (source, reason) values ('empty', 'all of it')",
         {"source": "empty", "share": "1.0"},
     ),
