@@ -7,7 +7,7 @@ from dagster_project.lakehouse.lake import Lake
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from dagster_project.profile.schema import Profile
 from dagster_project.steps.code_version import code_version
-from dagster_project.steps.results import OWNERS, key
+from dagster_project.steps.results import OWNERS, key, pending_deps
 from models_py.teacher.reflect_pairs import Reflection
 from models_py.teacher.request import INSTRUCTION_REFLECTION
 
@@ -16,7 +16,7 @@ TABLE = "reflection.instruction_reflections"
 
 @dg.asset(
     key=key("reflection", "instruction_reflections"),
-    deps=[key("profile", "teachers"), key("raw", "raw_pairs")],
+    deps=pending_deps(TABLE),
     description="The teacher rewrites every raw pair's instruction and its answer. "
     + TABLES_BY_NAME[TABLE].description,
     kinds={"python", "ducklake"},

@@ -7,14 +7,14 @@ from dagster_project.lakehouse.lake import Lake
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from dagster_project.profile.schema import Profile
 from dagster_project.steps.code_version import code_version
-from dagster_project.steps.results import OWNERS, key
+from dagster_project.steps.results import OWNERS, key, pending_deps
 
 TABLE = "scoring.response_scores"
 
 
 @dg.asset(
     key=key("scoring", "response_scores"),
-    deps=[key("profile", "students"), key("selection", "response_candidates")],
+    deps=[*pending_deps(TABLE), key("profile", "students")],  # whose model it loads, whose scores are current
     description=TABLES_BY_NAME[TABLE].description,
     kinds={"pytorch", "ducklake"},
     owners=OWNERS,

@@ -352,9 +352,30 @@ def pending_files(sql_dir: Path = SQL_DIR) -> dict[str, SqlFile]:
     return files
 
 
-def load_pending(table: str) -> SqlFile:
+def load_pending(table: str, sql_dir: Path = SQL_DIR) -> SqlFile:
     """The query for what a paid step has still to add to `table`, `schema.name`."""
-    return pending_files()[table]
+    return pending_files(sql_dir)[table]
+
+
+def pending_reads(table: str, sql_dir: Path = SQL_DIR) -> tuple[str, ...]:
+    """The tables and models that the pending file of `table` reads, sorted, as far as they do not depend on it.
+
+    Such a file leaves out what `table` holds already: it reads `table` itself and models built on it. Those count as
+    what they read in turn, for what is made later is no dependency.
+    """
+    models = load_models(sql_dir)
+
+    def is_later(read: str) -> bool:
+        return read == table or (read in models and any(map(is_later, models[read].depends_on)))
+
+    found, waiting = set[str](), {*load_pending(table, sql_dir).depends_on}
+    while waiting:
+        read = waiting.pop()
+        if not is_later(read):
+            found.add(read)
+        elif read != table:
+            waiting |= {*models[read].depends_on}
+    return tuple(sorted(found))
 
 
 @cache

@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from dagster_project.lakehouse.lake import Facts, Lake
-from dagster_project.lakehouse.sql_files import column_lineage, load_models
+from dagster_project.lakehouse.sql_files import column_lineage, load_models, pending_reads
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
 
 OWNERS = ["team:reflection-lake"]
@@ -53,6 +53,11 @@ def table_result(
 def asset_key(table: str) -> dg.AssetKey:
     """`schema.table` -> the asset that makes it: group and name."""
     return dg.AssetKey(table.split("."))
+
+
+def pending_deps(table: str) -> list[dg.AssetKey]:
+    """What the asset of `table` depends on by its pending file."""
+    return [asset_key(read) for read in pending_reads(table)]
 
 
 def key(*parts: str) -> dg.AssetKey:

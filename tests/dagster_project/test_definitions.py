@@ -10,7 +10,7 @@ from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGra
 
 from dagster_project.definitions import build_definitions
 from dagster_project.jobs import MAIN_JOB
-from dagster_project.lakehouse.sql_files import load_checks, load_models, policies
+from dagster_project.lakehouse.sql_files import load_checks, load_models, pending_files, policies
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from dagster_project.profile.load import load_profile
 from dagster_project.profile.schema import Profile
@@ -105,6 +105,30 @@ def test_every_model_is_an_asset_that_depends_on_what_it_reads(graph: BaseAssetG
         assert node.description == model.description
     selection = {".".join(key.path) for key in graph.get_all_asset_keys() if key.path[0] == "selection"}
     assert selection == {table for table, model in load_models().items() if model.schema == "selection"}
+
+
+# What an asset reads beside its SQL: the models that score, and who of the profile they are.
+BESIDE_SQL = {table: {"profile.students"} for table in pending_files() if table.startswith("scoring.")}
+
+
+@pytest.mark.parametrize("table", pending_files())
+def test_paid_work_depends_on_what_its_pending_file_reads(graph: BaseAssetGraph, table: str) -> None:
+    read, models = set(pending_files()[table].depends_on), load_models()
+    declared = {".".join(key.path) for key in graph.get(dg.AssetKey(table.split("."))).parent_keys}
+    own = {table, *(name for name in read & models.keys() if dg.AssetKey(table.split(".")) in _upstream(graph, name))}
+    through_own = {deeper for name in own & models.keys() for deeper in models[name].depends_on}
+    assert declared == (read | through_own | BESIDE_SQL.get(table, set())) - own
+
+
+def _upstream(graph: BaseAssetGraph, table: str) -> set[dg.AssetKey]:
+    return dg.AssetSelection.assets(dg.AssetKey(table.split("."))).upstream().resolve(graph)
+
+
+def test_a_score_waits_for_who_scores_for_whom(graph: BaseAssetGraph) -> None:
+    parents = _names(graph.get(dg.AssetKey(["scoring", "instruction_scores"])).parent_keys)
+    assert parents == {"profile/students", "selection/instruction_candidates", "selection/pairings"}
+    parents = _names(graph.get(dg.AssetKey(["reflection", "instruction_reflections"])).parent_keys)
+    assert parents == {"profile/teachers", "raw/raw_pairs"}
 
 
 def test_a_tables_asset_is_called_like_the_table(graph: BaseAssetGraph) -> None:

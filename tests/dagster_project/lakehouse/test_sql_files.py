@@ -15,6 +15,7 @@ from dagster_project.lakehouse.sql_files import (
     load_models,
     load_pending,
     pending_files,
+    pending_reads,
     policies,
 )
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
@@ -263,6 +264,17 @@ def test_pending_work_knows_its_tables_and_macros() -> None:
         "selection.pairings",
         "selection.response_candidates",
     }
+
+
+def test_what_is_built_on_the_own_table_counts_as_what_it_reads(sql: Path) -> None:
+    own, recipes = "reflection.instruction_reflections", "profile.recipes"
+    (sql / "newest.sql").write_text(GOOD.replace("raw.raw_pairs", f"{own} inner join profile.teachers using (teacher)"))
+    (sql / "told.sql").write_text(GOOD.replace("raw.raw_pairs", f"selection.newest cross join {recipes}"))
+    (sql / "pending").mkdir()
+    (sql / "pending" / "instruction_reflections.sql").write_text(
+        f"-- Left.\nselect * from selection.good natural anti join selection.told natural anti join {own}"
+    )
+    assert pending_reads(own, sql) == (recipes, "profile.teachers", "selection.good")
 
 
 def test_macros_are_found_through_macros(sql: Path) -> None:
