@@ -36,7 +36,7 @@ from models_py.teacher.ledger import Ledger
 from models_py.teacher.open_teacher import OpenTeacher, open_teacher
 from models_py.teacher.parser import parse_reply
 from models_py.teacher.reflect_pairs import reflect_pairs
-from models_py.teacher.request import RESPONSE_REFLECTION, TeacherReply
+from models_py.teacher.request import RESPONSE_REFLECTION, PendingPair, TeacherReply
 from models_py.teacher.spec import OpenAISettings, TeacherSpec
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -117,10 +117,10 @@ class Server:
 # ---- the clients
 
 
-def pairs(count: int, seed: int) -> Sequence[Mapping[str, str]]:
+def pairs(count: int, seed: int) -> Sequence[PendingPair]:
     """Pairs of Alpaca's usual size, no two alike."""
 
-    class Made(Sequence[Mapping[str, str]]):
+    class Made(Sequence[PendingPair]):
         def __len__(self) -> int:
             return count
 
@@ -129,7 +129,7 @@ def pairs(count: int, seed: int) -> Sequence[Mapping[str, str]]:
                 raise IndexError(place)
             draw = random.Random(f"{seed} {place}")
             instruction, output = (" ".join(draw.choices(WORDS, k=k)) for k in (12, 90))
-            return {"instruction": f"{instruction} {place}", "input": "", "output": output}
+            return PendingPair(str(place), f"{instruction} {place}", "", output)
 
     return Made()
 
@@ -157,8 +157,8 @@ async def batches(url: str, count: int) -> None:
 
     async with aiohttp.ClientSession() as session:
 
-        async def ask(pair: Mapping[str, str]) -> None:
-            request = teacher.request(RESPONSE_REFLECTION, **pair)
+        async def ask(pair: PendingPair) -> None:
+            request = teacher.request(RESPONSE_REFLECTION, pair)
             messages = [{"role": message.role, "content": message.content} for message in request.messages]
             async with session.post(f"{url}/chat/completions", json={"model": "m", "messages": messages}) as response:
                 choice = (await response.json())["choices"][0]
@@ -172,7 +172,7 @@ async def batches(url: str, count: int) -> None:
 def ledger_rate(folder: Path) -> float:
     """Replies a second that one thread commits to a ledger."""
     teacher = make_teacher("http://127.0.0.1/v1", 1)
-    asked = [teacher.request(RESPONSE_REFLECTION, **pair) for pair in pairs(LEDGER_ROWS, seed=3)]
+    asked = [teacher.request(RESPONSE_REFLECTION, pair) for pair in pairs(LEDGER_ROWS, seed=3)]
     with Ledger(folder / "rate.sqlite") as ledger:
         started = time.perf_counter()
         for request in asked:

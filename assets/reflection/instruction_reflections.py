@@ -30,4 +30,4 @@ def instruction_reflections(
 
 
 def _columns(reflection: Reflection) -> dict[str, str | None]:
-    return {"pair_id": reflection.pair["pair_id"], "instruction": reflection.instruction}
+    return {"pair_id": reflection.pair.pair_id, "instruction": reflection.instruction}

@@ -18,12 +18,13 @@ from models_py.errors import UserError
 from models_py.teacher.ledger import Ledger, RepliesSummary
 from models_py.teacher.open_teacher import OpenTeacher, open_teacher
 from models_py.teacher.reflect_pairs import Reflection, reflect_pairs
+from models_py.teacher.request import PendingPair
 
 Columns = Callable[[Reflection], Mapping[str, Any]]
 
 
-class Rows(Sequence[dict[str, Any]]):
-    """The rows of a frame as mappings, each made when it is asked for."""
+class Pairs(Sequence[PendingPair]):
+    """The pairs in a frame of pending rows, each made when it is asked for."""
 
     def __init__(self, frame: pl.DataFrame) -> None:
         self._frame = frame
@@ -32,7 +33,7 @@ class Rows(Sequence[dict[str, Any]]):
         return self._frame.height
 
     def __getitem__(self, index: Any) -> Any:
-        return self._frame.row(index, named=True)
+        return PendingPair.of(self._frame.row(index, named=True))
 
 
 def reflect_pending(
@@ -45,7 +46,7 @@ def reflect_pending(
     with lake.exclusively(table), Ledger(profile.ledger_path) as ledger:
         pending = lake.read(load_pending(table).sql)
         for spec in profile.teacher_specs():
-            pairs = Rows(pending.filter(pl.col("teacher") == spec.name))
+            pairs = Pairs(pending.filter(pl.col("teacher") == spec.name))
             if pairs:
                 teacher = open_teacher(spec, profile.ledger_path)
                 _reflect(context, lake, ledger, teacher, pairs, phase=phase, table=table, columns=columns)
@@ -58,7 +59,7 @@ def _reflect(
     lake: Lake,
     ledger: Ledger,
     teacher: OpenTeacher,
-    pairs: Sequence[Mapping[str, Any]],
+    pairs: Sequence[PendingPair],
     *,
     phase: str,
     table: str,
@@ -76,7 +77,7 @@ def _reflect(
     answered = 0
     # However this ends, the outcomes are closed before the engine: what is under way is waited for and kept.
     with closing(teacher.engine), closing(outcomes):
-        new = (outcome for outcome in outcomes if not outcome.status == outcome.pair["previous_status"] == "failed")
+        new = (outcome for outcome in outcomes if not outcome.status == outcome.pair.previous_status == "failed")
         for batch in commit_batches(new):
             rows = [{**common, **_row(outcome), **columns(outcome)} for outcome in batch]
             frame = pl.DataFrame(rows, infer_schema_length=None)

@@ -29,5 +29,6 @@ def response_reflections(
     return reflect_pending(context, lake, profile, phase=RESPONSE_REFLECTION, table=TABLE, columns=_columns)
 
 
-def _columns(reflection: Reflection) -> dict[str, str]:
-    return {name: reflection.pair[name] for name in ("pair_id", "base", "base_content_id")}
+def _columns(reflection: Reflection) -> dict[str, str | None]:
+    pair = reflection.pair
+    return {"pair_id": pair.pair_id, "base": pair.base, "base_content_id": pair.base_content_id}

@@ -33,7 +33,7 @@ from models_py.teacher.ledger import Ledger
 from models_py.teacher.open_teacher import OpenTeacher, open_teacher
 from models_py.teacher.parser import encodable, parse_reply
 from models_py.teacher.replies_file import export_replies, import_replies
-from models_py.teacher.request import PHASES, RESPONSE_REFLECTION, TeacherRequest
+from models_py.teacher.request import PHASES, RESPONSE_REFLECTION, PendingPair, TeacherRequest
 
 _PAIRS_LISTED = 5
 _PIPED_WIDTH = 140  # columns, so that a table in a file is whole
@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
 def _estimate(profile: Profile, options: argparse.Namespace, console: Console) -> None:
     read = read_sources(profile.sources)
     check_bad_fraction(read, profile.max_bad_fraction)
-    pairs = read.pairs.to_dicts()
+    pairs = [PendingPair.of(row) for row in read.pairs.iter_rows(named=True)]
     console.print(
         f"[bold]reflection-lake[/]  profile {profile.name}: {len(pairs):,} pairs   "
         f"[dim]ledger {escape(str(profile.ledger_path))}{'' if profile.ledger_path.exists() else ' (not there yet)'}[/]"
@@ -217,7 +217,7 @@ def _prompt(profile: Profile, options: argparse.Namespace, console: Console) -> 
     with _ledger(profile) as ledger:
         for teacher in _teachers(profile, options.teacher):
             for phase in PHASES:
-                request = teacher.request(phase, pair["instruction"], pair["input"], pair["output"])
+                request = teacher.request(phase, PendingPair.of(pair))
                 _print_request(teacher, request, ledger, console)
 
 

@@ -19,9 +19,7 @@ from dataclasses import dataclass, replace
 from json import loads
 from statistics import fmean
 from threading import Event
-from typing import Any
 
-from models_py.content import content_id
 from models_py.teacher.engines.base import Engine
 from models_py.teacher.ledger import Ledger, LedgerRow, percentile
 from models_py.teacher.money import Budget, Price, Spent
@@ -31,6 +29,7 @@ from models_py.teacher.request import (
     INSTRUCTION_REFLECTION,
     RESPONSE_REFLECTION,
     Message,
+    PendingPair,
     TeacherReply,
     TeacherRequest,
 )
@@ -40,7 +39,6 @@ ENOUGH_REPLIES = 20  # of a phase; what fewer say is no better than an assumptio
 _REPLIES_LOOKED_AT = 2000
 _PAIRS_AT_ONCE = 2000  # a request that nobody answers is held to the end
 
-Pair = Mapping[str, Any]
 Spread = tuple[float, float, float]  # low, expected, high
 
 
@@ -152,8 +150,8 @@ class TeacherEstimate:
         return sum(phase.missing for phase in self.phases)
 
 
-def estimate(teacher: OpenTeacher, pairs: Sequence[Pair], ledger: Ledger, *, bases: int) -> TeacherEstimate:
-    """What is missing of `pairs` (mappings with pair_id, instruction, input and output) and what it takes.
+def estimate(teacher: OpenTeacher, pairs: Sequence[PendingPair], ledger: Ledger, *, bases: int) -> TeacherEstimate:
+    """What is missing of `pairs` and what it takes.
 
     bases: on how many bases of a pair the response phase reflects: 1, with `response_reflection: all` 2, and 0 for a
     teacher without a recipe.
@@ -270,7 +268,7 @@ class _Listener(Engine):
 
 
 def _hear(
-    phase: str, pairs: Sequence[Pair], teacher: OpenTeacher, ledger: Ledger
+    phase: str, pairs: Sequence[PendingPair], teacher: OpenTeacher, ledger: Ledger
 ) -> tuple[list[Reflection], dict[str, Missing]]:
     """The reflections that the ledger knows, and the requests that `reflect_pairs` would send for the other pairs."""
     listener = _Listener(teacher, phase)
@@ -282,13 +280,13 @@ def _hear(
 
 
 def _missing_responses(
-    teacher: OpenTeacher, pairs: Sequence[Pair], known: Sequence[Reflection], ledger: Ledger, bases: int
+    teacher: OpenTeacher, pairs: Sequence[PendingPair], known: Sequence[Reflection], ledger: Ledger, bases: int
 ) -> tuple[int, list[Missing]]:
     """How many response reflections are wanted, and those to ask for.
 
     A pair's bases are its original and, where that is known, its rewrite.
     """
-    bases_of = {one.pair["pair_id"]: _bases(one) for one in known}
+    bases_of = {one.pair.pair_id: _bases(one) for one in known}
     _, heard = _hear(
         RESPONSE_REFLECTION, [base for both in bases_of.values() for base in both.values()], teacher, ledger
     )
@@ -296,11 +294,9 @@ def _missing_responses(
     max_tokens = teacher.spec.settings.sampling.max_tokens
     wanted, missing = 0, []
     for pair in pairs:
-        both = bases_of.get(pair["pair_id"])
+        both = bases_of.get(pair.pair_id)
         if both is None:
-            chars = _chars(
-                teacher.prompts[RESPONSE_REFLECTION].messages(pair["instruction"], pair["input"], pair["output"])
-            )
+            chars = _chars(teacher.prompts[RESPONSE_REFLECTION].messages(pair.instruction, pair.input, pair.output))
             wanted += bases
             missing += [Missing(chars, max(0, chars - around), max_tokens)] * bases
         else:
@@ -311,13 +307,15 @@ def _missing_responses(
     return wanted, missing
 
 
-def _bases(reflection: Reflection) -> dict[str, Pair]:
+def _bases(reflection: Reflection) -> dict[str, PendingPair]:
     """The texts whose answer may be reflected on, by content id."""
     pair = reflection.pair
-    bases = {content_id(pair["instruction"], pair["input"], pair["output"]): pair}
+    bases = {pair.content_id: pair}
     if reflection.content_id is not None:
-        rewrite = {"instruction": reflection.instruction, "input": "", "output": reflection.output}
-        bases[reflection.content_id] = rewrite
+        assert reflection.instruction is not None and reflection.output is not None
+        bases[reflection.content_id] = replace(
+            pair, instruction=reflection.instruction, input="", output=reflection.output
+        )
     return bases
 
 

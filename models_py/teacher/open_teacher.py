@@ -7,7 +7,7 @@ from pathlib import Path
 from models_py.teacher.engines.base import Engine
 from models_py.teacher.money import Account, Spent
 from models_py.teacher.prompt import Prompt, build_request, load_prompts, prompt_version
-from models_py.teacher.request import Sampling, TeacherRequest
+from models_py.teacher.request import PendingPair, Sampling, TeacherRequest
 from models_py.teacher.spec import TeacherSpec
 
 _WARMER = 0.3  # added to the temperature of each further try, up to 1: a server may ignore the seed
@@ -35,18 +35,16 @@ class OpenTeacher:
     engine: Engine
     prompts: Mapping[str, Prompt]
 
-    def request(
-        self, phase: str, instruction: str, input: str, output: str, this_try: Try = FIRST_TRY
-    ) -> TeacherRequest:
+    def request(self, phase: str, pair: PendingPair, this_try: Try = FIRST_TRY) -> TeacherRequest:
         """The request of a phase about one pair."""
         return build_request(
             self.prompts[phase],
             teacher=self.spec.name,
             identity=self.engine.identity,
             sampling=self.sampling(this_try),
-            instruction=instruction,
-            input=input,
-            output=output,
+            instruction=pair.instruction,
+            input=pair.input,
+            output=pair.output,
             parse_attempt=this_try.parse_attempt,
         )
 

@@ -8,7 +8,7 @@ that need it a second time, and so on. Which tries a pair gets depends on its re
 finds its way back through the ledger.
 """
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,14 +19,14 @@ from models_py.teacher.ledger import Ledger
 from models_py.teacher.money import Account
 from models_py.teacher.open_teacher import FIRST_TRY, OpenTeacher, Try
 from models_py.teacher.parser import parse_reply
-from models_py.teacher.request import INSTRUCTION_REFLECTION, TeacherRequest
+from models_py.teacher.request import INSTRUCTION_REFLECTION, PendingPair, TeacherRequest
 
 
 @dataclass(frozen=True, slots=True)
 class Reflection:
     """The outcome for one pair. `pair` is what was given, untouched; texts and `content_id` are None unless ok."""
 
-    pair: Mapping[str, Any]
+    pair: PendingPair
     request_id: str
     status: str
     critique: str | None
@@ -37,14 +37,14 @@ class Reflection:
 
 def reflect_pairs(
     phase: str,
-    pairs: Sequence[Mapping[str, Any]],
+    pairs: Sequence[PendingPair],
     teacher: OpenTeacher,
     ledger: Ledger,
     *,
     account: Account | None = None,
     on_progress: OnProgress = silent,
 ) -> Generator[Reflection, None, None]:
-    """The reflection of every pair, as replies come. A pair is a mapping with `instruction`, `input` and `output`.
+    """The reflection of every pair, as replies come.
 
     A pair whose requests were left unanswered (a stop, a budget) has none; the next run goes on with it.
     """
@@ -57,13 +57,13 @@ def reflect_pairs(
             pair = pairs[place]
             parsed = parse_reply(phase, reply.reply, reply.finish_reason, reply.error)
             following = teacher.next_try(this_try, parsed.status)
-            if following and teacher.engine.answers(_request(phase, pair, teacher, following)):
+            if following and teacher.engine.answers(teacher.request(phase, pair, following)):
                 again.append((place, following))
                 continue
             new_id = None
             if parsed.status == "ok" and parsed.output is not None:
                 rewritten = phase == INSTRUCTION_REFLECTION and parsed.instruction is not None
-                x = (parsed.instruction, "") if rewritten else (pair["instruction"], pair["input"])
+                x = (parsed.instruction, "") if rewritten else (pair.instruction, pair.input)
                 new_id = content_id(str(x[0]), x[1], parsed.output)
             yield Reflection(
                 pair, reply.request_id, parsed.status, parsed.critique, new_id, parsed.instruction, parsed.output
@@ -79,7 +79,7 @@ class _Requests(Sequence[TeacherRequest]):
     def __init__(
         self,
         phase: str,
-        pairs: Sequence[Mapping[str, Any]],
+        pairs: Sequence[PendingPair],
         teacher: OpenTeacher,
         tries: Sequence[tuple[int, Try]],
     ) -> None:
@@ -93,8 +93,4 @@ class _Requests(Sequence[TeacherRequest]):
 
     def __getitem__(self, index: Any) -> Any:
         place, this_try = self._tries[index]
-        return _request(self._phase, self._pairs[place], self._teacher, this_try)
-
-
-def _request(phase: str, pair: Mapping[str, Any], teacher: OpenTeacher, this_try: Try) -> TeacherRequest:
-    return teacher.request(phase, pair["instruction"], pair["input"], pair["output"], this_try)
+        return self._teacher.request(self._phase, self._pairs[place], this_try)

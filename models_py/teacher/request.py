@@ -11,13 +11,43 @@ Those who answer live in engines/; nothing here performs input or output.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Self
 
-from models_py.content import fingerprint
+from models_py.content import content_id, fingerprint
 
 INSTRUCTION_REFLECTION = "instruction_reflection"
 RESPONSE_REFLECTION = "response_reflection"
 PHASES = (INSTRUCTION_REFLECTION, RESPONSE_REFLECTION)
+
+
+@dataclass(frozen=True, slots=True)
+class PendingPair:
+    """A pair to reflect on, as the lake's pending rows have it.
+
+    pair_id: the raw pair that this is or descends from. base, base_content_id: in the response phase, which of its
+    texts is shown. previous_status: what the lake has of it under the current prompt, None for nothing.
+    """
+
+    pair_id: str
+    instruction: str
+    input: str
+    output: str
+    base: str | None = None
+    base_content_id: str | None = None
+    previous_status: str | None = None
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Self:
+        """The pair in a row, whose further columns are not read."""
+        return cls(**{name: row[name] for name in _PAIR_FIELDS if name in row})
+
+    @property
+    def content_id(self) -> str:
+        """Of the texts that are shown."""
+        return content_id(self.instruction, self.input, self.output)
+
+
+_PAIR_FIELDS = tuple(field.name for field in fields(PendingPair))
 
 
 @dataclass(frozen=True, slots=True)

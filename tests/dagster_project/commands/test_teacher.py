@@ -17,7 +17,7 @@ from models_py.teacher.ledger import Ledger
 from models_py.teacher.money import Budget, Price
 from models_py.teacher.open_teacher import open_teacher
 from models_py.teacher.reflect_pairs import reflect_pairs
-from models_py.teacher.request import INSTRUCTION_REFLECTION
+from models_py.teacher.request import INSTRUCTION_REFLECTION, PendingPair
 from tests.dagster_project.support import PROJECT, quickstart
 
 Say = Callable[..., tuple[int, str, str]]
@@ -63,7 +63,7 @@ def paid(folder: Path, **changes: object) -> Path:
 def answered(tmp_path: Path) -> Profile:
     """The quickstart after its first phase of reflection."""
     profile = load_profile(quickstart(tmp_path))
-    pairs = read_sources(profile.sources).pairs.to_dicts()
+    pairs = [PendingPair.of(row) for row in read_sources(profile.sources).pairs.to_dicts()]
     with Ledger(profile.ledger_path) as ledger:
         list(reflect_pairs(INSTRUCTION_REFLECTION, pairs, open_teacher(profile.teacher_specs()[0]), ledger))
     return profile

@@ -22,7 +22,7 @@ from models_py.content import fingerprint
 from models_py.student.resolve import resolve_student
 from models_py.student.scratch import scratch_identity
 from models_py.teacher.open_teacher import OpenTeacher, open_teacher
-from models_py.teacher.request import INSTRUCTION_REFLECTION, PHASES, RESPONSE_REFLECTION
+from models_py.teacher.request import INSTRUCTION_REFLECTION, PHASES, RESPONSE_REFLECTION, PendingPair
 
 PROFILE = """
 warehouse: house
@@ -61,7 +61,8 @@ def profile(tmp_path: Path) -> Profile:
 
 
 def ids(teacher: OpenTeacher) -> tuple[str, ...]:
-    requests = [teacher.request(phase, "Name a river.", "In Europe.", "The Rhine.") for phase in PHASES]
+    pair = PendingPair("id", "Name a river.", "In Europe.", "The Rhine.")
+    requests = [teacher.request(phase, pair) for phase in PHASES]
     versions = [teacher.prompt_version(phase) for phase in (INSTRUCTION_REFLECTION, RESPONSE_REFLECTION)]
     return (teacher.engine.identity, *(full[:16] for full in [*versions, *(one.request_id for one in requests)]))
 

@@ -8,7 +8,7 @@ from models_py.teacher.engines.base import Engine
 from models_py.teacher.money import Price
 from models_py.teacher.open_teacher import OpenTeacher
 from models_py.teacher.prompt import load_prompts
-from models_py.teacher.request import TeacherReply, TeacherRequest
+from models_py.teacher.request import PendingPair, TeacherReply, TeacherRequest
 from models_py.teacher.spec import OpenAISettings, TeacherSpec
 
 REWRITE = "Too vague.\n\n[New Instruction]\nName three seas.\n[End]\n\n[New Answer]\nBaltic, North, Red.\n[End]"
@@ -60,7 +60,9 @@ def asked(teacher: OpenTeacher) -> list[TeacherRequest]:
     return teacher.engine.asked
 
 
-def seas(count: int) -> list[dict[str, str]]:
-    """Pairs as the lake has them."""
-    pairs = [{"instruction": f"Name sea {number}.", "input": "", "output": "Baltic."} for number in range(count)]
-    return [pair | {"pair_id": content_id(**pair)} for pair in pairs]
+def pair_of(instruction: str, input: str = "", output: str = "Baltic.") -> PendingPair:
+    return PendingPair(content_id(instruction, input, output), instruction, input, output)
+
+
+def seas(count: int) -> list[PendingPair]:
+    return [pair_of(f"Name sea {number}.") for number in range(count)]

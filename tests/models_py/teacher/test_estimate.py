@@ -29,12 +29,24 @@ from models_py.teacher.request import (
     INSTRUCTION_REFLECTION,
     PHASES,
     RESPONSE_REFLECTION,
+    PendingPair,
     Sampling,
     TeacherReply,
     TeacherRequest,
 )
 from models_py.teacher.spec import OpenAIBatchSettings, OpenAISettings, RecordedSettings, TeacherSpec, VllmSettings
-from tests.models_py.teacher.scripted import BETTER, REWRITE, UNUSABLE, Scripted, always, asked, opened, said, seas
+from tests.models_py.teacher.scripted import (
+    BETTER,
+    REWRITE,
+    UNUSABLE,
+    Scripted,
+    always,
+    asked,
+    opened,
+    pair_of,
+    said,
+    seas,
+)
 from tests.models_py.teacher.support import recording
 from tests.support.properties import examples
 
@@ -50,7 +62,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 
 def reflect_on(
-    teacher: OpenTeacher, ledger: Ledger, pairs: Sequence[dict], phase: str = INSTRUCTION_REFLECTION
+    teacher: OpenTeacher, ledger: Ledger, pairs: Sequence[PendingPair], phase: str = INSTRUCTION_REFLECTION
 ) -> None:
     list(reflect_pairs(phase, pairs, teacher, ledger))
 
@@ -129,7 +141,7 @@ def test_how_many_bases_are_reflected_on(
 def test_a_rewrite_is_the_base_that_is_looked_up(ledger: Ledger):
     teacher = opened(always(REWRITE))
     reflect_on(teacher, ledger, seas(2))
-    rewrite = {"instruction": "Name three seas.", "input": "", "output": "Baltic, North, Red.", "pair_id": "rewrite"}
+    rewrite = pair_of("Name three seas.", output="Baltic, North, Red.")
     reflect_on(opened(always(BETTER)), ledger, [rewrite], RESPONSE_REFLECTION)
     assert missing(estimate(teacher, seas(2), ledger, bases=1)) == [0, 0]
     assert missing(estimate(teacher, seas(2), ledger, bases=2)) == [0, 2]
@@ -148,7 +160,7 @@ def test_a_pair_whose_rewrite_failed_has_one_base(ledger: Ledger):
 @given(st.lists(st.sampled_from([REWRITE, UNUSABLE]), min_size=1, max_size=5), st.integers(0, 8))
 def test_the_count_is_what_a_run_then_asks_first(tmp_path_factory, texts: list[str], stop_after: int):
     def say(request: TeacherRequest) -> TeacherReply:
-        place = [pair["pair_id"] for pair in pairs].index(request.content_id)
+        place = [pair.pair_id for pair in pairs].index(request.content_id)
         return said(request, texts[place])
 
     pairs = seas(len(texts))
@@ -159,11 +171,11 @@ def test_the_count_is_what_a_run_then_asks_first(tmp_path_factory, texts: list[s
         teacher = opened(say)
         reflect_on(teacher, ledger, pairs)
         assert counted == len({request.content_id for request in asked(teacher)})
-        assert {pair["pair_id"] for pair in pairs} - known <= {request.content_id for request in asked(teacher)}
+        assert {pair.pair_id for pair in pairs} - known <= {request.content_id for request in asked(teacher)}
 
 
 def test_a_recording_costs_nothing_and_says_what_it_lacks(ledger: Ledger, tmp_path: Path):
-    rows = [{"phase": phase, "content_id": seas(1)[0]["pair_id"], "reply": REWRITE} for phase in PHASES]
+    rows = [{"phase": phase, "content_id": seas(1)[0].pair_id, "reply": REWRITE} for phase in PHASES]
     teacher = open_teacher(TeacherSpec("tape", RecordedSettings(replies=recording(tmp_path / "r.jsonl", *rows))))
     result = estimate(teacher, seas(3), ledger, bases=1)
     assert (missing(result), [phase.unanswerable for phase in result.phases]) == ([3, 3], [2, 0])
@@ -299,7 +311,7 @@ def test_an_estimate_of_as_much_again_is_what_a_run_cost(ledger: Ledger):
     teacher = opened(always(REWRITE), PRICE)
     account = teacher.account(Spent())
     list(reflect_pairs(INSTRUCTION_REFLECTION, seas(30), teacher, ledger, account=account))
-    more = [pair | {"output": "Red...."} for pair in seas(30)]
+    more = [replace(one, output="Red....") for one in seas(30)]
     result = estimate(teacher, more, ledger, bases=0).phases[0]
     assert [part.usd for part in (result.low, result.expected, result.high)] == pytest.approx(
         [account.spent.usd] * 3, rel=0.001

@@ -21,22 +21,33 @@ from models_py.teacher.request import (
     TeacherRequest,
 )
 from models_py.teacher.spec import PromptSettings, RecordedSettings, TeacherSpec
-from tests.models_py.teacher.scripted import BETTER, REWRITE, UNUSABLE, Scripted, always, asked, opened, said, seas
+from tests.models_py.teacher.scripted import (
+    BETTER,
+    REWRITE,
+    UNUSABLE,
+    Scripted,
+    always,
+    asked,
+    opened,
+    pair_of,
+    said,
+    seas,
+)
 
 PAIRS = seas(4)
-ODD = {"instruction": "Name \ud800 \u202e\x00\r\n a sea.", "input": "", "output": "Östersjön.", "pair_id": "odd"}
+ODD = pair_of("Name \ud800 \u202e\x00\r\n a sea.", output="Östersjön.")
 
 
 def say(request: TeacherRequest) -> TeacherReply:
     """Of the pairs the second needs three tries, the third a higher limit, the last is never usable."""
-    place = [pair["pair_id"] for pair in PAIRS].index(request.content_id) if request.content_id in IDS else 0
+    place = [pair.pair_id for pair in PAIRS].index(request.content_id) if request.content_id in IDS else 0
     texts = [(REWRITE,), (UNUSABLE, UNUSABLE, REWRITE), (REWRITE, REWRITE), (UNUSABLE, "...", UNUSABLE)][place]
     usage = '{"prompt_tokens_details": {"cached_tokens": 7}}'
     finish_reason = "length" if place == 2 and not request.parse_attempt else "stop"
     return said(request, texts[request.parse_attempt], finish_reason, usage=usage, attempts=2)
 
 
-IDS = {pair["pair_id"] for pair in PAIRS}
+IDS = {pair.pair_id for pair in PAIRS}
 
 
 @pytest.fixture
@@ -53,7 +64,7 @@ def other(tmp_path: Path) -> Iterator[Ledger]:
 
 def reflect_on(teacher: OpenTeacher, ledger: Ledger, phase: str = INSTRUCTION_REFLECTION, pairs: list = PAIRS) -> dict:
     found = reflect_pairs(phase, pairs, teacher, ledger, account=teacher.account(ledger.spent(teacher.spec.name)))
-    return {one.pair["pair_id"]: texts_of(one) for one in found}
+    return {one.pair.pair_id: texts_of(one) for one in found}
 
 
 def texts_of(one: Reflection) -> tuple[str | None, ...]:
@@ -101,7 +112,7 @@ def test_a_line_holds_what_the_ledger_holds(ledger: Ledger, exported: Path):
 
 
 def test_tries_of_a_pair_stand_together_in_the_order_of_first_replies(exported: Path):
-    order = [pair["pair_id"] for pair in PAIRS]
+    order = [pair.pair_id for pair in PAIRS]
     told = [
         (order.index(line["content_id"]), line["parse_attempt"])
         for line in lines(exported)

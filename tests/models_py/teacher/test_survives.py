@@ -26,13 +26,13 @@ from models_py.teacher.engines.openai import pacing
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.open_teacher import OpenTeacher, open_teacher
 from models_py.teacher.reflect_pairs import Reflection, reflect_pairs
-from models_py.teacher.request import INSTRUCTION_REFLECTION
+from models_py.teacher.request import INSTRUCTION_REFLECTION, PendingPair
 from models_py.teacher.spec import OpenAISettings, TeacherSpec
 from tests.models_py.teacher.engines.openai.fault_server import TRANSIENT, FaultServer, body_id, every, mixed
 from tests.models_py.teacher.support import request
 
 PAIRS = [
-    {"pair_id": number, "instruction": f"Name {number} seas.", "input": "", "output": f"Sea {number}."}
+    PendingPair(str(number), instruction=f"Name {number} seas.", input="", output=f"Sea {number}.")
     for number in range(500)
 ]
 FAULTS = [fault for fault in TRANSIENT if fault != "hang"]
@@ -101,8 +101,8 @@ def answered(ledger_path: Path) -> set[str]:
     return {body_id({"model": who, "messages": what["messages"], **what["sampling"]}) for who, what in asked}
 
 
-def by_pair(found: Iterator[Reflection]) -> dict[int, Reflection]:
-    return {reflection.pair["pair_id"]: reflection for reflection in found}
+def by_pair(found: Iterator[Reflection]) -> dict[str, Reflection]:
+    return {reflection.pair.pair_id: reflection for reflection in found}
 
 
 def misbehaving() -> FaultServer:

@@ -18,12 +18,24 @@ from models_py.teacher.reflect_pairs import reflect_pairs
 from models_py.teacher.request import (
     INSTRUCTION_REFLECTION,
     RESPONSE_REFLECTION,
+    PendingPair,
     Sampling,
     TeacherReply,
     TeacherRequest,
 )
 from models_py.teacher.spec import RecordedSettings, TeacherSpec
-from tests.models_py.teacher.scripted import BETTER, REWRITE, UNUSABLE, Scripted, always, asked, opened, said, seas
+from tests.models_py.teacher.scripted import (
+    BETTER,
+    REWRITE,
+    UNUSABLE,
+    Scripted,
+    always,
+    asked,
+    opened,
+    pair_of,
+    said,
+    seas,
+)
 from tests.models_py.teacher.support import recording
 from tests.support.properties import examples
 
@@ -36,12 +48,12 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
         yield opened_ledger
 
 
-def outcomes(teacher: OpenTeacher, ledger: Ledger, pairs: list[dict] = PAIRS, **more: object) -> list[str]:
+def outcomes(teacher: OpenTeacher, ledger: Ledger, pairs: list[PendingPair] = PAIRS, **more: object) -> list[str]:
     """The status of every pair that has one, in the order of the pairs."""
     found = {
-        one.pair["pair_id"]: one.status for one in reflect_pairs(INSTRUCTION_REFLECTION, pairs, teacher, ledger, **more)
+        one.pair.pair_id: one.status for one in reflect_pairs(INSTRUCTION_REFLECTION, pairs, teacher, ledger, **more)
     }
-    return [found[pair["pair_id"]] for pair in pairs if pair["pair_id"] in found]
+    return [found[pair.pair_id] for pair in pairs if pair.pair_id in found]
 
 
 def by_try(*replies: str | tuple[str, str] | None) -> Callable[[TeacherRequest], TeacherReply]:
@@ -113,7 +125,7 @@ def test_a_raised_limit_is_twice_as_high_and_changes_nothing_else():
 def test_no_two_tries_are_the_same_request(attempts: int, temperature: float, seed: int | None):
     teacher = opened(always(REWRITE), parse_attempts=attempts, sampling=Sampling(temperature, seed=seed))
     tries = [*(Try(n) for n in range(attempts + 1)), *(Try(n, raised=True) for n in range(1, attempts + 2))]
-    ids = {teacher.request(INSTRUCTION_REFLECTION, "Name a sea.", "", "Baltic.", one).request_id for one in tries}
+    ids = {teacher.request(INSTRUCTION_REFLECTION, PAIRS[0], one).request_id for one in tries}
     assert len(ids) == len(tries) == 2 * attempts + 2
 
 
@@ -142,13 +154,13 @@ def test_the_last_unusable_reply_stands_and_all_are_kept(ledger: Ledger):
 
 def test_only_pairs_that_need_it_are_asked_again(ledger: Ledger):
     def say(request: TeacherRequest) -> TeacherReply:
-        usable = request.content_id != PAIRS[1]["pair_id"] or request.parse_attempt
+        usable = request.content_id != PAIRS[1].pair_id or request.parse_attempt
         return said(request, REWRITE if usable else UNUSABLE)
 
     teacher = opened(say)
     assert outcomes(teacher, ledger) == ["ok", "ok", "ok"]
     again = [(one.content_id, one.parse_attempt) for one in asked(teacher)[3:]]
-    assert again == [(PAIRS[1]["pair_id"], 1)]
+    assert again == [(PAIRS[1].pair_id, 1)]
 
 
 def test_a_cut_reply_gets_twice_the_tokens_once(ledger: Ledger):
@@ -171,7 +183,7 @@ def test_an_error_in_a_second_try_is_failed_and_the_next_run_resumes_there(ledge
 
 
 def test_a_budget_that_ends_the_first_tries_is_not_hidden_by_second_ones_that_fit(ledger: Ledger):
-    short, long = seas(1)[0], seas(1)[0] | {"output": "Baltic. " * 2000, "pair_id": "long"}
+    short, long = seas(1)[0], pair_of("Name sea 0.", output="Baltic. " * 2000)
     account = Account(None, Budget(max_tokens=8000))
     teacher = opened(by_try(UNUSABLE, REWRITE))
     assert outcomes(teacher, ledger, [short, long], account=account) == []
@@ -189,7 +201,7 @@ def test_stopped_anywhere_and_run_again_it_asks_the_same_and_ends_the_same(
     scripts: list[list], stop_after: int, parse_attempts: int
 ):
     pairs = seas(len(scripts))
-    script_of = {pair["pair_id"]: by_try(*script) for pair, script in zip(pairs, scripts, strict=True)}
+    script_of = {pair.pair_id: by_try(*script) for pair, script in zip(pairs, scripts, strict=True)}
 
     def run(ledger: Ledger, stop_after: int | None = None) -> tuple[list[str], list[str]]:
         engine = Scripted(lambda request: script_of[request.content_id](request), stop_after=stop_after)
@@ -209,7 +221,7 @@ def test_stopped_anywhere_and_run_again_it_asks_the_same_and_ends_the_same(
 
 
 def recorded(path: Path, *rows: dict) -> OpenTeacher:
-    common = {"phase": RESPONSE_REFLECTION, "content_id": PAIRS[0]["pair_id"], "finish_reason": "stop"}
+    common = {"phase": RESPONSE_REFLECTION, "content_id": PAIRS[0].pair_id, "finish_reason": "stop"}
     file = recording(path / "replies.jsonl", *(common | row for row in rows))
     return open_teacher(TeacherSpec("tape", RecordedSettings(replies=file)))
 
@@ -245,7 +257,7 @@ create table teacher_replies (
 
 def test_a_ledger_of_version_1_is_read_on_and_what_it_knows_is_not_asked(tmp_path: Path):
     teacher, path = opened(always(REWRITE)), tmp_path / "old.sqlite"
-    old = teacher.request(INSTRUCTION_REFLECTION, *(PAIRS[0][name] for name in ("instruction", "input", "output")))
+    old = teacher.request(INSTRUCTION_REFLECTION, PAIRS[0])
     who = [old.request_id, 1, "gpt", "m", old.phase, old.content_id, json.dumps(old.payload())]
     answer = [REWRITE, "stop", 400, 100, 1, 2.0, None, None, "2025-01-31T12:00:00.000+00:00"]
     with sqlite3.connect(path) as connection:
@@ -256,5 +268,5 @@ def test_a_ledger_of_version_1_is_read_on_and_what_it_knows_is_not_asked(tmp_pat
         assert outcomes(teacher, ledger) == ["ok"] * 3
         first = next(ledger.all_since())
     assert (first.reply.request_id, first.parse_attempt, first.reply.usage) == (old.request_id, 0, None)
-    assert [one.content_id for one in asked(teacher)] == [pair["pair_id"] for pair in PAIRS[1:]]
+    assert [one.content_id for one in asked(teacher)] == [pair.pair_id for pair in PAIRS[1:]]
     assert connection.execute("pragma user_version").fetchone() == (SCHEMA_VERSION,)
