@@ -17,9 +17,9 @@ from assets.raw.raw_pairs import raw_pairs
 from assets.reflection.instruction_reflections import instruction_reflections
 from assets.reflection.response_reflections import response_reflections
 from assets.reflection.teacher_replies import teacher_replies
-from dagster_project.commands.run_view import _PROGRESS_LINE
 from dagster_project.steps import step_progress
 from dagster_project.steps.commits import commit_batches
+from dagster_project.steps.step_progress import PROGRESS_KEY
 from models_py.content import content_id
 from models_py.errors import UserError
 from models_py.teacher.engines.recorded import RecordedEngine
@@ -262,22 +262,19 @@ def test_a_lake_that_fails_waits_for_what_is_under_way(ready: Flow, gpt: Gpt, mo
 def test_progress_says_how_far_how_fast_and_what_it_cost(
     ready: Flow, gpt: Gpt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(step_progress, "LOG_EVERY_S", 0.0)
-    monkeypatch.setattr(step_progress, "OBSERVE_EVERY_S", 0.0)
+    monkeypatch.setattr(step_progress, "EVERY_S", 0.0)
     gpt.teaches(ready, {"prices": {"small": {"input": 400, "output": 1600}}})  # 12 cents a reply
     resources = {"lake": ready.lake, "profile": ready.profile}
     with dg.DagsterInstance.ephemeral() as instance:
         run = dg.materialize([instruction_reflections], instance=instance, resources=resources)
-        records = instance.get_records_for_run(run.run_id).records
-    lines = [r.event_log_entry.user_message for r in records if not r.event_log_entry.is_dagster_event]
-    shown = [line for line in lines if _PROGRESS_LINE.search(line)]
-    said = r"instruction_reflection by gpt: 3/3 replies, [\d.,]+/s, ETA 0:00, \$0\.36 so far"
-    assert (len(shown), bool(re.fullmatch(said, shown[-1]))) == (3, True)
     observed = [
-        event.asset_observation_data for event in run.all_events if event.event_type_value == "ASSET_OBSERVATION"
+        event.asset_observation_data.asset_observation.metadata
+        for event in run.all_events
+        if event.event_type_value == "ASSET_OBSERVATION"
     ]
-    last = observed[-1].asset_observation.metadata
-    assert (last["done"].value, last["total"].value, last["note"].value) == (3, 3, "$0.36 so far")
+    said = r"instruction_reflection by gpt: 3/3 replies, [\d.,]+/s, ETA 0:00, \$0\.36 so far"
+    assert (len(observed), bool(re.fullmatch(said, str(observed[-1][PROGRESS_KEY].value)))) == (3, True)
+    assert (observed[-1]["done"].value, observed[-1]["total"].value) == (3, 3)
 
 
 def commit():
