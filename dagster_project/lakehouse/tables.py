@@ -93,8 +93,14 @@ TABLES: tuple[Table, ...] = (
         Column("model", "varchar", "as server and price table call it, NULL for a recording"),
         Column("input_usd_per_million", "double", "US dollars a million prompt tokens, NULL when unknown"),
         Column("output_usd_per_million", "double", "US dollars a million completion tokens, NULL when unknown"),
-        Column("instruction_prompt_version", "varchar", "phase 1: hash of identity, sampling, prompt, parse_attempts"),
-        Column("response_prompt_version", "varchar", "phase 2: hash of identity, sampling, prompt, parse_attempts"),
+        Column(
+            "instruction_prompt_version",
+            "varchar",
+            "phase 1: hash of identity, sampling, prompt, parse_attempts, parser",
+        ),
+        Column(
+            "response_prompt_version", "varchar", "phase 2: hash of identity, sampling, prompt, parse_attempts, parser"
+        ),
     ),
     _table(
         "profile.students",
@@ -175,7 +181,7 @@ TABLES: tuple[Table, ...] = (
         "reflection.instruction_reflections",
         "The teacher's new instruction and answer for every raw pair; one row a (teacher, prompt_version, pair).",
         Column("teacher", "varchar", "name in the profile"),
-        Column("prompt_version", "varchar", "hash of identity, sampling, prompt and parse_attempts"),
+        Column("prompt_version", "varchar", "hash of identity, sampling, prompt, parse_attempts and parser"),
         Column("pair_id", "varchar", "raw pair that was shown"),
         Column("request_id", "varchar", "request in reflection.teacher_replies"),
         Column("status", "varchar", "ok | missing_tag | placeholder | empty | truncated | refused | failed"),
@@ -189,7 +195,7 @@ TABLES: tuple[Table, ...] = (
         "reflection.response_reflections",
         "The teacher's better answer to a base pair; one row a (teacher, prompt_version, pair, base, base content).",
         Column("teacher", "varchar", "name in the profile"),
-        Column("prompt_version", "varchar", "hash of identity, sampling, prompt and parse_attempts"),
+        Column("prompt_version", "varchar", "hash of identity, sampling, prompt, parse_attempts and parser"),
         Column("pair_id", "varchar", "raw pair it descends from"),
         Column("base", "varchar", "pair that was shown: original | instruction"),
         Column("base_content_id", "varchar", "id of that pair's text"),

@@ -75,7 +75,7 @@ class OpenTeacher:
         return self.spec.settings.parse_attempts
 
     def prompt_version(self, phase: str) -> str:
-        """Which reflections of the phase are current: a hash of identity, sampling, prompt and second tries."""
+        """Which reflections of the phase are current: a hash of identity, sampling, prompt, second tries and parser."""
         return prompt_version(
             phase, self.prompts[phase].text, self.spec.settings.sampling, self.engine.identity, self.tries_again
         )

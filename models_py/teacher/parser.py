@@ -40,7 +40,8 @@ from typing import Literal
 
 from models_py.teacher.request import INSTRUCTION_REFLECTION, RESPONSE_REFLECTION
 
-PARSER_VERSION = "1"  # raise it when the same reply would be read differently
+FIRST_VERSION = "1"  # of what says nothing about its parser
+PARSER_VERSION = "1"  # raise it when a reply is read differently: stored replies are then read again, nobody is asked
 
 Status = Literal["ok", "missing_tag", "placeholder", "empty", "truncated", "refused", "failed"]
 

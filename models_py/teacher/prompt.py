@@ -23,6 +23,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from models_py.content import content_id, fingerprint
 from models_py.errors import UserError
+from models_py.teacher import parser
 from models_py.teacher.parser import END_TAG, TAGS
 from models_py.teacher.request import PHASES, Message, Sampling, TeacherRequest, request_hash
 from models_py.teacher.spec import PromptSettings
@@ -82,10 +83,12 @@ def load_prompts(teacher: str, settings: PromptSettings | None = None) -> dict[s
 def prompt_version(phase: str, text: str, sampling: Sampling, identity: str, parse_attempts: int) -> str:
     """The sha256 hex digest that says which reflections of a phase are current.
 
-    Template, sampling, who answers, and how often an unusable reply is asked again: with more tries than before, pairs
-    are gone through anew, and what the ledger knows costs nothing.
+    Template, sampling, who answers, how often an unusable reply is asked again, and how replies are read: with more
+    tries or another parser pairs are gone through anew, and what the ledger knows costs nothing. The first parser is
+    left out, so that reflections from before parsers counted stay current.
     """
-    return fingerprint(phase, text, sampling.payload(), identity, parse_attempts)
+    read_by = [] if parser.PARSER_VERSION == parser.FIRST_VERSION else [parser.PARSER_VERSION]
+    return fingerprint(phase, text, sampling.payload(), identity, parse_attempts, *read_by)
 
 
 def build_request(

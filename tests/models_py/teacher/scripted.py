@@ -1,9 +1,13 @@
 """A teacher whose replies a test writes down, opened as the profile's would be."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from threading import Event
 
+from pytest import MonkeyPatch
+
 from models_py.content import content_id
+from models_py.teacher import parser
 from models_py.teacher.engines.base import Engine
 from models_py.teacher.money import Price
 from models_py.teacher.open_teacher import OpenTeacher
@@ -66,3 +70,11 @@ def pair_of(instruction: str, input: str = "", output: str = "Baltic.") -> Pendi
 
 def seas(count: int) -> list[PendingPair]:
     return [pair_of(f"Name sea {number}.") for number in range(count)]
+
+
+def second_parser(monkeypatch: MonkeyPatch, closing: str = "[Fin]") -> None:
+    """Parser 2, which takes one more word for [End]."""
+    monkeypatch.setattr(parser, "PARSER_VERSION", "2")
+    monkeypatch.setattr(parser, "_END_PATTERN", f"{parser._END_PATTERN[:-1]}|{re.escape(closing)})")
+    patterns = {phase: parser._tag_pattern(names) for phase, names in parser.TAGS.items()}
+    monkeypatch.setattr(parser, "_PATTERNS", patterns)
