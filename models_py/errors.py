@@ -11,6 +11,12 @@ class UserError(Exception):
     """
 
 
+def refuse(problems: Iterable[str]) -> None:
+    """Raise one UserError that says all of them, a line each, each beginning with its key; none is well."""
+    if lines := list(problems):
+        raise UserError("\n".join(lines))
+
+
 def unknown(what: str, found: object, known: Iterable[str]) -> str:
     """`'vlm' is not an engine (did you mean vllm?); there are: recorded, vllm`."""
     names = list(known)

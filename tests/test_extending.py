@@ -145,10 +145,11 @@ from threading import Event
 from dagster_project.commands.teacher import main
 from dagster_project.profile.load import load_profile
 from models_py.teacher.open_teacher import open_teacher
+from models_py.teacher.request import PendingPair
 
 (spec,) = load_profile("mine.yaml").teacher_specs()
 teacher = open_teacher(spec)
-request = teacher.request("response_reflection", "Name a river.", "", "The Rhine.")
+request = teacher.request("response_reflection", PendingPair("id", "Name a river.", "", "The Rhine."))
 (reply,) = teacher.engine.ask([request], Event())
 print(request.identity, " ".join(reply.reply.split()))
 main(["estimate", "--profile", "mine.yaml"])

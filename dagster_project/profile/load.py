@@ -16,7 +16,7 @@ import yaml
 from pydantic import ValidationError
 
 from dagster_project.profile.schema import Profile, name_problem
-from dagster_project.profile.words import as_dict, as_list, in_one_line, shown
+from dagster_project.profile.words import as_dict, as_list, in_lines, shown
 from dagster_project.root import PROJECT_ROOT
 from models_py.errors import UserError, did_you_mean, unknown
 
@@ -40,7 +40,7 @@ def load_profile(path: str | Path | None = None, policies: Mapping[str, str] | N
     try:
         profile = Profile.model_validate(raw, context=root)
     except ValidationError as error:
-        problems += [in_one_line(details, raw, Profile) for details in error.errors()]
+        problems += [line for details in error.errors() for line in in_lines(details, raw, Profile)]
     problems += _cross_problems(raw, policies)
     if problems or profile is None:
         count = f"{len(problems)} things to correct" if len(problems) > 1 else "one thing to correct"

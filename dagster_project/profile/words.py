@@ -15,22 +15,30 @@ _KEY = re.compile(r"[\w.]+: ")
 
 
 def problem(message: str) -> PydanticCustomError:
-    """A complaint in our own words about the value that is being checked.
+    """Complaints in our own words about the value that is being checked, a line each.
 
-    It may begin with the path of what is wrong: from the top of the profile, or from that value.
+    A line may begin with the path of what is wrong: from the top of the profile, or from that value.
     """
     return PydanticCustomError("profile", "{message}", {"message": message})
 
 
-def in_one_line(details: ErrorDetails, raw: Mapping[Any, Any], schema: type[BaseModel]) -> str:
-    """One of pydantic's complaints as `key.path: what is wrong; the remedy`."""
+def in_lines(details: ErrorDetails, raw: Mapping[Any, Any], schema: type[BaseModel]) -> list[str]:
+    """One of pydantic's complaints as lines of `key.path: what is wrong; the remedy`."""
+    where = _where(details["loc"], raw)
+    if details["type"] == "profile":
+        return [_from_the_top(line, where) for line in details["msg"].splitlines()]
+    return [_in_one_line(details, where, schema)]
+
+
+def _from_the_top(line: str, where: str) -> str:
+    if line.startswith((f"{where}.", f"{where}:")):
+        return line
+    return f"{where}.{line}" if _KEY.match(line) else f"{where}: {line}"
+
+
+def _in_one_line(details: ErrorDetails, where: str, schema: type[BaseModel]) -> str:
     loc, kind, message = details["loc"], details["type"], details["msg"]
     context = details.get("ctx", {})
-    where = _where(loc, raw)
-    if kind == "profile":
-        if message.startswith((f"{where}.", f"{where}:")):
-            return message
-        return f"{where}.{message}" if _KEY.match(message) else f"{where}: {message}"
     if kind in ("extra_forbidden", "unexpected_keyword_argument", "multiple_argument_values"):
         return f"{where}: {unknown('a key here', loc[-1], _keys_at(loc[:-1], schema))}"
     if kind in ("missing", "missing_argument"):

@@ -4,11 +4,11 @@ Source("seed_pairs", path="seeds/pairs.jsonl").files()     # (Path("seeds/pairs.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from models_py.errors import UserError, unknown
+from models_py.errors import UserError, refuse, unknown
 from models_py.paths import absolute
 from models_py.sources.formats import FORMATS, Format, by_suffix, suffixes
 
@@ -33,22 +33,25 @@ class Source:
     fields: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
+        refuse(self._problems())
+
+    def _problems(self) -> Iterator[str]:
         where = f"sources.{self.name}"
         if (self.path is None) == (self.paths is None):
-            raise UserError(f"{where}: give either path or paths (a list)")
-        if not self.patterns:
-            raise UserError(f"{self.key}: is empty; name at least one file")
+            yield f"{where}: give either path or paths (a list)"
+        elif not self.patterns:
+            yield f"{self.key}: is empty; name at least one file"
         for pattern in self.patterns:
             if "://" in pattern:
-                raise UserError(f"{self.key}: {pattern} is an address; download the file and name it here")
+                yield f"{self.key}: {pattern} is an address; download the file and name it here"
         if self.format is not None and self.format not in FORMATS:
-            raise UserError(f"{where}.format: {unknown('one of the formats', self.format, FORMATS)}")
+            yield f"{where}.format: {unknown('one of the formats', self.format, FORMATS)}"
         for name in REQUIRED_FIELDS:
             if self.fields is not None and name not in self.fields:
-                raise UserError(f"{where}.fields: {name} is missing; write {name}: <the file's field>")
+                yield f"{where}.fields: {name} is missing; write {name}: <the file's field>"
         for name in self.fields or {}:
             if name not in (known := REQUIRED_FIELDS + OPTIONAL_FIELDS):
-                raise UserError(f"{where}.fields: {unknown('one of our fields', name, known)}")
+                yield f"{where}.fields: {unknown('one of our fields', name, known)}"
 
     @property
     def key(self) -> str:

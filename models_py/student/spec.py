@@ -6,11 +6,12 @@
 `resolve.resolve_student` turns it into a `ResolvedStudent`; scoring and training take only that one.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
-from models_py.errors import UserError
+from models_py.errors import refuse
 from models_py.paths import folder_or_hub_id, with_absolute_paths
 
 # Part of every fingerprint: raise it when prompt ids, target ids or truncation change, and old scores stop counting.
@@ -45,10 +46,12 @@ class ScratchSpec:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, int | float) and value <= 0 and field.name != "seed":
-                raise UserError(f"scratch.{field.name}: {value} is not above 0")
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "seed"}
+        refuse(
+            f"scratch.{name}: {value} is not above 0"
+            for name, value in values.items()
+            if isinstance(value, int | float) and value <= 0
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +75,18 @@ class Student:
     scored_by: str | None = None
 
     def __post_init__(self) -> None:
+        refuse(self._problems())
+
+    def _problems(self) -> Iterator[str]:
         where, longest = f"students.{self.name}", self.longest_sequence
         if (self.model is None) == (self.scratch is None):
-            raise UserError(f"{where}: give either model (a hub id or a folder) or scratch (a toy trained here)")
-        if self.revision is not None and self.model is None:
-            raise UserError(f"{where}.revision: only a model has a revision")
+            yield f"{where}: give either model (a hub id or a folder) or scratch (a toy trained here)"
+        elif self.revision is not None and self.model is None:
+            yield f"{where}.revision: only a model has a revision"
         if longest < _SHORTEST:
-            raise UserError(f"{where}.max_length: {longest} is below {_SHORTEST}")
-        if self.scratch is not None and longest > self.scratch.max_length:
-            raise UserError(
-                f"{where}.max_length: {longest} is more than the {self.scratch.max_length} of scratch.max_length"
-            )
+            yield f"{where}.{'scratch.' if self.max_length is None else ''}max_length: {longest} is below {_SHORTEST}"
+        elif self.scratch is not None and longest > self.scratch.max_length:
+            yield f"{where}.max_length: {longest} is more than the {self.scratch.max_length} of scratch.max_length"
 
     @property
     def longest_sequence(self) -> int:

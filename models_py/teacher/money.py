@@ -10,7 +10,7 @@ never 0; a budget in dollars without a price is refused before anything is asked
 import json
 from dataclasses import asdict, dataclass, replace
 
-from models_py.errors import UserError
+from models_py.errors import UserError, refuse
 from models_py.teacher.request import TeacherReply, TeacherRequest
 
 _CHARS_A_TOKEN = 3.0  # few, so that a worst case is one: English has about four
@@ -25,9 +25,11 @@ class Price:
     cached_input: float | None = None
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if value is not None and value < 0:
-                raise UserError(f"{name}: {value} is below 0; give US dollars a million tokens")
+        refuse(
+            f"{name}: {value} is below 0; give US dollars a million tokens"
+            for name, value in asdict(self).items()
+            if value is not None and value < 0
+        )
 
     def times(self, factor: float) -> "Price":
         """A share of the price, as for batches."""
@@ -55,9 +57,11 @@ class Budget:
     max_requests: int | None = None
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if value is not None and value <= 0:
-                raise UserError(f"budget.{name}: {value} is not above 0; leave it out for no limit")
+        refuse(
+            f"budget.{name}: {value} is not above 0; leave it out for no limit"
+            for name, value in asdict(self).items()
+            if value is not None and value <= 0
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,12 @@ in `EngineSettings`, and the file that its `open_engine` imports.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-from models_py.errors import UserError
+from models_py.errors import refuse
 from models_py.paths import folder_or_hub_id, with_absolute_paths
 from models_py.teacher.engines.base import Engine
 from models_py.teacher.money import Budget, Price
@@ -51,11 +51,15 @@ class TeacherSettings(ABC):
     budget: Budget = field(default_factory=Budget)
 
     def __post_init__(self) -> None:
+        refuse(self.problems())
+
+    def problems(self) -> Iterator[str]:
+        """What cannot be among the values, each with its key first; an engine adds its own to those of its base."""
         sampling = self.sampling
-        _check("sampling.temperature", sampling.temperature, sampling.temperature >= 0, "is below 0")
-        _check("sampling.top_p", sampling.top_p, 0 < sampling.top_p <= 1, "is not above 0 and at most 1")
-        _check("sampling.max_tokens", sampling.max_tokens, sampling.max_tokens >= 1, "is below 1")
-        _check("parse_attempts", self.parse_attempts, self.parse_attempts >= 0, "is below 0")
+        yield from _unless(sampling.temperature >= 0, "sampling.temperature", sampling.temperature, "is below 0")
+        yield from _unless(0 < sampling.top_p <= 1, "sampling.top_p", sampling.top_p, "is not above 0 and at most 1")
+        yield from _unless(sampling.max_tokens >= 1, "sampling.max_tokens", sampling.max_tokens, "is below 1")
+        yield from _unless(self.parse_attempts >= 0, "parse_attempts", self.parse_attempts, "is below 0")
 
     @abstractmethod
     def open_engine(self, name: str, ledger_path: Path | None) -> Engine:
@@ -134,12 +138,12 @@ class ServerSettings(TeacherSettings):
     attempts: int = 6
     token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
 
-    def __post_init__(self) -> None:
-        TeacherSettings.__post_init__(self)
+    def problems(self) -> Iterator[str]:
+        yield from TeacherSettings.problems(self)
         is_url = self.base_url.startswith(("http://", "https://"))
-        _check("base_url", self.base_url, is_url, "does not begin with http:// or https://")
-        _check("timeout_s", self.timeout_s, self.timeout_s > 0, "is not above 0")
-        _check("attempts", self.attempts, self.attempts >= 1, "is below 1")
+        yield from _unless(is_url, "base_url", self.base_url, "does not begin with http:// or https://")
+        yield from _unless(self.timeout_s > 0, "timeout_s", self.timeout_s, "is not above 0")
+        yield from _unless(self.attempts >= 1, "attempts", self.attempts, "is below 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,11 +155,11 @@ class OpenAISettings(ServerSettings):
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
 
-    def __post_init__(self) -> None:
-        ServerSettings.__post_init__(self)
+    def problems(self) -> Iterator[str]:
+        yield from ServerSettings.problems(self)
         for name in ("concurrency", "requests_per_minute", "tokens_per_minute"):
             value = getattr(self, name)
-            _check(name, value, value is None or value >= 1, "is below 1")
+            yield from _unless(value is None or value >= 1, name, value, "is below 1")
 
     def open_engine(self, name: str, ledger_path: Path | None) -> Engine:
         from models_py.teacher.engines.openai.chat import OpenAIEngine
@@ -187,11 +191,13 @@ class OpenAIBatchSettings(ServerSettings):
     poll_s: float = 30.0
     batch_requests: int = 50_000
 
-    def __post_init__(self) -> None:
-        ServerSettings.__post_init__(self)
-        _check("poll_s", self.poll_s, self.poll_s > 0, "is not above 0")
+    def problems(self) -> Iterator[str]:
+        yield from ServerSettings.problems(self)
+        yield from _unless(self.poll_s > 0, "poll_s", self.poll_s, "is not above 0")
         in_range = 1 <= self.batch_requests <= 50_000
-        _check("batch_requests", self.batch_requests, in_range, "is not from 1 to 50,000, which servers take")
+        yield from _unless(
+            in_range, "batch_requests", self.batch_requests, "is not from 1 to 50,000, which servers take"
+        )
 
     def open_engine(self, name: str, ledger_path: Path | None) -> Engine:
         from models_py.teacher.engines.openai.batch import OpenAIBatchEngine
@@ -222,12 +228,12 @@ class VllmSettings(TeacherSettings):
     max_length: int | None = None
     engine_args: Mapping[str, Any] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        TeacherSettings.__post_init__(self)
-        _check("max_length", self.max_length, self.max_length is None or self.max_length >= 1, "is below 1")
+    def problems(self) -> Iterator[str]:
+        yield from TeacherSettings.problems(self)
+        yield from _unless(self.max_length is None or self.max_length >= 1, "max_length", self.max_length, "is below 1")
         for ours, theirs in _OF_VLLM.items():
             value = self.engine_args.get(theirs)
-            _check(f"engine_args.{theirs}", value, theirs not in self.engine_args, f"belongs in `{ours}`")
+            yield from _unless(theirs not in self.engine_args, f"engine_args.{theirs}", value, f"belongs in `{ours}`")
 
     def open_engine(self, name: str, ledger_path: Path | None) -> Engine:
         from models_py.teacher.engines.vllm.offline import VllmEngine
@@ -262,6 +268,5 @@ class TeacherSpec:
         return self.price and self.price.times(self.settings.price_factor)
 
 
-def _check(name: str, value: object, holds: bool, problem: str) -> None:
-    if not holds:
-        raise UserError(f"{name}: {value} {problem}")
+def _unless(holds: bool, name: str, value: object, problem: str) -> list[str]:
+    return [] if holds else [f"{name}: {value} {problem}"]

@@ -324,6 +324,30 @@ def test_everything_wrong_is_said_at_once(tmp_path):
     assert "8 things to correct" in message
 
 
+def test_everything_wrong_with_one_value_is_said_at_once(tmp_path):
+    profile = changed("students.toy.scratch", {"steps": 0, "layers": -1})
+    profile["sources"] = [{"name": "mine", "path": "s3://x", "format": "xml", "fields": {"output": "a", "answer": "a"}}]
+    budget = {"max_usd": 0, "max_requests": 0}
+    profile["teachers"] = {
+        "gpt": {"engine": "openai", "model": "m", "base_url": "x", "attempts": 0, "concurrency": 0},
+        "tape": {"engine": "recorded", "replies": "r.jsonl", "budget": budget},
+    }
+    paths = [line.split(":")[0].strip() for line in complaint(tmp_path, profile).splitlines()[1:]]
+    assert sorted(paths) == [
+        "sources.mine.fields",
+        "sources.mine.fields",
+        "sources.mine.format",
+        "sources.mine.path",
+        "students.toy.scratch.layers",
+        "students.toy.scratch.steps",
+        "teachers.gpt.attempts",
+        "teachers.gpt.base_url",
+        "teachers.gpt.concurrency",
+        "teachers.tape.budget.max_requests",
+        "teachers.tape.budget.max_usd",
+    ]
+
+
 def test_a_policy_that_needs_all_is_accepted_with_all(tmp_path):
     profile = changed("recipes.first.policy", "reflect_both") | {"response_reflection": "all"}
     assert load(tmp_path, profile).recipes["first"].policy == "reflect_both"
