@@ -5,7 +5,7 @@ value that has changed since shows in neither, so the roots' code versions carry
 reload the definitions, and exactly the roots that would come out different are unsynced.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -17,35 +17,35 @@ from dagster_project.steps.results import key
 from models_py.content import fingerprint
 from models_py.errors import UserError
 
+SOURCES = key("profile", "sources")
+_CHARS = 12
+_READ = {
+    SOURCES: sources.rows,
+    key("profile", "recipes"): recipes.rows,
+    key("profile", "teachers"): teachers.rows,
+    key("profile", "students"): students.observed,
+    key("training", "base_student"): students.observed,
+}
 
-def observed_versions(profile: Profile) -> Mapping[dg.AssetKey, str]:
-    """Asset -> hash of what of the profile and its files it is made of. Starts, asks and downloads nothing."""
-    students_seen = _version(lambda: students.observed(profile))
-    versions = {
-        key("profile", "sources"): _version(lambda: sources.rows(profile)),
-        key("profile", "recipes"): _version(lambda: recipes.rows(profile)),
-        key("profile", "teachers"): _version(lambda: teachers.rows(profile)),
-        key("profile", "base_students"): students_seen,
-        key("profile", "students"): students_seen,
-    }
+
+def with_observed(assets: Sequence[Any], profile: Profile) -> list[Any]:
+    """The assets, each root's code version extended by what is observed of it. Starts, asks and downloads nothing."""
+    observed = {root: observed_version(root, profile) for root in _READ}
     for name, recipe in profile.recipes.items():
         trained = {"student": recipe.student, "training": asdict(profile.training)}
-        versions[key("training", name, "student_checkpoint")] = fingerprint(trained)
-    return versions
-
-
-def with_observed(assets: Sequence[Any], observed: Mapping[dg.AssetKey, str]) -> list[Any]:
-    """The assets, each root's code version extended by what was observed of it."""
+        observed[key("training", name, "student_checkpoint")] = fingerprint(trained)[:_CHARS]
 
     def extended(spec: dg.AssetSpec) -> dg.AssetSpec:
         seen = observed.get(spec.key)
-        return spec if seen is None else spec.replace_attributes(code_version=f"{spec.code_version}-{seen[:12]}")
+        code_version = f"{spec.code_version}-{seen}" if seen else spec.code_version
+        return spec.replace_attributes(code_version=code_version)
 
     return list(dg.map_asset_specs(extended, assets))
 
 
-def _version(read: Callable[[], object]) -> str:
+def observed_version(root: dg.AssetKey, profile: Profile) -> str:
+    """A hash of what a root of the graph would read now; its code version ends in it."""
     try:
-        return fingerprint(read())
+        return fingerprint(_READ[root](profile))[:_CHARS]
     except (UserError, OSError) as error:  # the step will say it; loading the definitions must not fail
-        return fingerprint("cannot be read", str(error))
+        return fingerprint("cannot be read", str(error))[:_CHARS]

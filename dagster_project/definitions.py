@@ -7,7 +7,7 @@ from assets import raw as raw_stage
 from assets import reflection as reflection_stage
 from assets import scoring as scoring_stage
 from assets import training as training_stage
-from assets.observed import observed_versions, with_observed
+from assets.observed import SOURCES, observed_version, with_observed
 from assets.training.student_checkpoint import student_checkpoint
 from assets.training.training_pairs import training_pairs
 from dagster_project.checks import asset_checks
@@ -17,6 +17,7 @@ from dagster_project.lakehouse.sql_files import policies
 from dagster_project.profile.load import load_profile
 from dagster_project.profile.schema import Profile
 from dagster_project.sql_assets import sql_assets
+from dagster_project.up_to_date import bring_up_to_date, sources_changed
 
 
 def build_definitions(profile: Profile) -> dg.Definitions:
@@ -31,9 +32,10 @@ def build_definitions(profile: Profile) -> dg.Definitions:
         *(make(recipe) for recipe in profile.recipes for make in (training_pairs, student_checkpoint)),
     ]
     return dg.Definitions(
-        assets=with_observed(assets, observed_versions(profile)),
+        assets=with_observed(assets, profile),
         asset_checks=asset_checks(),
-        jobs=jobs(),
+        jobs=[*jobs(), bring_up_to_date],
+        sensors=[sources_changed(lambda: observed_version(SOURCES, profile))],
         resources={"lake": open_lake(profile), "profile": profile},
         executor=_executor(profile),
     )

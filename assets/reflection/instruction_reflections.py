@@ -4,6 +4,7 @@ import dagster as dg
 
 from assets.reflection.reflect_pending import reflect_pending
 from dagster_project.lakehouse.lake import Lake
+from dagster_project.lakehouse.sql_files import load_pending
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from dagster_project.profile.schema import Profile
 from dagster_project.steps.code_version import code_version
@@ -21,7 +22,7 @@ TABLE = "reflection.instruction_reflections"
     + TABLES_BY_NAME[TABLE].description,
     kinds={"python", "ducklake"},
     owners=OWNERS,
-    code_version=code_version(__name__),
+    code_version=code_version(__name__, load_pending(TABLE).meaning),
 )
 def instruction_reflections(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], profile: dg.ResourceParam[Profile]

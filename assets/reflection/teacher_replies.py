@@ -1,5 +1,7 @@
 """reflection.teacher_replies: the teacher's ledger, mirrored so that SQL can ask what was asked and what it cost."""
 
+from datetime import datetime
+
 import dagster as dg
 import polars as pl
 
@@ -54,5 +56,5 @@ def _columns(row: LedgerRow) -> dict[str, object]:
         "latency_s": reply.latency_s,
         "cost_usd": reply.cost_usd,
         "error": reply.error,
-        "created_at": row.created_at,
+        "created_at": datetime.fromisoformat(row.created_at).replace(tzinfo=None),  # it is UTC
     }

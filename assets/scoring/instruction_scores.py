@@ -4,6 +4,7 @@ import dagster as dg
 
 from assets.scoring.score_pending import score_pending
 from dagster_project.lakehouse.lake import Lake
+from dagster_project.lakehouse.sql_files import load_pending
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from dagster_project.profile.schema import Profile
 from dagster_project.steps.code_version import code_version
@@ -18,7 +19,7 @@ TABLE = "scoring.instruction_scores"
     description=TABLES_BY_NAME[TABLE].description,
     kinds={"pytorch", "ducklake"},
     owners=OWNERS,
-    code_version=code_version(__name__),
+    code_version=code_version(__name__, load_pending(TABLE).meaning),
     pool="gpu",
 )
 def instruction_scores(
