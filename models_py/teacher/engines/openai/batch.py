@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 from types import TracebackType
-from typing import IO, Any, Self, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Self, TypeVar
 
 import aiohttp
 
@@ -43,7 +43,9 @@ from models_py.teacher.engines.openai.batch_store import Batch, Batches
 from models_py.teacher.engines.openai.pacing import CoolDown, backoff, wait
 from models_py.teacher.engines.openai.server import Answered, Broken, Busy, Outcome, Rejected, Server
 from models_py.teacher.request import TeacherReply, TeacherRequest
-from models_py.teacher.spec import OpenAIBatchSettings
+
+if TYPE_CHECKING:
+    from models_py.teacher.spec import OpenAIBatchSettings  # which opens the engines
 
 _LOG = logging.getLogger(__name__)
 
@@ -65,7 +67,7 @@ class OpenAIBatchEngine(Engine):
     variable is not set, on `ask`.
     """
 
-    def __init__(self, name: str, settings: OpenAIBatchSettings, ledger_path: Path | None) -> None:
+    def __init__(self, name: str, settings: "OpenAIBatchSettings", ledger_path: Path | None) -> None:
         self.name = name
         self.settings = settings
         self.ledger_path = ledger_path
@@ -95,7 +97,7 @@ class _Stopped(Exception):
 class _Calls:
     """Calls to the server, one at a time, repeated as often as good manners allow; the caller waits."""
 
-    def __init__(self, name: str, settings: OpenAIBatchSettings, stop: Event) -> None:
+    def __init__(self, name: str, settings: "OpenAIBatchSettings", stop: Event) -> None:
         self._attempts = settings.attempts
         self._stop = stop
         self._cool_down = CoolDown()
@@ -177,7 +179,7 @@ class _Watched:
 class _Session:
     """One `ask`: from requests to batches, from batches to replies."""
 
-    def __init__(self, name: str, settings: OpenAIBatchSettings, store: Batches, calls: _Calls) -> None:
+    def __init__(self, name: str, settings: "OpenAIBatchSettings", store: Batches, calls: _Calls) -> None:
         self._name = name
         self._settings = settings
         self._store = store

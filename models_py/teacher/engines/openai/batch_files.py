@@ -10,11 +10,13 @@ import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from models_py.teacher.engines.openai.chat import Completion, chat_body, read_completion
 from models_py.teacher.request import TeacherReply, TeacherRequest
-from models_py.teacher.spec import OpenAIBatchSettings
+
+if TYPE_CHECKING:
+    from models_py.teacher.spec import OpenAIBatchSettings  # which opens the engines
 
 ENDPOINT = "/v1/chat/completions"
 
@@ -29,7 +31,7 @@ class InputFile:
     request_ids: list[str]
 
 
-def input_files(settings: OpenAIBatchSettings, requests: Iterable[TeacherRequest]) -> Iterator[InputFile]:
+def input_files(settings: "OpenAIBatchSettings", requests: Iterable[TeacherRequest]) -> Iterator[InputFile]:
     """Files of at most `batch_requests` lines and no more bytes than servers take, each till the next is made."""
     requests = iter(requests)
     line: bytes | None = None
@@ -47,7 +49,7 @@ def input_files(settings: OpenAIBatchSettings, requests: Iterable[TeacherRequest
             yield InputFile(file, request_ids)
 
 
-def _input_line(settings: OpenAIBatchSettings, request: TeacherRequest) -> bytes:
+def _input_line(settings: "OpenAIBatchSettings", request: TeacherRequest) -> bytes:
     body = chat_body(settings, request)
     line = {"custom_id": request.request_id, "method": "POST", "url": ENDPOINT, "body": body}
     # A pair may hold lone surrogates: as ASCII escapes every server takes them.

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from models_py.errors import UserError
 from models_py.teacher.engines.base import Engine
@@ -22,7 +22,9 @@ from models_py.teacher.engines.openai.pacing import CoolDown, TokenBucket, backo
 from models_py.teacher.engines.openai.server import Answered, Broken, Busy, Rejected, Server
 from models_py.teacher.money import prompt_tokens_at_most
 from models_py.teacher.request import TeacherReply, TeacherRequest
-from models_py.teacher.spec import OpenAISettings, ServerSettings
+
+if TYPE_CHECKING:
+    from models_py.teacher.spec import OpenAISettings, ServerSettings  # which opens the engines
 
 _HOPELESS = 100  # requests that failed before any was answered: the server is down, or knows no such model
 _GIVE_UP_S = 1800.0  # nothing but 429 for so long, or told to wait longer: somebody should look
@@ -31,7 +33,7 @@ _GIVE_UP_S = 1800.0  # nothing but 429 for so long, or told to wait longer: some
 class OpenAIEngine(Engine):
     """The model `settings.model` behind a server. Raises UserError when the key's variable is not set, on `ask`."""
 
-    def __init__(self, name: str, settings: OpenAISettings) -> None:
+    def __init__(self, name: str, settings: "OpenAISettings") -> None:
         self.name = name
         self.settings = settings
 
@@ -55,7 +57,7 @@ class OpenAIEngine(Engine):
 class _Session:
     """The workers of one `ask` and the replies they have in hand, at most one each."""
 
-    def __init__(self, name: str, settings: OpenAISettings, requests: Iterator[TeacherRequest], stop: Event) -> None:
+    def __init__(self, name: str, settings: "OpenAISettings", requests: Iterator[TeacherRequest], stop: Event) -> None:
         self._name = name
         self._settings = settings
         self._requests = requests
@@ -176,7 +178,7 @@ class _Session:
             self._tokens_left.give_back(max(0, tokens - used[0] - used[1]))
 
 
-def chat_body(settings: ServerSettings, request: TeacherRequest) -> dict[str, Any]:
+def chat_body(settings: "ServerSettings", request: TeacherRequest) -> dict[str, Any]:
     """The body of a chat completion request; a null in `extra_body` takes a field out."""
     sampling = request.sampling.payload()
     extra = sampling.pop("extra_body", {})

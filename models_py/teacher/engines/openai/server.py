@@ -16,7 +16,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -24,7 +24,9 @@ import aiohttp
 
 from models_py.errors import UserError
 from models_py.teacher.engines.openai.pacing import retry_after
-from models_py.teacher.spec import ServerSettings
+
+if TYPE_CHECKING:
+    from models_py.teacher.spec import ServerSettings  # which opens the engines
 
 _LONGEST_BODY = 64 << 20  # bytes; what is longer is no chat completion
 _LONGEST_TRANSFER_S = 3600.0  # of a file; a call's `timeout_s` then bounds the silence between bytes
@@ -71,7 +73,7 @@ class Server:
     Raises UserError, naming the variable, when the key is not there.
     """
 
-    def __init__(self, teacher: str, settings: ServerSettings, connections: int) -> None:
+    def __init__(self, teacher: str, settings: "ServerSettings", connections: int) -> None:
         self._teacher = teacher
         self._settings = settings
         self._connections = connections

@@ -23,14 +23,16 @@ from functools import cache, cached_property
 from itertools import chain
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from models_py.content import FileHashes, file_sha256, fingerprint
 from models_py.errors import UserError
 from models_py.teacher.engines.base import Engine
 from models_py.teacher.engines.vllm.process_guard import ProcessGuard
 from models_py.teacher.request import Sampling, TeacherReply, TeacherRequest
-from models_py.teacher.spec import VllmSettings
+
+if TYPE_CHECKING:
+    from models_py.teacher.spec import VllmSettings  # which opens the engines
 
 _ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
@@ -50,7 +52,7 @@ _log = logging.getLogger(__name__)
 class VllmEngine(Engine):
     """The model `settings.model`, loaded at the first request. hashes: where hashes of its files are remembered."""
 
-    def __init__(self, name: str, settings: VllmSettings, hashes: Path | None = None) -> None:
+    def __init__(self, name: str, settings: "VllmSettings", hashes: Path | None = None) -> None:
         self.name = name
         self.settings = settings
         self._hashes = hashes

@@ -1,0 +1,98 @@
+"""Whatever is selected in the UI or on the command line with all above it runs on a fresh lake, and makes rows.
+
+Assets of sql/ read what their file reads, which is what they depend on (tested beside the reader of sql/); here are
+all the others, each in a lake of its own, so that a dependence that is not declared shows.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from dagster_project.definitions import build_definitions
+from dagster_project.lakehouse.lake import open_lake
+from dagster_project.profile.load import load_profile
+from dagster_project.profile.schema import Profile
+from tests.conftest import PROJECT
+
+pytestmark = pytest.mark.slow
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+FIXTURE = PROJECT / "tests" / "fixtures" / "version_0_1"
+
+
+def small_profile(folder: Path) -> Path:
+    """The profile of the fixture with its recorded teacher alone, and no lake yet."""
+    shutil.copytree(FIXTURE, folder, ignore=shutil.ignore_patterns("lake"), dirs_exist_ok=True)
+    profile = json.loads((folder / "profile.yaml").read_text())
+    del profile["teachers"]["gpt"]
+    profile["recipes"]["paper"]["teacher"] = "recorded"
+    (folder / "profile.yaml").write_text(json.dumps(profile, indent=1))
+    return folder / "profile.yaml"
+
+
+@pytest.fixture(scope="module")
+def profile(tmp_path_factory: pytest.TempPathFactory) -> Profile:
+    return load_profile(small_profile(tmp_path_factory.mktemp("selections")))
+
+
+def _of_no_sql_file() -> list[str]:
+    folder = PROJECT / "assets"
+    names = [".".join(file.relative_to(folder).with_suffix("").parts) for file in folder.glob("*/*.py")]
+    helpers = ("__init__", "reflect_pending", "score_pending")
+    tables = sorted(name.replace(".", "/") for name in names if not name.endswith(helpers))
+    per_recipe = ("training_pairs", "student_checkpoint")
+    return [
+        "raw/quarantined_rows",
+        *(n.replace("training/", "training/paper/") if n.endswith(per_recipe) else n for n in tables),
+    ]
+
+
+@pytest.mark.parametrize("name", _of_no_sql_file())
+def test_it_runs_with_all_above_it_and_makes_rows(profile: Profile, tmp_path: Path, name: str) -> None:
+    mine = profile.model_copy(update={"warehouse": tmp_path / "warehouse"})
+    definitions = build_definitions(mine)
+    graph = definitions.resolve_asset_graph()
+    selected = dg.AssetSelection.from_string(f'+key:"{name}"').resolve(graph)
+    assert selected < graph.get_all_asset_keys()
+    job = definitions.resolve_implicit_global_asset_job_def()
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = job.execute_in_process(instance=instance, asset_selection=sorted(selected), run_config=QUIET)
+        rows = _rows(result, name)
+    assert result.success
+    assert rows > 0
+    assert open_lake(mine).exists() or name == "profile/base_students"
+
+
+def _rows(result: dg.ExecuteInProcessResult, name: str) -> int:
+    events = [e.step_materialization_data.materialization for e in result.get_asset_materialization_events()]
+    metadata: Mapping[str, dg.MetadataValue] = {e.asset_key.to_user_string(): e.metadata for e in events}[name]
+    count = metadata["dagster/row_count"].value
+    assert isinstance(count, int)
+    return count
+
+
+def test_so_it_does_on_the_command_line(tmp_path: Path) -> None:
+    arguments = ["asset", "materialize", "-m", "dagster_project.definitions"]
+    ran = subprocess.run(
+        [sys.executable, "-m", "dagster", *arguments, "--select", '+key:"scoring/instruction_scores"'],
+        cwd=PROJECT,
+        env={
+            "PATH": str(Path(sys.executable).parent),
+            "DAGSTER_HOME": str(tmp_path),
+            "PYTHONPATH": str(PROJECT),
+            "REFLECTION_PROFILE": str(small_profile(tmp_path / "mine")),
+            "OMP_NUM_THREADS": "1",
+        },
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    lake = open_lake(load_profile(tmp_path / "mine" / "profile.yaml"))
+    assert lake.scalar("select count(*) from scoring.instruction_scores") == 15
