@@ -3,7 +3,6 @@
 from typing import Any
 
 import dagster as dg
-import polars as pl
 
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
@@ -12,7 +11,6 @@ from dagster_project.steps.code_version import code_version
 from dagster_project.steps.results import OWNERS, key, table_result
 
 TABLE = "profile.recipes"
-_NULLABLE = {"top_fraction": pl.Float64, "top_k": pl.Int64, "ifd_below": pl.Float64, "r_ifd_below": pl.Float64}
 
 
 @dg.asset(
@@ -25,8 +23,9 @@ _NULLABLE = {"top_fraction": pl.Float64, "top_k": pl.Int64, "ifd_below": pl.Floa
 def recipes(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], profile: dg.ResourceParam[Profile]
 ) -> dg.MaterializeResult:
-    frame = pl.DataFrame(rows(profile), schema_overrides=_NULLABLE)
-    lake.mirror({TABLE: frame}, Commit("recipes of the profile", asset="profile/recipes", run_id=context.run_id))
+    lake.mirror(
+        {TABLE: rows(profile)}, Commit("recipes of the profile", asset="profile/recipes", run_id=context.run_id)
+    )
     return table_result(lake, TABLE)
 
 

@@ -3,7 +3,6 @@
 from typing import Any
 
 import dagster as dg
-import polars as pl
 
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
@@ -26,8 +25,9 @@ TABLE = "profile.sources"
 def sources(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], profile: dg.ResourceParam[Profile]
 ) -> dg.MaterializeResult:
-    frame = pl.DataFrame(rows(profile), schema_overrides={"paths": pl.List(pl.String)})
-    lake.mirror({TABLE: frame}, Commit("sources of the profile", asset="profile/sources", run_id=context.run_id))
+    lake.mirror(
+        {TABLE: rows(profile)}, Commit("sources of the profile", asset="profile/sources", run_id=context.run_id)
+    )
     return table_result(lake, TABLE)
 
 

@@ -4,7 +4,6 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import dagster as dg
-import polars as pl
 
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
@@ -43,8 +42,7 @@ def students(
         }
         for student in resolved.values()
     ]
-    frame = pl.DataFrame(rows, schema_overrides={"revision": pl.String})
-    lake.mirror({TABLE: frame}, Commit("students of the profile", asset="profile/students", run_id=context.run_id))
+    lake.mirror({TABLE: rows}, Commit("students of the profile", asset="profile/students", run_id=context.run_id))
     return table_result(lake, TABLE)
 
 

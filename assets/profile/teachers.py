@@ -3,7 +3,6 @@
 from typing import Any
 
 import dagster as dg
-import polars as pl
 
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
@@ -13,7 +12,6 @@ from dagster_project.steps.results import OWNERS, key, table_result
 from models_py.teacher.open_teacher import open_teacher
 
 TABLE = "profile.teachers"
-_NULLABLE = {"model": pl.String, "input_usd_per_million": pl.Float64, "output_usd_per_million": pl.Float64}
 
 
 @dg.asset(
@@ -26,8 +24,9 @@ _NULLABLE = {"model": pl.String, "input_usd_per_million": pl.Float64, "output_us
 def teachers(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], profile: dg.ResourceParam[Profile]
 ) -> dg.MaterializeResult:
-    frame = pl.DataFrame(rows(profile), schema_overrides=_NULLABLE)
-    lake.mirror({TABLE: frame}, Commit("teachers of the profile", asset="profile/teachers", run_id=context.run_id))
+    lake.mirror(
+        {TABLE: rows(profile)}, Commit("teachers of the profile", asset="profile/teachers", run_id=context.run_id)
+    )
     return table_result(lake, TABLE)
 
 

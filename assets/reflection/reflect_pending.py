@@ -80,8 +80,7 @@ def _reflect(
         new = (outcome for outcome in outcomes if not outcome.status == outcome.pair.previous_status == "failed")
         for batch in commit_batches(new):
             rows = [{**common, **_row(outcome), **columns(outcome)} for outcome in batch]
-            frame = pl.DataFrame(rows, infer_schema_length=None)
-            lake.append({table: frame}, Commit(work, asset=table, run_id=context.run_id))
+            lake.append({table: rows}, Commit(work, asset=table, run_id=context.run_id))
             answered += len(batch)
     if account.reached:
         spent = ", ".join(filter(None, [f"{account.spent.requests:,} replies", account.spent.shown()]))

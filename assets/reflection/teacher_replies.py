@@ -3,7 +3,6 @@
 from datetime import datetime
 
 import dagster as dg
-import polars as pl
 
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
@@ -33,8 +32,8 @@ def teacher_replies(
         # An error is no reply: the ledger keeps it to ask again, the lake gets the reply once it has come.
         new = (row for row in ledger.all_since() if row.reply.error is None and row.reply.request_id not in mirrored)
         for batch in commit_batches(new):
-            frame = pl.DataFrame([_columns(row) for row in batch], infer_schema_length=None)
-            lake.append({TABLE: frame}, Commit("replies from the ledger", asset=TABLE, run_id=context.run_id))
+            rows = [_columns(row) for row in batch]
+            lake.append({TABLE: rows}, Commit("replies from the ledger", asset=TABLE, run_id=context.run_id))
     return table_result(lake, TABLE)
 
 
@@ -56,5 +55,5 @@ def _columns(row: LedgerRow) -> dict[str, object]:
         "latency_s": reply.latency_s,
         "cost_usd": reply.cost_usd,
         "error": reply.error,
-        "created_at": datetime.fromisoformat(row.created_at).replace(tzinfo=None),  # it is UTC
+        "created_at": datetime.fromisoformat(row.created_at),
     }

@@ -4,7 +4,6 @@ import time
 from dataclasses import asdict
 
 import dagster as dg
-import polars as pl
 
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.sql_files import load_pending
@@ -15,15 +14,6 @@ from dagster_project.steps.step_progress import StepProgress
 from models_py.student.resolve import resolve_student
 
 READ_ROWS = 20_000  # pending rows held in memory at once
-_SCHEMA = {
-    "answer_nll": pl.Float64,
-    "answer_nll_given_instruction": pl.Float64,
-    "answer_tokens": pl.Int64,
-    "instruction_nll": pl.Float64,
-    "instruction_nll_given_answer": pl.Float64,
-    "instruction_tokens": pl.Int64,
-    "reason": pl.String,
-}
 
 
 def score_pending(context: dg.AssetExecutionContext, lake: Lake, profile: Profile, table: str) -> dg.MaterializeResult:
@@ -68,11 +58,10 @@ def _score(context: dg.AssetExecutionContext, lake: Lake, profile: Profile, tabl
             for row in frame.iter_rows(named=True)
         )
         started = time.monotonic()
+        keys = {"student": student.name, "student_fingerprint": student.fingerprint}
         commit = Commit(f"scores by {student.name}", asset=table, run_id=context.run_id)
         for batch in commit_batches(scorer.score(requests, progress, total=total)):
-            frame = pl.DataFrame([asdict(row) for row in batch], schema_overrides=_SCHEMA, infer_schema_length=None)
-            keys = {"student": pl.lit(student.name), "student_fingerprint": pl.lit(student.fingerprint)}
-            lake.append({table: frame.with_columns(**keys)}, commit)
+            lake.append({table: [{**keys, **asdict(row)} for row in batch]}, commit)
         seconds = max(time.monotonic() - started, 1e-9)
         work |= {
             f"{student.name}/rows_per_s": round(total / seconds, 2),

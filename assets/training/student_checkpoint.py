@@ -4,7 +4,6 @@ import json
 from dataclasses import asdict
 
 import dagster as dg
-import polars as pl
 
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.profile.schema import Profile
@@ -75,9 +74,7 @@ def student_checkpoint(recipe: str) -> dg.AssetsDefinition:
                     "manifest": json.dumps(manifest, ensure_ascii=False),
                 }
                 name = f"training/{recipe}/student_checkpoint"
-                lake.append(
-                    {TABLE: pl.DataFrame([row])}, Commit(f"checkpoint of {recipe}", name, context.run_id, version)
-                )
+                lake.append({TABLE: [row]}, Commit(f"checkpoint of {recipe}", name, context.run_id, version))
         return dg.MaterializeResult(
             data_version=dg.DataVersion(checkpoint_id),
             metadata={

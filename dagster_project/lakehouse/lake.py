@@ -45,6 +45,9 @@ _CONTENT = ("instruction", "input", "output")  # a content_id is their hash and 
 _IDENTIFIER = re.compile(r"^[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)?$")
 
 
+TableRows = pl.DataFrame | Sequence[Mapping[str, object]]  # rows of a table: as a frame, or one mapping a row
+
+
 class NoLakeError(UserError):
     """There is no lake yet, or no more than the beginning of one."""
 
@@ -157,8 +160,12 @@ class Lake:
 
     # ── writing ────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def append(self, frames: Mapping[str, pl.DataFrame], commit: Commit) -> int:
-        """Append the frames' rows to their tables, all or nothing; the snapshot id."""
+    def append(self, rows: Mapping[str, TableRows], commit: Commit) -> int:
+        """Append rows to their tables, all or nothing; the snapshot id.
+
+        Columns come in the table's types; one that the rows lack is NULL, but `created_at`, which is now.
+        """
+        frames = {table: _conform(new, table) for table, new in rows.items()}
 
         def change(connection: duckdb.DuckDBPyConnection) -> None:
             for table, frame in frames.items():
@@ -166,12 +173,16 @@ class Lake:
 
         return self.write(change, commit)
 
-    def mirror(self, frames: Mapping[str, pl.DataFrame], commit: Commit) -> int:
-        """Make the tables equal to the frames in one transaction, touching only those whose content differs."""
+    def mirror(self, rows: Mapping[str, TableRows], commit: Commit) -> int:
+        """Make the tables hold these rows and no others in one transaction, touching only those that differ.
+
+        Columns as in `append`.
+        """
+        frames = {table: _conform(new, table) for table, new in rows.items()}
 
         def change(connection: duckdb.DuckDBPyConnection) -> None:
             for table, frame in frames.items():
-                with _registered(connection, _conform(frame, table)):
+                with _registered(connection, frame):
                     _replace_if_different(connection, table, TABLES_BY_NAME[table].stable_columns)
 
         return self.write(change, commit)
@@ -436,9 +447,10 @@ def _registered(connection: duckdb.DuckDBPyConnection, frame: pl.DataFrame) -> I
     connection.unregister("fresh")
 
 
-def _conform(frame: pl.DataFrame, table: str) -> pl.DataFrame:
-    """The frame with the table's columns in the table's types; one that it lacks is NULL, but `created_at` is now."""
-    schema = TABLES_BY_NAME[table].polars_schema
+def _conform(rows: TableRows, table: str) -> pl.DataFrame:
+    """A frame with the table's columns in the table's types."""
+    schema = TABLES_BY_NAME[_identifier(table)].polars_schema
+    frame = rows if isinstance(rows, pl.DataFrame) else pl.DataFrame(list(rows), infer_schema_length=None)
     if odd := set(frame.columns) - set(schema):
         raise ValueError(f"{table} has no column {', '.join(sorted(odd))}")
     missing = {name: pl.lit(None) for name in schema if name not in frame.columns}
@@ -448,10 +460,9 @@ def _conform(frame: pl.DataFrame, table: str) -> pl.DataFrame:
 
 
 def _insert(connection: duckdb.DuckDBPyConnection, table: str, frame: pl.DataFrame) -> None:
-    name = _identifier(table)
     if not frame.is_empty():
-        with _registered(connection, _conform(frame, table)):
-            connection.execute(f"insert into {name} by name select * from fresh")
+        with _registered(connection, frame):
+            connection.execute(f"insert into {_identifier(table)} by name select * from fresh")
 
 
 def _replace_if_different(connection: duckdb.DuckDBPyConnection, table: str, columns: Sequence[str]) -> None:

@@ -7,13 +7,10 @@ ppl ratio = exp(nll_given - nll), so nll = 5 and nll_given = 5 + ln(ratio).
 import math
 from dataclasses import dataclass, field
 
-import polars as pl
-
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.sql_files import load_models
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
 
-TYPES = {"varchar": pl.String, "bigint": pl.Int64, "double": pl.Float64, "boolean": pl.Boolean, "json": pl.String}
 OK = "ok"
 
 
@@ -130,12 +127,7 @@ class Story:
 
     def tell(self) -> Lake:
         """Write everything and bring the stored views up to date."""
-        frames = {}
-        for table, rows in self.rows.items():
-            types = {c.name: TYPES[c.type] for c in TABLES_BY_NAME[table].columns if c.type in TYPES}
-            if rows:
-                frames[table] = pl.DataFrame(rows, schema_overrides=types, infer_schema_length=None)
-        self.lake.append(frames, Commit("a story"))
+        self.lake.append(self.rows, Commit("a story"))
         refresh(self.lake)
         return self.lake
 

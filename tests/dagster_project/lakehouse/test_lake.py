@@ -4,7 +4,7 @@ import re
 import sqlite3
 import subprocess
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import duckdb
@@ -126,12 +126,36 @@ def test_created_at_is_stamped_in_utc_unless_given(lake: Lake) -> None:
 
 def test_all_frames_of_an_append_are_one_snapshot_or_none(lake: Lake) -> None:
     before = snapshots(lake)
-    with pytest.raises(ValueError, match=r"raw\.quarantined_rows has no column no_such_column"):
-        lake.append({PAIRS: pairs("a"), "raw.quarantined_rows": pl.DataFrame({"no_such_column": [1]})}, Commit("half"))
+
+    def half(connection: duckdb.DuckDBPyConnection) -> None:
+        connection.execute(f"insert into {PAIRS} (pair_id) values ('a')")
+        connection.execute("insert into raw.quarantined_rows (no_such_column) values (1)")
+
+    with pytest.raises(duckdb.Error, match="no_such_column"):
+        lake.write(half, Commit("half"))
     assert ids(lake) == []
     both = lake.append({PAIRS: pairs("a"), "raw.quarantined_rows": pl.DataFrame({"reason": ["r"]})}, Commit("both"))
     assert snapshots(lake) == before + 1
     assert both == lake.snapshot_id()
+
+
+def test_rows_come_in_the_types_of_their_table(lake: Lake) -> None:
+    seen = datetime(2026, 1, 2, 3, tzinfo=timezone(timedelta(hours=2)))
+    rows = [{"request_id": "a", "cost_usd": 1, "created_at": seen}, {"request_id": "b", "attempts": 2, "cost_usd": 0.5}]
+    lake.append({"reflection.teacher_replies": rows}, Commit("one mapping a row"))
+    read = "select request_id, cost_usd, attempts, reply, created_at from reflection.teacher_replies order by all"
+    assert lake.read(read).rows() == [("a", 1.0, None, None, datetime(2026, 1, 2, 1)), ("b", 0.5, 2, None, None)]
+    assert lake.append({"reflection.teacher_replies": []}, Commit("none")) == lake.snapshot_id()
+
+
+def test_a_column_that_no_table_has_is_refused(lake: Lake) -> None:
+    with pytest.raises(ValueError, match=r"raw\.raw_pairs has no column pair"):
+        lake.append({PAIRS: [{"pair": "a"}]}, Commit("never"))
+
+
+def test_every_columns_type_has_its_twin_in_frames(lake: Lake) -> None:
+    for table in TABLES:
+        assert lake.read(f"from {table.name}").schema == table.polars_schema, table.name
 
 
 def test_an_append_of_nothing_makes_no_snapshot(written_lake: Lake) -> None:
