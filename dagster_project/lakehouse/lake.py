@@ -1,8 +1,8 @@
 """The one owner of the DuckLake: attach, read, append, mirror, views, snapshots.
 
 A lake is a catalog (SQLite beside the data by default, PostgreSQL by profile) and Parquet files. Every operation
-attaches late and detaches early; every write is one transaction, under a file lock, re-run whole on a conflict, with
-author, message and `extra_info` in its commit. Tables come from tables.py beside this file, views and macros from sql/.
+attaches late (attached.py); every write is one transaction, under a file lock, re-run whole on a conflict, with author,
+message and `extra_info` in its commit. Tables come from tables.py beside this file, views and macros from sql/.
 
 Facts this file is built on (DuckLake 1.5.5): SQLite catalogs serve many local processes but lock on commit; creating
 tables or views concurrently can corrupt a catalog (duckdb/ducklake#1404); a kill in an open transaction leaves at most
@@ -10,12 +10,10 @@ an orphan Parquet file; `ducklake_merge_adjacent_files` never merges across sche
 created up front.
 """
 
-import importlib.util
 import json
 import random
 import re
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -27,6 +25,7 @@ import duckdb
 import polars as pl
 from filelock import FileLock
 
+from dagster_project.lakehouse.attached import Attachment, borrow
 from dagster_project.lakehouse.sql_files import MACRO_SCHEMA, Model, load_macros, load_models
 from dagster_project.lakehouse.tables import LAKE_CONTRACT, SCHEMAS, TABLES, TABLES_BY_NAME
 from models_py.content import fingerprint
@@ -35,8 +34,6 @@ from models_py.errors import UserError
 if TYPE_CHECKING:
     from dagster_project.profile.schema import Profile
 
-# Loading an extension costs a large part of a second (its signature is checked), so idle DuckDB instances are kept.
-_idle_instances: dict[tuple[str, ...], list[duckdb.DuckDBPyConnection]] = defaultdict(list)
 _CONFLICTS = ("database is locked", "conflict", "could not serialize", "failed to commit")
 _ATTEMPTS = 12
 _MASK = r"\1***"
@@ -193,6 +190,7 @@ class Lake:
         def change(connection: duckdb.DuckDBPyConnection) -> None:
             connection.execute(f"create or replace temp table fresh as {model.file.sql}")
             _replace_if_different(connection, model.table, list(model.columns))
+            connection.execute("drop table temp.fresh")
 
         if model.materialized == "table":
             self.write(change, commit)
@@ -275,15 +273,21 @@ class Lake:
         """A DuckDB connection of one's own with the lake attached and in use as `lake`."""
         if read_only and not self.exists():
             raise self._no_lake()
-        with _instance(self._extensions()) as connection:
-            try:
-                connection.execute(self.attach_statement(read_only=read_only, as_of=as_of))
-            except duckdb.Error as error:
-                if _is_conflict(error):  # for whoever retries
-                    raise
-                raise self._attach_error(error, as_of) from error
-            connection.execute("use lake")
-            yield connection
+        statement = self.attach_statement(read_only=read_only, as_of=as_of)
+        # A past snapshot is rarely asked for twice, a PostgreSQL server may go away: those are detached after use.
+        keeps = as_of is None and not self.catalog.startswith("postgres:")
+        try:
+            instance = borrow(Attachment(self._extensions(), statement, Path(self.catalog) if keeps else None))
+        except duckdb.Error as error:
+            if _is_conflict(error):  # for whoever retries
+                raise
+            raise self._attach_error(error, as_of) from error
+        try:
+            yield instance.connection
+            instance.give_back()
+        except BaseException:
+            instance.close()
+            raise
 
     def attach_statement(self, *, read_only: bool = True, as_of: int | None = None) -> str:
         """The ATTACH statement of every operation."""
@@ -333,46 +337,6 @@ def _is_conflict(error: duckdb.Error) -> bool:
 def open_lake(profile: "Profile") -> Lake:
     """The lake that a profile names."""
     return Lake(profile.warehouse, catalog=profile.lake.catalog, data_path=profile.lake.data_path)
-
-
-@contextmanager
-def _instance(extensions: tuple[str, ...]) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A DuckDB instance with the extensions loaded, used by one caller at a time; one that met an error is closed."""
-    idle = _idle_instances[extensions]
-    connection = idle.pop() if idle else _new_instance(extensions)
-    try:
-        yield connection
-        connection.execute("use memory")
-        connection.execute("detach lake")
-        connection.execute("drop table if exists temp.fresh")
-    except BaseException:
-        connection.close()
-        raise
-    idle.append(connection)
-
-
-def _new_instance(extensions: tuple[str, ...]) -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect(config={"autoinstall_known_extensions": "false"})
-    for extension in extensions:
-        load_extension(connection, extension)
-    return connection
-
-
-def load_extension(connection: duckdb.DuckDBPyConnection, extension: str) -> None:
-    """Load a signed extension from its installed wheel; from the network only where the wheel is absent."""
-    spec = importlib.util.find_spec(f"duckdb_extension_{extension}")
-    if spec is None or not spec.submodule_search_locations:
-        connection.execute(f"INSTALL {extension}")
-        connection.execute(f"LOAD {extension}")
-        return
-    folder = Path(spec.submodule_search_locations[0]) / "extensions"
-    file = next(folder.glob(f"v{duckdb.__version__}/*.duckdb_extension"), None)
-    if file is None:
-        raise UserError(
-            f"{folder} holds no {extension} extension for duckdb {duckdb.__version__}. "
-            f"Install duckdb-extension-{extension.replace('_', '-')}=={duckdb.__version__}."
-        )
-    connection.execute(f"LOAD {_literal(str(file))}")
 
 
 def _definitions() -> dict[str, str]:

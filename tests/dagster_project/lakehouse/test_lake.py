@@ -12,7 +12,8 @@ import polars as pl
 import pytest
 
 import dagster_project.lakehouse.lake as lake_module
-from dagster_project.lakehouse.lake import Commit, Lake, load_extension
+from dagster_project.lakehouse.attached import load_extension
+from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.sql_files import load_macros, load_models
 from dagster_project.lakehouse.tables import LAKE_CONTRACT, SCHEMAS, TABLES
 from models_py.errors import UserError
@@ -529,7 +530,7 @@ def test_the_attach_line_works_as_it_is_printed(written_lake: Lake) -> None:
 
 
 def test_unsigned_extensions_are_never_allowed() -> None:
-    source = (PROJECT / "dagster_project" / "lakehouse" / "lake.py").read_text(encoding="utf-8")
+    source = (PROJECT / "dagster_project" / "lakehouse" / "attached.py").read_text(encoding="utf-8")
     assert not re.search("allow_unsigned", source)
     with duckdb.connect() as connection:
         load_extension(connection, "ducklake")

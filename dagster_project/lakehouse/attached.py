@@ -1,0 +1,133 @@
+"""DuckDB instances with a lake attached, kept for the next operation.
+
+Loading an extension costs a tenth of a second (its signature is checked), attaching a lake half of that (all its
+definitions are read), both more than most queries here. Between transactions DuckLake 1.5.5 neither locks a SQLite
+catalog nor keeps it open, and each transaction sees what others have committed: an attached lake is in nobody's way.
+"""
+
+import importlib.util
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from models_py.errors import UserError
+
+_KEPT = 3  # idle instances: one that reads, one that writes, one that reads beside them
+# Tells a lake from another one that was made at the same place after it was deleted.
+_FIRST_SNAPSHOT = "select min(snapshot_time) from lake.snapshots()"
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """What an operation wants attached as `lake`. catalog: its file, where it may stay attached afterwards."""
+
+    extensions: tuple[str, ...]
+    statement: str
+    catalog: Path | None
+
+
+class Instance:
+    """A DuckDB instance for one caller at a time, with a lake attached and in use."""
+
+    def __init__(self, extensions: tuple[str, ...]) -> None:
+        self.extensions = extensions
+        self.connection = duckdb.connect(config={"autoinstall_known_extensions": "false"})
+        for extension in extensions:
+            load_extension(self.connection, extension)
+        self._attachment: Attachment | None = None
+        self._first_snapshot: object = None
+        self._last_seen: object = None  # the catalog's file after the last use
+
+    def attach(self, wanted: Attachment) -> None:
+        self.connection.execute(wanted.statement)
+        self.connection.execute("use lake")
+        self._attachment = wanted
+        if wanted.catalog:
+            self._first_snapshot = self.connection.execute(_FIRST_SNAPSHOT).fetchall()
+
+    def has(self, wanted: Attachment) -> bool:
+        """Whether it may be used as it is."""
+        if wanted.catalog is None or self._attachment != wanted:
+            return False
+        if self._last_seen == _seen(wanted.catalog):
+            return True
+        try:  # somebody wrote, or made another lake
+            return self.connection.execute(_FIRST_SNAPSHOT).fetchall() == self._first_snapshot
+        except duckdb.Error:
+            return False
+
+    def detach(self) -> None:
+        if self._attachment:
+            self.connection.execute("use memory")
+            self.connection.execute("detach lake")
+            self._attachment = None
+
+    def give_back(self) -> None:
+        """For the next caller. One that met an error is closed instead."""
+        self.connection.execute("select 1")  # ends a result that was not read to its end, and its transaction
+        if self._attachment and self._attachment.catalog:
+            self._last_seen = _seen(self._attachment.catalog)
+        else:
+            self.detach()
+        with _lock:
+            _idle.append(self)
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+_idle: list[Instance] = []  # the longest unused first
+_lock = threading.Lock()
+
+
+def borrow(wanted: Attachment) -> Instance:
+    """An instance with the lake attached. Raises duckdb.Error where it cannot be."""
+    with _lock:
+        fitting = [one for one in _idle if one.extensions == wanted.extensions]
+        attached = next((one for one in reversed(fitting) if one.has(wanted)), None)
+        instance = attached or (fitting[0] if len(fitting) >= _KEPT else None)
+        if instance:
+            _idle.remove(instance)
+    if attached:
+        return attached
+    if instance:
+        try:
+            instance.detach()
+        except duckdb.Error:  # its catalog is gone
+            instance.close()
+            instance = None
+    instance = instance or Instance(wanted.extensions)
+    try:
+        instance.attach(wanted)
+    except BaseException:
+        instance.close()
+        raise
+    return instance
+
+
+def _seen(catalog: Path) -> tuple[int, ...] | None:
+    try:
+        stat = catalog.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+
+
+def load_extension(connection: duckdb.DuckDBPyConnection, extension: str) -> None:
+    """Load a signed extension from its installed wheel; from the network only where the wheel is absent."""
+    spec = importlib.util.find_spec(f"duckdb_extension_{extension}")
+    if spec is None or not spec.submodule_search_locations:
+        connection.execute(f"INSTALL {extension}")
+        connection.execute(f"LOAD {extension}")
+        return
+    folder = Path(spec.submodule_search_locations[0]) / "extensions"
+    file = next(folder.glob(f"v{duckdb.__version__}/*.duckdb_extension"), None)
+    if file is None:
+        raise UserError(
+            f"{folder} holds no {extension} extension for duckdb {duckdb.__version__}. "
+            f"Install duckdb-extension-{extension.replace('_', '-')}=={duckdb.__version__}."
+        )
+    path = str(file).replace("'", "''")
+    connection.execute(f"LOAD '{path}'")

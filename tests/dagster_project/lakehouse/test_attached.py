@@ -1,0 +1,76 @@
+"""Attached lakes are kept: one attachment for many operations, in nobody's way, and never of a lake that is gone."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from dagster_project.lakehouse.lake import Lake
+from models_py.errors import UserError
+from tests.dagster_project.support import append, finish, ids, python
+
+APPEND = """
+import sys
+from pathlib import Path
+from dagster_project.lakehouse.lake import Lake
+from tests.dagster_project.support import append
+
+append(Lake(Path(sys.argv[1])), "theirs")
+"""
+
+
+def attachment(lake: Lake, *, read_only: bool = True) -> object:
+    """The DuckDB instance and its number of the attached lake, another one for each ATTACH."""
+    with lake.connect(read_only=read_only) as connection:
+        number = "select database_oid from duckdb_databases() where database_name = 'lake'"
+        return id(connection), connection.execute(number).fetchone()
+
+
+def test_reading_and_writing_attach_once_each(written_lake: Lake) -> None:
+    reading, writing = attachment(written_lake), attachment(written_lake, read_only=False)
+    append(written_lake, "more")
+    assert ids(written_lake) == ["more", "whole"]
+    assert (attachment(written_lake), attachment(written_lake, read_only=False)) == (reading, writing)
+    assert reading != writing
+
+
+def test_two_who_read_at_once_are_not_in_one_connection(written_lake: Lake) -> None:
+    with written_lake.connect() as first, written_lake.connect() as second:
+        assert first is not second
+
+
+def test_what_others_commit_is_seen_and_kept_attachments_hold_nobody_up(written_lake: Lake) -> None:
+    assert ids(written_lake) == ["whole"]
+    finish(python(APPEND, written_lake.warehouse))
+    assert ids(written_lake) == ["theirs", "whole"]
+    append(written_lake, "ours")
+    assert ids(written_lake) == ["ours", "theirs", "whole"]
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="looks for open files in /proc")
+def test_a_result_read_in_part_leaves_the_catalog_closed(written_lake: Lake) -> None:
+    append(written_lake, "more")
+    assert written_lake.scalar("select pair_id from raw.raw_pairs order by all") == "more"
+    links = [entry.readlink() for entry in Path("/proc/self/fd").iterdir() if entry.exists()]
+    assert written_lake.warehouse not in {link.parent for link in links}
+
+
+@pytest.mark.parametrize("made_again", [True, False])
+def test_a_lake_that_was_deleted_is_never_answered_for(written_lake: Lake, tmp_path: Path, made_again: bool) -> None:
+    assert ids(written_lake) == ["whole"]
+    new = Lake(tmp_path / "new")
+    append(new, "anew")
+    shutil.rmtree(written_lake.warehouse)
+    if made_again:
+        shutil.copytree(new.warehouse, written_lake.warehouse)
+        assert ids(written_lake) == ["anew"]
+    else:
+        with pytest.raises(UserError, match="There is no lake at"):
+            ids(written_lake)
+
+
+def test_more_lakes_than_are_kept_are_all_answered_for(empty_warehouse: Path, tmp_path: Path) -> None:
+    lakes = [Lake(shutil.copytree(empty_warehouse, tmp_path / str(number))) for number in range(5)]
+    for number, lake in enumerate(lakes):
+        append(lake, str(number))
+    assert [ids(lake) for lake in lakes] == [[str(number)] for number in range(5)]
