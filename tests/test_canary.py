@@ -16,9 +16,9 @@ import pytest
 from dagster_project.lakehouse.lake import Lake
 from dagster_project.lakehouse.tables import TABLES
 from models_py.teacher.ledger import Ledger
-from tests.chat_server import completion, serving
-from tests.conftest import PROJECT
-from tests.test_quickstart import command, write_profile
+from tests.support.processes import run
+from tests.support.profiles import SEEDS, small_quickstart
+from tests.support.servers import ChatServer, completion
 
 VARIABLE = "CANARY_API_KEY"
 CANARY = "sk-canary-Vw7kQ2mZp9Lx4Rt8Yb3Nc6Hd"
@@ -44,8 +44,8 @@ class Echo:
     prompts: list[str] = field(default_factory=list)
 
     def __call__(self, body: dict[str, Any], headers: Mapping[str, str]) -> tuple[int, dict[str, Any]]:
-        self.headers.add(headers["Authorization"])
-        echo = {"error": {"message": f"{headers['Authorization']} " * 30}}
+        self.headers.add(headers["authorization"])
+        echo = {"error": {"message": f"{headers['authorization']} " * 30}}
         prompt = body["messages"][-1]["content"]
         first = prompt not in self.prompts
         self.prompts += [prompt] if first else []
@@ -68,32 +68,24 @@ class Runs:
     refused: subprocess.CompletedProcess[str]
 
 
-def run(profile: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    arguments, environment = command(profile)
-    environment[VARIABLE] = CANARY
-    return subprocess.run(
-        [*arguments, *options], env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
-
-
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
     """A whole run, and one that asks about the two unanswered pairs again when the key is refused."""
     folder = tmp_path_factory.mktemp("canary")
-    lines = (PROJECT / "seeds" / "pairs.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (SEEDS / "pairs.jsonl").read_text(encoding="utf-8").splitlines()
     (folder / "pairs.jsonl").write_text("\n".join(lines[:PAIRS]), encoding="utf-8")
-    server = Echo()
-    with serving(server) as url:
-        teacher = {"engine": "openai", "model": "small", "base_url": url, "api_key_env": VARIABLE, "attempts": 2}
-        profile = write_profile(
+    echo = Echo()
+    with ChatServer(answer=echo) as server:
+        teacher = {"engine": "openai", "model": "small", "base_url": server.url, "api_key_env": VARIABLE, "attempts": 2}
+        profile = small_quickstart(
             folder,
             sources=[{"name": "mine", "path": "pairs.jsonl"}],
             teachers={"gpt": teacher},
             recipes={"original": {"policy": "original", "teacher": "gpt", "student": "toy"}},
         )
-        passed = run(profile)
-        server.closed = True
-        yield Runs(folder, server, passed, run(profile, "--job", "instruction_phase"))
+        passed = run(profile, **{VARIABLE: CANARY})
+        echo.closed = True
+        yield Runs(folder, echo, passed, run(profile, "--job", "instruction_phase", **{VARIABLE: CANARY}))
 
 
 def test_a_run_with_a_key_passes(runs: Runs) -> None:

@@ -7,16 +7,15 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import polars as pl
 import pytest
-import yaml
 
 from dagster_project.lakehouse.lake import Lake
-from tests.conftest import PROJECT
+from tests.support.processes import run, run_command
+from tests.support.profiles import small_quickstart
 
 TABLES = {
     "raw.raw_pairs": "*",
@@ -32,33 +31,6 @@ TABLES = {
     "training.training_pairs": "* exclude (created_at)",
     "training.student_checkpoints": "recipe, checkpoint_id, data_version, student_fingerprint",
 }
-
-
-def write_profile(folder: Path, **changes: object) -> Path:
-    """The quickstart with a smaller toy and two recipes, in a folder of its own."""
-    profile = yaml.safe_load((PROJECT / "profiles" / "quickstart.yaml").read_text())
-    seeds = PROJECT / "seeds"
-    profile |= {"warehouse": "warehouse", "sources": [{"name": "seed_pairs", "path": str(seeds / "pairs.jsonl")}]}
-    profile["teachers"]["recorded"]["replies"] = str(seeds / "teacher_replies.jsonl")
-    scratch = {"texts": [str(seeds / "pairs.jsonl")], "vocab_size": 600, "hidden_size": 32, "layers": 1, "steps": 6}
-    profile["students"]["toy"] = {"scratch": {**scratch, "max_length": 1024}}
-    profile["recipes"] = {name: profile["recipes"][name] for name in ("paper", "original")}
-    profile["training"] |= {"epochs": 1, "max_length": 1024}
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "profile.yaml"
-    path.write_text(yaml.safe_dump(profile | changes))
-    return path
-
-
-def command(profile: Path) -> tuple[list[str], dict[str, str]]:
-    environment = {**os.environ, "DAGSTER_HOME": str(profile.parent / "dagster"), "PYTHONPATH": str(PROJECT)}
-    environment.pop("REFLECTION_PROFILE", None)
-    return [sys.executable, "-m", "dagster_project.commands.run", "--profile", str(profile)], environment
-
-
-def run(profile: Path) -> subprocess.CompletedProcess[str]:
-    arguments, environment = command(profile)
-    return subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
 def tables(profile: Path) -> dict[str, pl.DataFrame]:
@@ -81,7 +53,7 @@ def data_versions(profile: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A profile that was run once without disturbance, and what the terminal showed."""
-    profile = write_profile(tmp_path_factory.mktemp("quickstart"))
+    profile = small_quickstart(tmp_path_factory.mktemp("quickstart"))
     result = run(profile)
     assert result.returncode == 0, result.stdout + result.stderr
     return profile, result.stdout
@@ -152,8 +124,8 @@ def checkpoint_times(profile: Path) -> dict[str, int]:
 def test_killed_and_run_again_it_ends_the_same(
     finished: tuple[Path, str], tmp_path: Path, seen: str, wait_s: float
 ) -> None:
-    profile = write_profile(tmp_path)
-    arguments, environment = command(profile)
+    profile = small_quickstart(tmp_path)
+    arguments, environment = run_command(profile)
     with subprocess.Popen(
         arguments, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
@@ -171,8 +143,12 @@ def test_killed_and_run_again_it_ends_the_same(
     assert not list((tmp_path / "warehouse").rglob(".*partial*"))
 
 
+def one_recipe(folder: Path, policy: str) -> Path:
+    return small_quickstart(folder, recipes={"r": {"policy": policy, "teacher": "recorded", "student": "toy"}})
+
+
 def broken_lake(folder: Path) -> Path:
-    profile = write_profile(folder)
+    profile = small_quickstart(folder)
     lake = Lake(folder / "warehouse")
     lake.prepare()
     with lake.connect(read_only=False) as connection:
@@ -182,23 +158,23 @@ def broken_lake(folder: Path) -> Path:
 
 def empty_model(folder: Path) -> Path:
     (folder / "model").mkdir(parents=True)
-    return write_profile(folder, students={"toy": {"model": str(folder / "model")}})
+    return small_quickstart(folder, students={"toy": {"model": str(folder / "model")}})
 
 
 @pytest.mark.parametrize(
     ("make", "expected"),
     [
-        (lambda f: write_profile(f, warehous="x"), ["warehous", "did you mean warehouse"]),
+        (lambda f: small_quickstart(f, warehous="x"), ["warehous", "did you mean warehouse"]),
         (
-            lambda f: write_profile(f, recipes={"r": {"policy": "papr", "teacher": "recorded", "student": "toy"}}),
+            lambda f: one_recipe(f, "papr"),
             ["recipes.r.policy", "did you mean paper"],
         ),
         (
-            lambda f: write_profile(f, recipes={"r": {"policy": "ifd_only", "teacher": "recorded", "student": "toy"}}),
+            lambda f: one_recipe(f, "ifd_only"),
             ["recipes.r.policy", "response_reflection: all"],
         ),
         (
-            lambda f: write_profile(f, sources=[{"name": "mine", "path": str(f / "none.jsonl")}]),
+            lambda f: small_quickstart(f, sources=[{"name": "mine", "path": str(f / "none.jsonl")}]),
             ["sources.mine.path", "none.jsonl", "not found"],
         ),
         (empty_model, ["students.toy.model", "config.json"]),
@@ -217,7 +193,7 @@ def test_what_is_wrong_is_said_in_one_message(tmp_path: Path, make, expected: li
 
 def test_too_many_bad_rows_stop_before_the_teacher_and_are_kept(tmp_path: Path) -> None:
     (tmp_path / "bad.jsonl").write_text('{"instruction": "a", "output": "b"}\n{"instruction": 3}\nnot json\n')
-    profile = write_profile(tmp_path, sources=[{"name": "mine", "path": str(tmp_path / "bad.jsonl")}])
+    profile = small_quickstart(tmp_path, sources=[{"name": "mine", "path": str(tmp_path / "bad.jsonl")}])
     result = run(profile)
     assert result.returncode == 1
     for part in ("bad.jsonl", "row 2", "row 3", "max_bad_fraction"):

@@ -11,7 +11,8 @@ import pytest
 
 from dagster_project.lakehouse.lake import Lake
 from tests.models_py.teacher.engines.vllm.tiny_chat_model import REPLY_PATTERN, tiny_chat_model
-from tests.test_quickstart import run, write_profile
+from tests.support.processes import run
+from tests.support.profiles import small_quickstart
 
 PAIRS = [(f"Name a colour of the {thing}.", "Blue.") for thing in ("sky", "sea", "night", "rain", "ice")]
 TOO_LONG = ("Name the sea.", "sea " * 3000)
@@ -30,7 +31,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
     }
     recipes = {name: {"policy": name, "teacher": "local", "student": "toy"} for name in ("paper", "original")}
     sources = [{"name": "mine", "path": str(folder / "pairs.jsonl")}]
-    result = run(write_profile(folder, teachers={"local": teacher}, recipes=recipes, sources=sources))
+    result = run(small_quickstart(folder, teachers={"local": teacher}, recipes=recipes, sources=sources))
     assert result.returncode == 0, result.stdout + result.stderr
     return Lake(folder / "warehouse")
 

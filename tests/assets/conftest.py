@@ -19,7 +19,8 @@ from dagster_project.lakehouse.lake import Lake, open_lake
 from dagster_project.profile.load import load_profile
 from dagster_project.profile.schema import Profile
 from models_py.content import content_id
-from tests.chat_server import completion, serving
+from tests.support.profiles import SMALLEST, write_profile
+from tests.support.servers import ChatServer, completion
 
 CAT, DOG, OWL = ("Describe a cat.", "", "Soft."), ("Describe a dog.", "", "Loyal."), ("Describe an owl.", "", "Wise.")
 NEW_CAT = ("Describe a cat in five words.", "", "Soft, quiet, proud, quick, warm.")
@@ -71,17 +72,15 @@ class Flow:
         teachers = parts.get("teachers", {"recorded": {"engine": "recorded", "replies": "replies.jsonl"}})
         common = {"teacher": next(iter(teachers)), "student": "toy"}
         profile = {
+            **SMALLEST,
             "warehouse": "warehouse",
-            "sources": [{"name": "mine", "path": "pairs.jsonl"}],
             "teachers": teachers,
             "students": {"toy": {"model": str(self.folder / "student"), "max_length": 64}},
             "recipes": {"paper": {"policy": "paper", **common, **recipe}, "original": {"policy": "original", **common}},
             "max_bad_fraction": 0.25,
             **parts,
         }
-        file = self.folder / "profile.yaml"
-        file.write_text(json.dumps(profile), encoding="utf-8")  # JSON is YAML
-        self.profile = load_profile(file)
+        self.profile = load_profile(write_profile(self.folder, profile))
         self.lake = open_lake(self.profile)
 
     def pairs(self, *rows: tuple[str, str, str], broken: int = 0) -> None:
@@ -138,7 +137,8 @@ class Gpt:
 @pytest.fixture
 def gpt() -> Iterator[Gpt]:
     gpt = Gpt()
-    with serving(gpt) as gpt.url:
+    with ChatServer(answer=gpt) as server:
+        gpt.url = server.url
         yield gpt
 
 

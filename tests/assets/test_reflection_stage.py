@@ -25,8 +25,8 @@ from models_py.errors import UserError
 from models_py.teacher.engines.recorded import RecordedEngine
 from models_py.teacher.ledger import Ledger
 from tests.assets.conftest import BETTER_DOG, CAT, DOG, NEW_CAT, OWL, REPLIES, Flow, Gpt, rewrite, version
-from tests.chat_server import completion
-from tests.test_quickstart import command
+from tests.support.processes import run_command
+from tests.support.servers import completion
 
 REFLECTIONS = "select pair_id, status, content_id, instruction, output from reflection.instruction_reflections"
 
@@ -225,7 +225,7 @@ def test_a_run_told_to_terminate_keeps_what_is_under_way(ready: Flow, gpt: Gpt, 
 
     gpt.say = slow
     gpt.teaches(ready, {"executor": executor}, concurrency=2)
-    arguments, environment = command(ready.profile.file)
+    arguments, environment = run_command(ready.profile.file)
     arguments += ["--job", "instruction_phase"]
     with subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert under_way.acquire(timeout=100)

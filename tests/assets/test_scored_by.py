@@ -9,14 +9,13 @@ from assets.profile import students as module
 from dagster_project.lakehouse.lake import Lake
 from dagster_project.profile.load import load_profile
 from models_py.student.spec import ResolvedStudent, Student
+from tests.support.profiles import SMALLEST, write_profile
 
-PROFILE = """
-warehouse: house
-sources: [{name: mine, path: pairs.jsonl}]
-teachers: {tape: {engine: recorded, replies: replies.jsonl}}
-students: {small: {model: a/small}, big: {model: a/big, scored_by: small}}
-recipes: {first: {policy: paper, teacher: tape, student: big}}
-"""
+PROFILE = {
+    **SMALLEST,
+    "students": {"small": {"model": "a/small"}, "big": {"model": "a/big", "scored_by": "small"}},
+    "recipes": {"first": {"policy": "paper", "teacher": "tape", "student": "big"}},
+}
 
 
 def test_the_scorer_of_a_student_is_the_one_it_names(
@@ -26,8 +25,7 @@ def test_the_scorer_of_a_student_is_the_one_it_names(
         return ResolvedStudent(spec.name, str(spec.model), None, f"print of {spec.name}", 9, "", "")
 
     monkeypatch.setattr(module, "resolve_student", resolved)
-    (tmp_path / "mine.yaml").write_text(PROFILE, "utf-8")
-    profile = load_profile(tmp_path / "mine.yaml")
+    profile = load_profile(write_profile(tmp_path, PROFILE))
     module.students(dg.build_asset_context(), lake=lake, profile=profile)
     columns = "student, scored_by, student_fingerprint, scorer_fingerprint"
     assert lake.read(f"select {columns} from profile.students order by student").rows() == [

@@ -18,7 +18,7 @@ from models_py.content import content_id
 from models_py.student import loading, scorer
 from models_py.student.scorer import ScoreRequest, ScoreRow
 from tests.assets.conftest import CAT, DOG, NEW_CAT, OWL, Flow, version
-from tests.dagster_project.support import snapshots
+from tests.support.lakes import snapshots
 
 Score = Callable[[ScoreRequest], ScoreRow]
 

@@ -5,7 +5,7 @@ import pytest
 from assets.profile.teachers import teachers
 from assets.reflection.instruction_reflections import instruction_reflections
 from tests.assets.conftest import Flow, Gpt, rewrite
-from tests.chat_server import completion
+from tests.support.servers import completion
 
 PRICES = {"prices": {"small": {"input": 1.0, "output": 10.0}}}
 

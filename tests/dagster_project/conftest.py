@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from dagster_project.lakehouse.lake import Lake
-from tests.dagster_project.support import append, first_line, python
+from tests.support.lakes import append
+from tests.support.processes import first_line, python
 
 WRITER = """
 import sys, time

@@ -14,7 +14,8 @@ from dagster_project.lakehouse.sql_files import load_checks, load_models, pendin
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from dagster_project.profile.load import load_profile
 from dagster_project.profile.schema import Profile
-from tests.dagster_project.support import finish, python, quickstart
+from tests.support.processes import finish, python
+from tests.support.profiles import quickstart
 
 STAGES = ["profile", "raw", "reflection", "scoring", "selection", "training"]
 RECIPES = ["paper", "paper_gated", "paper_top", "original"]
@@ -201,7 +202,7 @@ def test_the_main_job_is_everything_but_evaluation(definitions: dg.Definitions, 
 
 @pytest.mark.parametrize(("executor", "name"), [("in_process", "in_process"), ("multiprocess", "multiprocess")])
 def test_the_profile_chooses_the_executor(tmp_path: Path, executor: str, name: str) -> None:
-    file = quickstart(tmp_path, **{"executor: in_process": f"executor: {executor}"})
+    file = quickstart(tmp_path, executor=executor)
     job = build_definitions(load_profile(file)).resolve_job_def(MAIN_JOB)
     assert job.executor_def.name == name
 

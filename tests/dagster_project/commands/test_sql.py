@@ -9,7 +9,8 @@ import pytest
 from dagster_project.commands import sql
 from dagster_project.lakehouse.lake import Lake
 from dagster_project.profile.load import PROFILE_VARIABLE
-from tests.dagster_project.support import append, ids, quickstart
+from tests.support.lakes import append, ids
+from tests.support.profiles import quickstart
 
 Ask = Callable[..., tuple[int, str, str]]
 PAIRS = "from raw.raw_pairs select pair_id order by all"

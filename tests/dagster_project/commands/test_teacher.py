@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
 
 from dagster_project.commands import teacher as teacher_command
 from dagster_project.profile.load import PROFILE_VARIABLE, load_profile
@@ -18,7 +17,8 @@ from models_py.teacher.money import Budget, Price
 from models_py.teacher.open_teacher import open_teacher
 from models_py.teacher.reflect_pairs import reflect_pairs
 from models_py.teacher.request import INSTRUCTION_REFLECTION, PendingPair
-from tests.dagster_project.support import PROJECT, quickstart
+from tests.support.processes import PROJECT
+from tests.support.profiles import SMALLEST, quickstart, quickstart_text, write_profile
 
 Say = Callable[..., tuple[int, str, str]]
 CAT = ("Describe a cat.", "", "Soft \x1b[31m cat.")
@@ -45,18 +45,14 @@ def paid(folder: Path, **changes: object) -> Path:
     server = {"base_url": "http://127.0.0.1:9/v1", "api_key_env": None}
     profile = {
         "warehouse": "warehouse",
-        "sources": [{"name": "mine", "path": "pairs.jsonl"}],
         "teachers": {
             "gpt": {"engine": "openai", "model": "gpt-4.1-mini", "budget": {"max_usd": 0.001}, **server},
             "own": {"engine": "openai", "model": "own", **server},
         },
         "prices": {"gpt-4.1-mini": {"input": 0.4, "output": 1.6}},
-        "students": {"toy": {"scratch": {}}},
         "recipes": {name: {"policy": "paper", "teacher": name, "student": "toy"} for name in ("gpt", "own")},
     }
-    file = folder / "paid.yaml"
-    file.write_text(yaml.safe_dump(profile | changes), encoding="utf-8")
-    return file
+    return write_profile(folder, {**SMALLEST, **profile, **changes})
 
 
 @pytest.fixture
@@ -269,11 +265,10 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
 
 
 def test_the_teachers_that_the_quickstart_shows_as_comments_are_accepted(tmp_path: Path) -> None:
-    text = quickstart(tmp_path).read_text(encoding="utf-8")
+    text = quickstart_text()
     before, teachers, after = re.split(r"(?=^teachers:)|(?=^# selected:)", text, flags=re.MULTILINE)
     shown = re.sub(r"^( *)# ( *[a-z][\w.-]*:)", r"\1\2", teachers, flags=re.MULTILINE)
-    (tmp_path / "shown.yaml").write_text(before + shown + after, encoding="utf-8")
-    profile = load_profile(tmp_path / "shown.yaml")
+    profile = load_profile(write_profile(tmp_path, before + shown + after))
     specs = {spec.name: spec for spec in profile.teacher_specs()}
     engines = {name: spec.settings.engine for name, spec in specs.items()}
     assert engines == {"recorded": "recorded", "gpt": "openai", "patient": "openai_batch", "local": "vllm"}

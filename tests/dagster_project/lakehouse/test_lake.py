@@ -17,7 +17,8 @@ from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.sql_files import load_macros, load_models
 from dagster_project.lakehouse.tables import LAKE_CONTRACT, SCHEMAS, TABLES
 from models_py.errors import UserError
-from tests.dagster_project.support import PROJECT, append, finish, ids, pairs, python, snapshots
+from tests.support.lakes import append, ids, pairs, snapshots
+from tests.support.processes import PROJECT, finish, python
 
 PAIRS = "raw.raw_pairs"
 
@@ -459,7 +460,7 @@ def test_exclusive_work_waits_for_its_holder_or_its_death(written_lake: Lake, wr
 APPENDER = """
 import sys
 from pathlib import Path
-from tests.dagster_project.support import append
+from tests.support.lakes import append
 from dagster_project.lakehouse.lake import Lake
 
 lake = Lake(Path(sys.argv[1]))

@@ -19,7 +19,8 @@ import pytest
 
 from dagster_project.lakehouse.lake import Commit, Lake
 from models_py.errors import UserError
-from tests.dagster_project.support import finish, ids, python, snapshots
+from tests.support.lakes import ids, snapshots
+from tests.support.processes import finish, python
 
 
 def _binaries() -> Path | None:
@@ -84,7 +85,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from dagster_project.lakehouse.lake import Lake
-from tests.dagster_project.support import append
+from tests.support.lakes import append
 
 # A lock file of one's own: as from two machines that share catalog and data.
 lake = Lake(Path(sys.argv[1]) / sys.argv[2], catalog=sys.argv[3], data_path=sys.argv[4])

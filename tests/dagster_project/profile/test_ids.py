@@ -23,6 +23,7 @@ from models_py.student.resolve import resolve_student
 from models_py.student.scratch import scratch_identity
 from models_py.teacher.open_teacher import OpenTeacher, open_teacher
 from models_py.teacher.request import INSTRUCTION_REFLECTION, PHASES, RESPONSE_REFLECTION, PendingPair
+from tests.support.profiles import write_profile
 
 PROFILE = """
 warehouse: house
@@ -56,8 +57,7 @@ def profile(tmp_path: Path) -> Profile:
     (tmp_path / "chat.jinja").write_text("{{ messages }}", "utf-8")
     for name in ("pairs.jsonl", "replies.jsonl"):
         (tmp_path / name).write_text("", "utf-8")
-    (tmp_path / "mine.yaml").write_text(PROFILE, "utf-8")
-    return load_profile(tmp_path / "mine.yaml")
+    return load_profile(write_profile(tmp_path, PROFILE))
 
 
 def ids(teacher: OpenTeacher) -> tuple[str, ...]:

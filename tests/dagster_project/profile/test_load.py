@@ -1,7 +1,9 @@
 """Profiles: what is accepted, and that everything wrong is said at once, where it stands, with the remedy."""
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -16,21 +18,15 @@ from models_py.student.spec import Student
 from models_py.teacher.request import Sampling
 from models_py.teacher.spec import PromptSettings
 from models_py.training.settings import TrainingSettings
+from tests.support.profiles import SMALLEST, write_profile
 from tests.support.properties import SHARED_FIXTURES, examples
 
 POLICIES = {"paper": "selected", "paper_gated": "selected", "original": "selected", "reflect_both": "all"}
-SMALLEST = {
-    "warehouse": "house",
-    "sources": [{"name": "mine", "path": "pairs.jsonl"}],
-    "teachers": {"tape": {"engine": "recorded", "replies": "replies.jsonl"}},
-    "students": {"toy": {"scratch": {}}},
-    "recipes": {"first": {"policy": "paper", "teacher": "tape", "student": "toy"}},
-}
 
 
 def changed(path: str = "", value: object = None) -> dict:
     """The smallest profile with one value set; `path` has dots, a list's places are numbers."""
-    profile = copy.deepcopy(SMALLEST)
+    profile: Any = copy.deepcopy(dict(SMALLEST))
     if path:
         *parents, last = [int(part) if part.isdigit() else part for part in path.split(".")]
         place = profile
@@ -40,13 +36,11 @@ def changed(path: str = "", value: object = None) -> dict:
     return profile
 
 
-def load(folder: Path, profile: dict | str) -> Profile:
-    file = folder / "mine.yaml"
-    file.write_text(profile if isinstance(profile, str) else yaml.safe_dump(profile, sort_keys=False), encoding="utf-8")
-    return load_profile(file, POLICIES)
+def load(folder: Path, profile: Mapping[str, Any] | str) -> Profile:
+    return load_profile(write_profile(folder, profile), POLICIES)
 
 
-def complaint(folder: Path, profile: dict | str) -> str:
+def complaint(folder: Path, profile: Mapping[str, Any] | str) -> str:
     with pytest.raises(UserError) as caught:
         load(folder, profile)
     return str(caught.value)

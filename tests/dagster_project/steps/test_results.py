@@ -5,7 +5,7 @@ import polars as pl
 
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.steps.results import asset_key, stable_columns, table_result
-from tests.dagster_project.support import append
+from tests.support.lakes import append
 
 
 def test_keys_are_group_and_name() -> None:

@@ -7,8 +7,8 @@ from models_py.progress import Progress
 from models_py.teacher.ask_missing import ask_missing
 from models_py.teacher.engines.recorded import RecordedEngine
 from models_py.teacher.ledger import Ledger
-from models_py.teacher.request import TeacherReply
-from tests.models_py.teacher.support import REPLY, FakeEngine, recording, request
+from models_py.teacher.request import TeacherReply, TeacherRequest
+from tests.support.engines import BETTER, Say, Scripted, fails, recording, request
 
 
 @pytest.fixture
@@ -17,83 +17,87 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
         yield opened
 
 
+def plain(one: TeacherRequest) -> TeacherReply:
+    return TeacherReply(one.request_id, reply=BETTER, finish_reason="stop")
+
+
+def engine(say: Say = plain, stop_after: int | None = None) -> Scripted:
+    """As an engine with many requests under way: it takes all of them and answers the last one first."""
+    return Scripted(say, stop_after=stop_after, takes_all=True)
+
+
 SEAS = [request(f"Name {number} seas.") for number in range(4)]
 
 
 def test_every_request_gets_its_reply(ledger: Ledger):
-    answered = list(ask_missing(SEAS, FakeEngine(), ledger))
+    answered = list(ask_missing(SEAS, engine(), ledger))
     assert sorted(place for place, _ in answered) == [0, 1, 2, 3]
-    assert all(SEAS[place].request_id == reply.request_id and reply.reply == REPLY for place, reply in answered)
+    assert all(SEAS[place].request_id == reply.request_id and reply.reply == BETTER for place, reply in answered)
 
 
 def test_what_is_known_is_not_asked_again(ledger: Ledger):
-    list(ask_missing(SEAS[:3], FakeEngine(), ledger))
-    teacher = FakeEngine()
+    list(ask_missing(SEAS[:3], engine(), ledger))
+    teacher = engine()
     answered = list(ask_missing(SEAS, teacher, ledger))
-    assert teacher.asked == [SEAS[3].request_id]
+    assert [one.request_id for one in teacher.asked] == [SEAS[3].request_id]
     assert [place for place, _ in answered] == [0, 1, 2, 3]
 
 
 def test_a_teacher_with_nothing_to_do_is_not_called(ledger: Ledger, tmp_path: Path):
-    list(ask_missing(SEAS, FakeEngine(), ledger))
+    list(ask_missing(SEAS, engine(), ledger))
     assert len(list(ask_missing(SEAS, RecordedEngine(tmp_path / "none.jsonl"), ledger))) == 4
 
 
 def test_an_error_is_passed_on_and_asked_again(ledger: Ledger):
-    assert {reply.error for _, reply in ask_missing(SEAS, FakeEngine(error="timeout"), ledger)} == {"timeout"}
-    teacher = FakeEngine()
+    assert {reply.error for _, reply in ask_missing(SEAS, engine(fails("timeout")), ledger)} == {"timeout"}
+    teacher = engine()
     assert {reply.error for _, reply in ask_missing(SEAS, teacher, ledger)} == {None}
     assert len(teacher.asked) == 4
 
 
 def test_a_reply_is_committed_before_it_is_passed_on(ledger: Ledger):
-    for _, reply in ask_missing(SEAS, FakeEngine(), ledger):
+    for _, reply in ask_missing(SEAS, engine(), ledger):
         with Ledger(ledger.path) as other:
             assert reply.request_id in other.replies([reply.request_id])
 
 
 def test_what_an_early_end_leaves_is_asked_next_time(ledger: Ledger):
-    assert len(list(ask_missing(SEAS, FakeEngine(stop_after=1), ledger))) == 1
-    teacher = FakeEngine()
+    assert len(list(ask_missing(SEAS, engine(stop_after=1), ledger))) == 1
+    teacher = engine()
     assert len(list(ask_missing(SEAS, teacher, ledger))) == 4
     assert len(teacher.asked) == 3
 
 
 def test_what_was_under_way_when_a_reader_leaves_is_kept(ledger: Ledger):
-    outcomes = ask_missing(SEAS, FakeEngine(), ledger)
+    outcomes = ask_missing(SEAS, engine(), ledger)
     next(outcomes)
     outcomes.close()
     assert len(list(ledger.all_since())) == 4  # this teacher takes all at once
 
 
 def test_the_same_request_twice_is_asked_once_and_answered_twice(ledger: Ledger):
-    teacher = FakeEngine()
+    teacher = engine()
     assert len(list(ask_missing([SEAS[0], SEAS[0]], teacher, ledger))) == 2
     assert len(teacher.asked) == 1
 
 
 def test_progress_is_of_what_is_asked(ledger: Ledger):
-    list(ask_missing(SEAS[:2], FakeEngine(), ledger))
+    list(ask_missing(SEAS[:2], engine(), ledger))
     seen: list[Progress] = []
-    list(ask_missing(SEAS, FakeEngine(), ledger, on_progress=seen.append))
+    list(ask_missing(SEAS, engine(), ledger, on_progress=seen.append))
     known = "2 more from the ledger"
     assert [(step.done, step.total, step.note) for step in seen] == [(1, 2, known), (2, 2, known)]
 
 
 def test_an_answer_that_was_not_asked_for_is_a_fault_of_the_engine(ledger: Ledger):
-    class Confused(FakeEngine):
-        def ask(self, requests, stop):
-            list(requests)
-            yield TeacherReply("other", reply="?")
-
     with pytest.raises(ValueError, match="other, which is not open"):
-        list(ask_missing(SEAS, Confused(), ledger))
+        list(ask_missing(SEAS, engine(lambda _: TeacherReply("other", reply="?")), ledger))
 
 
 def test_a_recorded_gap_is_stored_as_an_error(ledger: Ledger, tmp_path: Path):
     one = SEAS[0]
-    known = {"phase": one.phase, "content_id": one.content_id, "reply": REPLY, "finish_reason": "stop"}
+    known = {"phase": one.phase, "content_id": one.content_id, "reply": BETTER, "finish_reason": "stop"}
     teacher = RecordedEngine(recording(tmp_path / "replies.jsonl", known))
     replies = dict(ask_missing(SEAS[:2], teacher, ledger))
-    assert replies[0].reply == REPLY
+    assert replies[0].reply == BETTER
     assert "no recorded response_reflection" in str(replies[1].error)

@@ -35,7 +35,7 @@ from models_py.teacher.request import (
     TeacherRequest,
 )
 from models_py.teacher.spec import OpenAIBatchSettings, OpenAISettings, RecordedSettings, TeacherSpec, VllmSettings
-from tests.models_py.teacher.scripted import (
+from tests.support.engines import (
     BETTER,
     REWRITE,
     UNUSABLE,
@@ -44,10 +44,10 @@ from tests.models_py.teacher.scripted import (
     asked,
     opened,
     pair_of,
+    recording,
     said,
     seas,
 )
-from tests.models_py.teacher.support import recording
 from tests.support.properties import examples
 
 PRICE = Price(input=1.0, output=10.0)

@@ -9,11 +9,11 @@ import pytest
 from models_py.errors import UserError
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.request import TeacherReply, TeacherRequest
-from tests.models_py.teacher.support import REPLY, request
+from tests.support.engines import BETTER, request
 
 
 def answer(to: TeacherRequest, **changes: object) -> TeacherReply:
-    return TeacherReply(to.request_id, **({"reply": REPLY, "finish_reason": "stop"} | changes))
+    return TeacherReply(to.request_id, **({"reply": BETTER, "finish_reason": "stop"} | changes))
 
 
 def test_a_reply_survives_closing(tmp_path: Path):
@@ -64,7 +64,7 @@ def test_a_reply_after_errors_replaces_them_and_shows_up_as_new(tmp_path: Path):
         ]
         ledger.record(one, answer(one))
         (late,) = ledger.all_since(2)
-    assert (late.seq, late.reply.reply, late.reply.error, late.reply.attempts) == (3, REPLY, None, 3)
+    assert (late.seq, late.reply.reply, late.reply.error, late.reply.attempts) == (3, BETTER, None, 3)
 
 
 def test_rows_come_page_by_page_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -98,7 +98,7 @@ import sys
 from pathlib import Path
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.request import TeacherReply
-from tests.models_py.teacher.support import request
+from tests.support.engines import request
 with Ledger(Path(sys.argv[1])) as ledger:
     for number in range(100):
         one = request(f"Name {number} seas.")

@@ -9,7 +9,7 @@ import pytest
 
 from models_py.teacher.ledger import Ledger, RepliesSummary, percentile
 from models_py.teacher.request import INSTRUCTION_REFLECTION, RESPONSE_REFLECTION, TeacherReply
-from tests.models_py.teacher.support import request
+from tests.support.engines import request
 
 
 @pytest.fixture

@@ -14,8 +14,7 @@ from models_py.teacher.ask_missing import ask_missing
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.money import Account, Budget, Price, Spent, prompt_tokens_at_most
 from models_py.teacher.request import Sampling, TeacherReply, TeacherRequest
-from tests.models_py.teacher.scripted import BETTER, Scripted, always, said
-from tests.models_py.teacher.support import request
+from tests.support.engines import BETTER, Scripted, always, request, said
 
 PRICE = Price(input=2.0, output=8.0)
 
@@ -214,13 +213,8 @@ def test_a_run_stops_at_its_budget_and_a_higher_one_asks_exactly_the_rest(ledger
 
 
 def test_room_that_cheap_replies_leave_is_used_before_a_run_stops(ledger: Ledger):
-    class TwoAtOnce(Scripted):
-        def ask(self, requests, stop):
-            taken = list(requests)
-            return super().ask(taken, stop)
-
     account = Account(PRICE, Budget(max_tokens=2 * WORST))
-    teacher = TwoAtOnce(always(BETTER))
+    teacher = Scripted(always(BETTER), takes_all=True)
     answered = list(ask_missing(SEAS, teacher, ledger, account))
     assert len(answered) == len(teacher.asked) == (2 * WORST - WORST) // 500 + 1
     assert account.reached == f"budget.max_tokens {2 * WORST:,}"

@@ -11,7 +11,7 @@ from models_py.teacher import parser
 from models_py.teacher.parser import Status, parse_reply
 from models_py.teacher.prompt import prompt_version
 from models_py.teacher.request import INSTRUCTION_REFLECTION, PHASES, RESPONSE_REFLECTION, Sampling
-from tests.models_py.teacher.scripted import second_parser
+from tests.support.engines import second_parser
 
 # What the corpus below says to each parser. A line is added with a new version, and never changed.
 READ_AS = {"1": "593c59d213a5fd97"}

@@ -7,7 +7,7 @@ from models_py.errors import UserError
 from models_py.teacher.prompt import build_request, load_prompts, prompt_version
 from models_py.teacher.request import INSTRUCTION_REFLECTION, PHASES, RESPONSE_REFLECTION, Message, Sampling
 from models_py.teacher.spec import PromptSettings
-from tests.models_py.teacher.support import request
+from tests.support.engines import request
 
 GOOD = "{{ instruction }} {{ output }} [Better Answer] [End]"
 

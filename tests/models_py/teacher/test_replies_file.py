@@ -21,7 +21,7 @@ from models_py.teacher.request import (
     TeacherRequest,
 )
 from models_py.teacher.spec import PromptSettings, RecordedSettings, TeacherSpec
-from tests.models_py.teacher.scripted import (
+from tests.support.engines import (
     BETTER,
     REWRITE,
     UNUSABLE,

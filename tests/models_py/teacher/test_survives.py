@@ -28,8 +28,8 @@ from models_py.teacher.open_teacher import OpenTeacher, open_teacher
 from models_py.teacher.reflect_pairs import Reflection, reflect_pairs
 from models_py.teacher.request import INSTRUCTION_REFLECTION, PendingPair
 from models_py.teacher.spec import OpenAISettings, TeacherSpec
-from tests.models_py.teacher.engines.openai.fault_server import TRANSIENT, FaultServer, body_id, every, mixed
-from tests.models_py.teacher.support import request
+from tests.support.engines import request
+from tests.support.servers import TRANSIENT, ChatServer, body_id, every, mixed
 
 PAIRS = [
     PendingPair(str(number), instruction=f"Name {number} seas.", input="", output=f"Sea {number}.")
@@ -78,7 +78,7 @@ def reflect_all(url: str, ledger_path: Path, pause_s: float, interrupted: Proces
         raise SystemExit(130) from None
 
 
-def started(server: FaultServer, ledger_path: Path, pause_s: float = 0.0) -> tuple[ForkServerProcess, ProcessEvent]:
+def started(server: ChatServer, ledger_path: Path, pause_s: float = 0.0) -> tuple[ForkServerProcess, ProcessEvent]:
     interrupted = processes.Event()
     child = processes.Process(target=reflect_all, args=(server.url, ledger_path, pause_s, interrupted), daemon=True)
     child.start()
@@ -105,9 +105,9 @@ def by_pair(found: Iterator[Reflection]) -> dict[str, Reflection]:
     return {reflection.pair.pair_id: reflection for reflection in found}
 
 
-def misbehaving() -> FaultServer:
+def misbehaving() -> ChatServer:
     plan = mixed(seed=11, faults=FAULTS, endings=[*FINAL, "422"])
-    return FaultServer(plan, latency_s=(0.0, 0.006), retry_after_s=0.005)
+    return ChatServer(plan, latency_s=(0.0, 0.006), retry_after_s=0.005)
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +151,7 @@ def test_killed_at_any_moment_and_run_again_it_ends_the_same(
 @pytest.mark.parametrize("pause_s", [0.0, 600.0], ids=["while it waits", "while it works"])
 def test_an_interrupt_keeps_what_is_under_way_and_sends_nothing_more(number: int, pause_s: float, tmp_path: Path):
     path = tmp_path / "teacher.sqlite"
-    with FaultServer(every("good"), hold_from=50) as server:
+    with ChatServer(every("good"), hold_from=50) as server:
         child, interrupted = started(server, path, pause_s)
         until(lambda: server.under_way == WORKERS and len(server.calls) >= 50)
         sent = len(server.calls)
@@ -173,7 +173,7 @@ def test_an_interrupt_while_the_asking_begins_leaves_nobody_asking(monkeypatch: 
             raise KeyboardInterrupt
 
     monkeypatch.setattr("models_py.teacher.ask_missing.Thread", Interrupted)
-    with FaultServer(every("good"), latency_s=(0.05, 0.05)) as server, Ledger(tmp_path / "teacher.sqlite") as ledger:
+    with ChatServer(every("good"), latency_s=(0.05, 0.05)) as server, Ledger(tmp_path / "teacher.sqlite") as ledger:
         found = outcomes(server.url, ledger)
         with pytest.raises(KeyboardInterrupt):
             next(found)
@@ -183,7 +183,7 @@ def test_an_interrupt_while_the_asking_begins_leaves_nobody_asking(monkeypatch: 
 
 def test_a_slow_reader_delays_no_commit(tmp_path: Path):
     seas = [request(f"Name {number} seas.", identity="m") for number in range(100)]
-    with FaultServer(every("good")) as server, Ledger(tmp_path / "teacher.sqlite") as ledger:
+    with ChatServer(every("good")) as server, Ledger(tmp_path / "teacher.sqlite") as ledger:
         replies = ask_missing(seas, teacher(server.url).engine, ledger)
         next(replies)
         until(lambda: len(list(ledger.all_since())) == 100)

@@ -24,7 +24,7 @@ from models_py.teacher.request import (
     TeacherRequest,
 )
 from models_py.teacher.spec import RecordedSettings, TeacherSpec
-from tests.models_py.teacher.scripted import (
+from tests.support.engines import (
     BETTER,
     REWRITE,
     UNUSABLE,
@@ -33,10 +33,10 @@ from tests.models_py.teacher.scripted import (
     asked,
     opened,
     pair_of,
+    recording,
     said,
     seas,
 )
-from tests.models_py.teacher.support import recording
 from tests.support.properties import examples
 
 PAIRS = seas(3)

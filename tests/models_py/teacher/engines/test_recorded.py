@@ -6,12 +6,12 @@ import pytest
 from models_py.errors import UserError
 from models_py.teacher.engines.recorded import RecordedEngine
 from models_py.teacher.request import RESPONSE_REFLECTION, TeacherReply
-from tests.models_py.teacher.support import REPLY, recording, request
+from tests.support.engines import BETTER, recording, request
 
 
 def row(instruction: str = "Name a sea.", **changes: object) -> dict:
     content = request(instruction).content_id
-    known = {"phase": RESPONSE_REFLECTION, "content_id": content, "reply": REPLY, "finish_reason": "stop"}
+    known = {"phase": RESPONSE_REFLECTION, "content_id": content, "reply": BETTER, "finish_reason": "stop"}
     return known | changes
 
 
@@ -20,7 +20,7 @@ def test_answers_by_phase_and_content(tmp_path: Path):
     asked = [request("Name a lake."), request()]
     assert list(RecordedEngine(path).ask(asked, Event())) == [
         TeacherReply(asked[0].request_id, reply="Längs.", finish_reason="stop", completion_tokens=7),
-        TeacherReply(asked[1].request_id, reply=REPLY, finish_reason="stop"),
+        TeacherReply(asked[1].request_id, reply=BETTER, finish_reason="stop"),
     ]
 
 
@@ -40,7 +40,7 @@ def test_another_recording_is_another_teacher(tmp_path: Path):
 
 def test_the_same_line_twice_is_one_reply(tmp_path: Path):
     (reply,) = RecordedEngine(recording(tmp_path / "replies.jsonl", row(), row())).ask([request()], Event())
-    assert reply.reply == REPLY
+    assert reply.reply == BETTER
 
 
 def test_two_replies_to_one_request_are_refused(tmp_path: Path):
@@ -82,7 +82,7 @@ def test_a_missing_file_names_the_remedy(tmp_path: Path):
 def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path):
     path = recording(tmp_path / "replies.jsonl", row(), row("Name a lake."))
     replies = RecordedEngine(path).ask([request(), request("Name a lake.")], Event())
-    assert next(replies).reply == REPLY
+    assert next(replies).reply == BETTER
     recording(path, row("Name a lake."))
     with pytest.raises(UserError, match="changed while it was being read"):
         next(replies)

@@ -24,8 +24,8 @@ from models_py.teacher.open_teacher import OpenTeacher
 from models_py.teacher.prompt import load_prompts
 from models_py.teacher.request import Sampling, TeacherReply, TeacherRequest
 from models_py.teacher.spec import OpenAIBatchSettings, OpenAISettings, TeacherSpec
-from tests.models_py.teacher.engines.openai.batch_server import ENDS, KEY, BatchServer, answered, without_an_answer
-from tests.models_py.teacher.support import request
+from tests.support.batch_server import ENDS, KEY, BatchServer, answered, without_an_answer
+from tests.support.engines import request
 
 ROOT = Path(__file__).parents[5]
 SEAS = [request(f"Name {number} seas.", identity="gpt") for number in range(7)]

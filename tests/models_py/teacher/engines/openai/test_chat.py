@@ -21,10 +21,11 @@ from models_py.teacher.ledger import Ledger
 from models_py.teacher.money import prompt_tokens_at_most
 from models_py.teacher.request import Sampling, TeacherReply, TeacherRequest
 from models_py.teacher.spec import OpenAISettings
-from tests.models_py.teacher.engines.openai.fault_server import (
+from tests.support.engines import request
+from tests.support.servers import (
     ENDINGS,
     TRANSIENT,
-    FaultServer,
+    ChatServer,
     Plan,
     PlanOf,
     body_id,
@@ -32,7 +33,6 @@ from tests.models_py.teacher.engines.openai.fault_server import (
     mixed,
     reply_text,
 )
-from tests.models_py.teacher.support import request
 
 M = OpenAISettings(model="m")
 KEY = "sk-0123456789abcdef0123456789abcdef"
@@ -45,17 +45,17 @@ def quick(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TEACHER_KEY", KEY)
 
 
-def teacher(server: FaultServer, **changes: object) -> OpenAIEngine:
+def teacher(server: ChatServer, **changes: object) -> OpenAIEngine:
     values: dict = {"attempts": 3, "timeout_s": 5.0, "concurrency": 4} | changes
     return OpenAIEngine("gpt", OpenAISettings(model="m", base_url=server.url, api_key_env="TEACHER_KEY", **values))
 
 
 def ask(plan: PlanOf, requests: Sequence[TeacherRequest] = SEAS[:1], **changes: object) -> list[TeacherReply]:
-    with FaultServer(plan) as server:
+    with ChatServer(plan) as server:
         return list(teacher(server, **changes).ask(requests, Event()))
 
 
-def calls_of(one: TeacherRequest, server: FaultServer) -> int:
+def calls_of(one: TeacherRequest, server: ChatServer) -> int:
     return server.counts()[body_id(chat_body(M, one))]
 
 
@@ -94,7 +94,7 @@ def test_what_may_pass_is_tried_again(fault: str):
     ],
 )
 def test_what_does_not_pass_is_an_error_after_all_attempts(fault: str, reason: str):
-    with FaultServer(every(fault), retry_after_s=0.01) as server:
+    with ChatServer(every(fault), retry_after_s=0.01) as server:
         (reply,) = teacher(server).ask(SEAS[:1], Event())
         assert (reply.reply, reply.finish_reason, reply.attempts, len(server.calls)) == (None, None, 3, 3)
     assert str(reply.error).startswith(reason)
@@ -139,7 +139,7 @@ def test_429_uses_up_no_attempts():
     assert (reply.reply, reply.attempts) == (GOOD, 9)
 
 
-def on_the_way(server: FaultServer, seconds: float) -> list[float]:
+def on_the_way(server: ChatServer, seconds: float) -> list[float]:
     """When calls arrived, in seconds after the first 429, up to `seconds`; without what was sent before it was read."""
     refused = next(call.sent_s for call in server.calls if call.play.startswith("429"))
     return [call.arrived_s - refused for call in server.calls if refused + 0.5 < call.arrived_s < refused + seconds]
@@ -148,14 +148,14 @@ def on_the_way(server: FaultServer, seconds: float) -> list[float]:
 # A date has whole seconds: it asks for one to two.
 @pytest.mark.parametrize(("play", "said_s"), [("429 seconds", 1.0), ("429 date", 2.0)])
 def test_after_429_everybody_waits_as_long_as_the_server_said(play: str, said_s: float):
-    with FaultServer(planned([play, "good"]), retry_after_s=said_s, latency_s=(0.01, 0.02)) as server:
+    with ChatServer(planned([play, "good"]), retry_after_s=said_s, latency_s=(0.01, 0.02)) as server:
         replies = list(teacher(server).ask(SEAS[:20], Event()))
     assert {reply.error for reply in replies} == {None} and len(server.calls) == 21
     assert on_the_way(server, 0.99) == []
 
 
 def test_whoever_waits_for_the_rate_when_a_pause_begins_queues_anew_after_it():
-    with FaultServer(planned(["429 seconds", "good"]), retry_after_s=1.5) as server:
+    with ChatServer(planned(["429 seconds", "good"]), retry_after_s=1.5) as server:
         list(teacher(server, requests_per_minute=1200, concurrency=60).ask(SEAS[:60], Event()))
     assert on_the_way(server, 1.49) == []
     after = on_the_way(server, math.inf)
@@ -164,7 +164,7 @@ def test_whoever_waits_for_the_rate_when_a_pause_begins_queues_anew_after_it():
 
 
 def test_what_the_server_wants_done_tomorrow_is_left_for_the_next_run():
-    with FaultServer(every("503 seconds"), retry_after_s=86400.0) as server:
+    with ChatServer(every("503 seconds"), retry_after_s=86400.0) as server:
         (reply,) = teacher(server).ask(SEAS[:1], Event())
     assert str(reply.error).startswith("status 503: ") and reply.attempts == 1
 
@@ -178,7 +178,7 @@ def test_429_for_half_an_hour_ends_the_run(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_pause_longer_than_anybody_waits_ends_the_run():
-    with FaultServer(every("429 seconds"), retry_after_s=86400.0) as server:
+    with ChatServer(every("429 seconds"), retry_after_s=86400.0) as server:
         with pytest.raises(UserError, match=r"teachers\.gpt: .* asks to wait 1440 minutes"):
             list(teacher(server).ask(SEAS[:1], Event()))
         assert len(server.calls) == 1
@@ -186,7 +186,7 @@ def test_a_pause_longer_than_anybody_waits_ends_the_run():
 
 @pytest.mark.parametrize("status", ["401", "403"])
 def test_a_refused_key_ends_the_run_and_is_not_shown(status: str):
-    with FaultServer(planned([status])) as server:
+    with ChatServer(planned([status])) as server:
         with pytest.raises(UserError) as caught:
             list(teacher(server).ask(SEAS, Event()))
         assert len(server.calls) < 20  # some were under way
@@ -195,7 +195,7 @@ def test_a_refused_key_ends_the_run_and_is_not_shown(status: str):
 
 
 def test_an_account_without_credit_ends_the_run():
-    with FaultServer(planned(["no credit"])) as server:
+    with ChatServer(planned(["no credit"])) as server:
         with pytest.raises(UserError, match=r"teachers\.gpt: the account of .* TEACHER_KEY has no credit left"):
             list(teacher(server).ask(SEAS, Event()))
         assert len(server.calls) < 20
@@ -204,7 +204,7 @@ def test_an_account_without_credit_ends_the_run():
 def test_what_was_under_way_when_a_run_ended_is_kept(tmp_path: Path):
     plan = planned(["good"], ["401"])
     with Ledger(tmp_path / "teacher.sqlite") as ledger:
-        with FaultServer(plan, latency_s=(0.0, 0.02)) as server, pytest.raises(UserError, match="TEACHER_KEY"):
+        with ChatServer(plan, latency_s=(0.0, 0.02)) as server, pytest.raises(UserError, match="TEACHER_KEY"):
             list(ask_missing(SEAS, teacher(server, concurrency=16), ledger))
         stored = {row.reply.request_id for row in ledger.all_since()}
     answered = {call.body_id for call in server.calls if call.play == "good"}
@@ -214,7 +214,7 @@ def test_what_was_under_way_when_a_run_ended_is_kept(tmp_path: Path):
 
 def test_a_missing_key_is_named_before_anything_is_asked(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("TEACHER_KEY")
-    with FaultServer(every("good")) as server:
+    with ChatServer(every("good")) as server:
         with pytest.raises(UserError, match=r"teachers\.gpt\.api_key_env: .* TEACHER_KEY is not set"):
             list(teacher(server).ask(SEAS[:1], Event()))
         assert server.calls == []
@@ -222,20 +222,20 @@ def test_a_missing_key_is_named_before_anything_is_asked(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize(("name", "header"), [("TEACHER_KEY", f"Bearer {KEY}"), (None, None)])
 def test_the_key_goes_into_the_header(name: str | None, header: str | None):
-    with FaultServer(every("good")) as server:
+    with ChatServer(every("good")) as server:
         settings = OpenAISettings(model="m", base_url=f"{server.url}/", api_key_env=name)
         assert len(list(OpenAIEngine("gpt", settings).ask(SEAS[:1], Event()))) == 1
         assert [call.authorization for call in server.calls] == [header]
 
 
 def test_no_more_calls_are_under_way_than_allowed():
-    with FaultServer(every("good"), latency_s=(0.001, 0.005)) as server:
+    with ChatServer(every("good"), latency_s=(0.001, 0.005)) as server:
         assert len(list(teacher(server, concurrency=8).ask(SEAS[:100], Event()))) == 100
         assert server.most_under_way == 8
 
 
 def test_rates_hold_for_repeated_calls_too():
-    with FaultServer(every("500", "503", "good")) as server:
+    with ChatServer(every("500", "503", "good")) as server:
         list(teacher(server, requests_per_minute=2400, concurrency=8).ask(SEAS[:25], Event()))
     arrived = sorted(call.arrived_s for call in server.calls)
     assert len(arrived) == 75
@@ -244,7 +244,7 @@ def test_rates_hold_for_repeated_calls_too():
 
 def test_tokens_of_the_minute_hold():
     a_call = prompt_tokens_at_most(SEAS[0]) + SEAS[0].sampling.max_tokens
-    with FaultServer(every("no usage")) as server:
+    with ChatServer(every("no usage")) as server:
         list(teacher(server, tokens_per_minute=60 * 20 * a_call).ask(SEAS[:35], Event()))
     arrived = sorted(call.arrived_s for call in server.calls)
     assert arrived[-1] - arrived[0] > (35 - 20 - 1) / 20  # 20 calls a second, and a second's worth at once
@@ -280,7 +280,7 @@ def test_a_broken_server_says_when_to_come_again(monkeypatch: pytest.MonkeyPatch
         return True
 
     monkeypatch.setattr(chat, "wait", wait)
-    with FaultServer(every("503 seconds", "503", "good"), retry_after_s=77.0) as server:
+    with ChatServer(every("503 seconds", "503", "good"), retry_after_s=77.0) as server:
         (reply,) = teacher(server).ask(SEAS[:1], Event())
     assert (reply.reply, waits[0]) == (GOOD, 77.0)
     assert 0 <= waits[1] <= 0.004
@@ -288,7 +288,7 @@ def test_a_broken_server_says_when_to_come_again(monkeypatch: pytest.MonkeyPatch
 
 def test_a_stop_sends_nothing_more_and_delivers_what_is_under_way():
     stop = Event()
-    with FaultServer(every("good"), latency_s=(0.001, 0.003)) as server:
+    with ChatServer(every("good"), latency_s=(0.001, 0.003)) as server:
         replies = teacher(server).ask(SEAS, stop)
         got = [next(replies)]
         stop.set()
@@ -298,7 +298,7 @@ def test_a_stop_sends_nothing_more_and_delivers_what_is_under_way():
 
 def test_a_stop_ends_a_wait():
     stop = Event()
-    with FaultServer(planned(["good"], ["503 seconds"], ["429 seconds"]), retry_after_s=600.0) as server:
+    with ChatServer(planned(["good"], ["503 seconds"], ["429 seconds"]), retry_after_s=600.0) as server:
         replies = teacher(server).ask(SEAS[:3], stop)
         assert next(replies).reply == GOOD
         stop.set()
@@ -313,7 +313,7 @@ def test_one_request_more_or_less_than_workers_is_asked_once():
 
 
 def test_odd_fields_of_an_answer_spoil_nothing(tmp_path: Path):
-    with FaultServer(every("odd fields")) as server, Ledger(tmp_path / "teacher.sqlite") as ledger:
+    with ChatServer(every("odd fields")) as server, Ledger(tmp_path / "teacher.sqlite") as ledger:
         ((_, reply),) = ask_missing(SEAS[:1], teacher(server), ledger)
     assert (reply.reply, reply.finish_reason, reply.prompt_tokens, reply.completion_tokens) == (
         GOOD,
@@ -337,7 +337,7 @@ def expected(plan: Plan, attempts: int) -> tuple[str, int]:
 
 def test_a_mixed_schedule_ends_every_request_once_and_in_the_right_number_of_calls(tmp_path: Path):
     plan = mixed(seed=4, good=0.8, most=4, faults=[fault for fault in TRANSIENT if fault != "hang"])
-    with FaultServer(plan, latency_s=(0.0, 0.005), retry_after_s=0.02) as server, Ledger(tmp_path / "t") as ledger:
+    with ChatServer(plan, latency_s=(0.0, 0.005), retry_after_s=0.02) as server, Ledger(tmp_path / "t") as ledger:
         asked = teacher(server, concurrency=32, timeout_s=60.0)
         replies = Counter(place for place, _ in ask_missing(SEAS, asked, ledger))
         stored = ledger.replies([one.request_id for one in SEAS])
@@ -368,7 +368,7 @@ def server_process() -> Iterator[str]:
     command = [
         sys.executable,
         "-m",
-        "tests.models_py.teacher.engines.openai.fault_server",
+        "tests.support.servers",
         "--seed",
         "11",
         "--faults",
@@ -452,7 +452,7 @@ def test_a_body_names_the_token_limit_as_the_model_wants_it_and_leaves_out_what_
 
 def test_a_server_that_answers_nothing_ends_the_run(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(chat, "_HOPELESS", 4)
-    with FaultServer(every("404")) as server:
+    with ChatServer(every("404")) as server:
         replies = teacher(server, concurrency=1).ask(SEAS[:9], Event())
         assert [str(next(replies).error)[:10] for _ in range(3)] == ["status 404"] * 3
         with pytest.raises(

@@ -10,7 +10,7 @@ from models_py.errors import UserError
 from models_py.teacher.engines.openai import server as server_module
 from models_py.teacher.engines.openai.server import Answered, Broken, Busy, Rejected, Server
 from models_py.teacher.spec import OpenAISettings
-from tests.models_py.teacher.engines.openai.fault_server import FaultServer, every
+from tests.support.servers import ChatServer, every
 
 KEY = "sk-0123456789abcdef"
 BODY = {"messages": [{"role": "user", "content": "Name a sea \ud800."}]}
@@ -35,7 +35,7 @@ def call(url: str, what: Callable[[Server], Awaitable], **changes: object) -> ob
 
 
 def post(play: str) -> object:
-    with FaultServer(every(play), retry_after_s=7) as server:
+    with ChatServer(every(play), retry_after_s=7) as server:
         return call(server.url, lambda opened: opened.post("chat/completions", BODY))
 
 
@@ -74,12 +74,12 @@ def test_what_no_request_can_mend_is_raised(play: str):
 
 
 def test_a_refusal_without_a_key_says_where_to_set_one():
-    with FaultServer(every("401")) as server, pytest.raises(UserError, match="set api_key_env"):
+    with ChatServer(every("401")) as server, pytest.raises(UserError, match="set api_key_env"):
         call(server.url, lambda opened: opened.post("chat/completions", BODY), api_key_env=None)
 
 
 def test_nobody_at_the_address_is_worth_another_try():
-    with FaultServer(every("good")) as server:
+    with ChatServer(every("good")) as server:
         url = server.url
     outcome = call(url, lambda opened: opened.post("chat/completions", BODY))
     assert isinstance(outcome, Broken) and outcome.reason.startswith("ClientConnectorError: ")
@@ -91,7 +91,7 @@ def test_a_body_without_end_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_get_is_judged_alike():
-    with FaultServer(every("good")) as server:
+    with ChatServer(every("good")) as server:
         assert call(server.url, lambda opened: opened.get("calls")) == Answered({"calls": {}, "most_under_way": 0})
 
 
@@ -113,13 +113,13 @@ def test_a_key_that_is_none_is_refused_and_not_shown(key: str, problem: str, mon
 def test_the_key_is_used_whatever_netrc_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "netrc").write_text("default login somebody password else\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    with FaultServer(every("good")) as server:
+    with ChatServer(every("good")) as server:
         assert type(call(server.url, lambda opened: opened.post("chat/completions", BODY))) is Answered
         assert [one.authorization for one in server.calls] == [f"Bearer {KEY}"]
 
 
 def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch):
-    with FaultServer(every("good")) as proxy:
+    with ChatServer(every("good")) as proxy:
         monkeypatch.setenv("http_proxy", proxy.url.removesuffix("/v1"))
         monkeypatch.setenv("no_proxy", "")
         outcome = call("http://teacher.invalid/v1", lambda opened: opened.post("chat/completions", BODY))

@@ -23,7 +23,7 @@ from models_py.teacher.parser import parse_reply
 from models_py.teacher.request import Sampling, TeacherReply, TeacherRequest
 from models_py.teacher.spec import OpenAISettings, VllmSettings
 from tests.models_py.teacher.engines.vllm.tiny_chat_model import REPLY_PATTERN, tiny_chat_model
-from tests.models_py.teacher.support import request
+from tests.support.engines import request
 
 MAX_LENGTH = 1024  # the model itself has 2048 positions
 ENGINE_ARGS = {"kv_cache_memory_bytes": 128 << 20, "max_num_seqs": 4}

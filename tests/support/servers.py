@@ -1,5 +1,12 @@
-"""An OpenAI-compatible server that misbehaves on purpose, for tests: real HTTP on loopback, written by hand so that it
-can break off in the middle of a body.
+"""OpenAI-compatible servers for tests, on loopback and in a thread: real HTTP, no model.
+
+`ChatServer` answers chat completions as a test says, and misbehaves on purpose; its HTTP is written by hand so that it
+can break off in the middle of a body. (Batches have a server of their own, batch_server.py.)
+
+    with ChatServer(answer=lambda body, headers: (200, completion("Yes."))) as server:   # what it says
+    with ChatServer(every("500", "good")) as server:                                     # how it behaves
+    with ChatServer(mixed(seed=1)) as server: ...            server.url, server.calls
+    python -m tests.support.servers --seed 1                 # a process: prints its URL, GET /calls counts
 
 Every request body has a plan, the plays of `PLAYS` that its calls get one after the other; the last one is repeated for
 ever. `mixed(seed)` draws plans from the seed and the body alone, so they do not depend on the order of arrival:
@@ -7,11 +14,7 @@ ever. `mixed(seed)` draws plans from the seed and the body alone, so they do not
     503, reset, 429, good          what comes before the ending is used up, also by a client that is killed meanwhile
     good | null | length | 422     the ending is the body's for good
 
-    with FaultServer(mixed(seed=1)) as server: ...                      in a thread; server.calls says what happened
-    python -m tests.models_py.teacher.engines.openai.fault_server --seed 1
-                                                                        a process: prints its URL, GET /calls counts
-
-Replies are made from the body, in the tags of models_py/teacher/parser.py.
+Without an `answer`, replies are made from the body, in the tags of models_py/teacher/parser.py.
 """
 
 import argparse
@@ -22,8 +25,10 @@ import random
 import socket
 import struct
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -40,6 +45,8 @@ ENDINGS = ("null", "empty", "length", "content_filter", "10 MB", "drip", "400", 
 
 Plan = Sequence[str]
 PlanOf = Callable[[str], Plan]
+Answer = Callable[[dict[str, Any], Mapping[str, str]], tuple[int, dict[str, Any]]]
+"""A request's body and headers, by their names in lower case -> status and body. May block: it has its own thread."""
 
 
 def every(*plays: str) -> PlanOf:
@@ -76,45 +83,62 @@ class Call:
     sent_s: float | None = None
 
 
-@dataclass
-class FaultServer:
-    """Serves on loopback inside `with`.
+class Served(ABC):
+    """A server's life: inside `with` it serves at `url`."""
 
-    latency_s: how long an answer takes, at least and at most, drawn by body. retry_after_s: what Retry-After says.
-    hold_from: this call and all that come later get no answer until `release`.
+    url: str
+
+    def __enter__(self) -> Self:
+        ready = Event()
+        self._thread = Thread(target=lambda: asyncio.run(self.serve(lambda _: ready.set())), daemon=True)
+        self._thread.start()
+        ready.wait()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._left.set)
+        self._thread.join()
+
+    async def serve(self, announce: Callable[[str], object]) -> None:
+        """Serves until the `with` is left; `announce` gets the URL."""
+        self._loop, self._left = asyncio.get_running_loop(), asyncio.Event()
+        async with self.listening() as port:
+            self.url = f"http://127.0.0.1:{port}/v1"
+            announce(self.url)
+            await self._left.wait()
+
+    @abstractmethod
+    def listening(self) -> AbstractAsyncContextManager[int]:
+        """Listens on a free port of loopback, which is what it gives."""
+
+
+@dataclass
+class ChatServer(Served):
+    """Serves chat completions.
+
+    answer: what a play `good` says, and with which status. latency_s: how long an answer takes, at least and at most,
+    drawn by body. retry_after_s: what Retry-After says. hold_from: this call and all that come later get no answer
+    until `release`.
     """
 
-    plan_of: PlanOf
+    plan_of: PlanOf = field(default_factory=lambda: every("good"))
     latency_s: tuple[float, float] = (0.0, 0.0)
     retry_after_s: float = 1.0
     hold_from: float = math.inf
+    answer: Answer | None = None
     calls: list[Call] = field(default_factory=list)
     under_way: int = 0
     most_under_way: int = 0
 
     def __post_init__(self) -> None:
         self._counts: Counter[str] = Counter()
-        self._ready = Event()
 
-    def __enter__(self) -> Self:
-        self._thread = Thread(target=lambda: asyncio.run(self.serve()), daemon=True)
-        self._thread.start()
-        self._ready.wait()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._end.set)
-        self._thread.join()
-
-    async def serve(self, announce: Callable[[str], object] = str) -> None:
-        """Serves until the `with` is left; `announce` gets the URL."""
-        self._loop, self._end, self._gate = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[int]:
+        self._gate = asyncio.Event()
         self._gate.set()
         server = await asyncio.start_server(self._connection, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
-        announce(self.url)
-        self._ready.set()
-        await self._end.wait()
+        yield server.sockets[0].getsockname()[1]
         server.close()
 
     def release(self) -> None:
@@ -135,7 +159,7 @@ class FaultServer:
             writer.transport.abort()
 
     async def _exchange(self, head: "_Head", reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        body = await reader.readexactly(head.length)
+        body = await reader.readexactly(int(head.headers.get("content-length", 0)))
         if head.method == "GET":
             _write(writer, 200, json.dumps({"calls": self.counts(), "most_under_way": self.most_under_way}).encode())
             return
@@ -144,7 +168,7 @@ class FaultServer:
         plan = self.plan_of(id_)
         play = plan[min(self._counts[id_], len(plan) - 1)]
         self._counts[id_] += 1
-        call = Call(id_, play, head.authorization, time.monotonic())
+        call = Call(id_, play, head.headers.get("authorization"), time.monotonic())
         self.calls.append(call)
         if len(self.calls) == self.hold_from:
             self._gate.clear()
@@ -153,7 +177,7 @@ class FaultServer:
         try:
             await asyncio.sleep(random.Random(id_).uniform(*self.latency_s))
             await self._gate.wait()
-            await PLAYS[play](_Turn(self, call, asked, reader, writer))
+            await PLAYS[play](_Turn(self, call, asked, head.headers, reader, writer))
             call.sent_s = time.monotonic()
         finally:
             self.under_way -= 1
@@ -162,8 +186,7 @@ class FaultServer:
 @dataclass(frozen=True, slots=True)
 class _Head:
     method: str
-    length: int
-    authorization: str | None
+    headers: Mapping[str, str]
 
 
 async def _head(reader: asyncio.StreamReader) -> _Head | None:
@@ -174,7 +197,7 @@ async def _head(reader: asyncio.StreamReader) -> _Head | None:
         return None
     first, *lines = raw.decode("latin-1").strip().split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    return _Head(first.split()[0], int(headers.get("content-length", 0)), headers.get("authorization"))
+    return _Head(first.split()[0], headers)
 
 
 def body_id(body: dict[str, Any]) -> str:
@@ -186,9 +209,10 @@ def body_id(body: dict[str, Any]) -> str:
 class _Turn:
     """What a play needs to answer one call."""
 
-    server: FaultServer
+    server: ChatServer
     call: Call
     asked: dict[str, Any]
+    headers: Mapping[str, str]
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
@@ -199,6 +223,13 @@ class _Turn:
         usage = changes.pop("usage", {"prompt_tokens": tokens, "completion_tokens": len(text or "") // 4})
         choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop", **changes}
         return json.dumps({"object": "chat.completion", "choices": [choice], "usage": usage}).encode()
+
+
+def completion(text: str, *, finish_reason: str = "stop", tokens: tuple[int, int] = (100, 50)) -> dict[str, Any]:
+    """The body of a chat completion; `tokens` of prompt and completion."""
+    message = {"role": "assistant", "content": text}
+    usage = {"prompt_tokens": tokens[0], "completion_tokens": tokens[1], "total_tokens": sum(tokens)}
+    return {"choices": [{"index": 0, "message": message, "finish_reason": finish_reason}], "usage": usage}
 
 
 def reply_text(asked: dict[str, Any]) -> str:
@@ -239,6 +270,14 @@ def _error(code: str) -> Callable[[_Turn], bytes]:
 
 def _choice(**changes: Any) -> Play:
     return _answer(200, lambda turn: turn.completion(**changes))
+
+
+async def _good(turn: _Turn) -> None:
+    status, body = 200, turn.completion()
+    if turn.server.answer:
+        status, said = await asyncio.to_thread(turn.server.answer, turn.asked, turn.headers)
+        body = json.dumps(said).encode()
+    _write(turn.writer, status, body)
 
 
 async def _hang(turn: _Turn) -> None:
@@ -288,7 +327,7 @@ def _html(turn: _Turn) -> bytes:
 _ODD_USAGE = {"prompt_tokens": 1 << 80, "completion_tokens": True, "share": float("nan")}
 
 PLAYS: dict[str, Play] = {
-    "good": _choice(),
+    "good": _good,
     "null": _choice(content=None),
     "empty": _choice(content=""),
     "length": _choice(finish_reason="length"),
@@ -334,7 +373,7 @@ def main() -> None:
     parser.add_argument("--latency-ms", type=float, nargs=2, default=(0.0, 0.0), metavar=("LEAST", "MOST"))
     arguments = parser.parse_args()
     least, most = arguments.latency_ms
-    server = FaultServer(mixed(arguments.seed, good=arguments.good, most=arguments.faults), (least / 1000, most / 1000))
+    server = ChatServer(mixed(arguments.seed, good=arguments.good, most=arguments.faults), (least / 1000, most / 1000))
     asyncio.run(server.serve(lambda url: print(url, flush=True)))  # noqa: T201 - whoever started it reads it
 
 

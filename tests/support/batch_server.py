@@ -13,12 +13,14 @@ The schedule is random and seeded: each batch is seen validating, in progress an
 import asyncio
 import json
 import random
-import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable
-from typing import Any, Self
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
 
 from aiohttp import web
+
+from tests.support.servers import Served
 
 KEY = "sk-secret-of-the-tests"
 ENDS = ("completed", "failed", "expired", "cancelled")
@@ -29,7 +31,7 @@ def said(request: dict[str, Any]) -> str:
     return request["messages"][-1]["content"][::-1]
 
 
-class BatchServer:
+class BatchServer(Served):
     """`calls` counts what came by method and path, `line` writes the result line of one input line."""
 
     def __init__(self, *, seed: int = 0, page: int = 2, key: str = KEY) -> None:
@@ -47,10 +49,6 @@ class BatchServer:
         self.before_answer: Callable[[str], None] = lambda call: None
         self._random = random.Random(seed)
         self._schedules: dict[str, list[str]] = {}
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}/v1"
 
     @property
     def uploads(self) -> list[list[dict[str, Any]]]:
@@ -151,21 +149,8 @@ class BatchServer:
     def _lines(self, file_id: str) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.files[file_id].splitlines()]
 
-    # --- its life
-
-    def __enter__(self) -> Self:
-        started = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(started)), daemon=True)
-        self._thread.start()
-        started.wait()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._done.set)
-        self._thread.join()
-
-    async def _serve(self, started: threading.Event) -> None:
-        self._loop, self._done = asyncio.get_running_loop(), asyncio.Event()
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[int]:
         app = web.Application(client_max_size=1 << 30)
         app.add_routes(
             [
@@ -178,11 +163,8 @@ class BatchServer:
         )
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        self._port = runner.addresses[0][1]
-        started.set()
-        await self._done.wait()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield runner.addresses[0][1]
         await runner.cleanup()
 
 
