@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.conftest import PROJECT
+from tests.support.profiles import SMALLEST, write_profile
 
 TEXT = (PROJECT / "docs" / "extending.md").read_text("utf-8")
 PATH = re.compile(r"[\w<>.-]+(?:/[\w<>.-]+)+|[A-Z]+\.md")
@@ -47,14 +47,7 @@ class Copy:
     def profile(self, **parts: object) -> None:
         """mine.yaml with one pair."""
         (self.folder / "pairs.jsonl").write_text('{"instruction": "Name a river.", "output": "The Rhine."}\n', "utf-8")
-        profile = {
-            "warehouse": "house",
-            "sources": [{"name": "mine", "path": "pairs.jsonl"}],
-            "teachers": {"tape": {"engine": "recorded", "replies": "replies.jsonl"}},
-            "students": {"toy": {"scratch": {}}},
-            "recipes": {"first": {"policy": "paper", "teacher": "tape", "student": "toy"}},
-        }
-        (self.folder / "mine.yaml").write_text(yaml.safe_dump(profile | parts), "utf-8")
+        write_profile(self.folder, {**SMALLEST, **parts})
 
     def run(self, code: str) -> list[str]:
         """The lines that `code` prints, run in the copy."""
