@@ -6,9 +6,12 @@ the JSON array `[instruction, input, output]` without spaces and with non-ASCII 
 
 import hashlib
 import json
-import os
+from collections.abc import Collection
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
+
+from models_py.publish import published_file
 
 _CHUNK_BYTES = 1 << 20
 _encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode  # built once: ids are many
@@ -30,6 +33,23 @@ def canonical_json(value: object) -> bytes:
 def fingerprint(*parts: object) -> str:
     """The sha256 hex digest of any JSON-able parts, in order."""
     return hashlib.sha256(canonical_json(parts)).hexdigest()
+
+
+def hashed_fields(settings: Any, always: Collection[str]) -> dict[str, Any]:
+    """What an id hashes of a dataclass of settings, so that a field that is added later changes nobody's id.
+
+    always: the fields of the first release, which every id hashes. Of all others only those that are not at their
+    default; `always=()` leaves these alone.
+    """
+    defaults = {
+        field.name: field.default if field.default_factory is MISSING else field.default_factory()
+        for field in fields(settings)
+    }
+    return {
+        name: value
+        for name, value in asdict(settings).items()
+        if name in always or getattr(settings, name) != defaults[name]
+    }
 
 
 def file_sha256(path: Path) -> str:
@@ -70,8 +90,7 @@ class FileHashes:
         return digest
 
     def save(self) -> None:
-        """Writes what is new to `memory`, by one rename."""
+        """Writes what is new to `memory`."""
         if self._memory and self._changed and self._memory.parent.is_dir():
-            partial = self._memory.with_name(f"{self._memory.name}.partial-{os.getpid()}")
-            partial.write_text(json.dumps(self._known, indent=1, sort_keys=True), "utf-8")
-            partial.replace(self._memory)
+            with published_file(self._memory) as file:
+                file.write_text(json.dumps(self._known, indent=1, sort_keys=True), "utf-8")

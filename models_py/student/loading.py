@@ -1,6 +1,6 @@
 """Opens a resolved student: its tokenizer, its chat, its weights.
 
-Nothing here falls back: a student that cannot be opened is a UserError, never another model.
+Nothing here falls back or downloads: a student that cannot be opened is a UserError, never another model.
 torch and transformers are imported inside.
 """
 
@@ -19,7 +19,7 @@ def load_tokenizer(student: ResolvedStudent) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(student.model, revision=student.revision)
+        return AutoTokenizer.from_pretrained(student.model, revision=student.revision, local_files_only=True)
     except Exception as error:  # each kind of broken file has its own type
         raise _unreadable(student, "tokenizer", error) from error
 
@@ -50,7 +50,7 @@ def load_model(student: ResolvedStudent, device: str | None = None) -> Any:
     dtype = getattr(torch, auto if student.dtype == "auto" else student.dtype)
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            student.model, revision=student.revision, dtype=dtype, output_loading_info=True
+            student.model, revision=student.revision, dtype=dtype, output_loading_info=True, local_files_only=True
         )
     except torch.OutOfMemoryError:
         raise
@@ -72,5 +72,5 @@ def _unreadable(student: ResolvedStudent, what: str, error: Exception) -> UserEr
     return UserError(
         f"students.{student.name}.model: the {what} in {where} cannot be read "
         f"({type(error).__name__}: {lines[0] if lines else 'no details'}); give a folder with config.json, tokenizer "
-        "and safetensors weights of a causal language model, or a hub id that this machine can download"
+        "and safetensors weights of a causal language model; hub models are fetched by profile/base_students"
     )

@@ -2,107 +2,181 @@
 
     Student("toy", scratch=...)  ->  ResolvedStudent(model=".../scratch-5b1c...", fingerprint="e0...")
 
-A folder is fingerprinted by the bytes of its files (remembered by path, size and time, so the second look is quick),
-a hub model by the commit its revision stands for. torch is loaded only when a toy has to be trained, and
+`make_student` downloads a hub model or trains a toy; one step alone calls it. All others call `find_student`, which
+finds what that step left. A folder is fingerprinted by the bytes of its files (remembered, so the second look is
+quick), a hub model by the commit its revision stood for. torch is loaded only when a toy has to be trained, and
 huggingface_hub only for a hub model.
 """
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models_py.content import FileHashes, file_sha256, fingerprint
+from models_py.content import FileHashes, file_sha256, fingerprint, hashed_fields
 from models_py.errors import UserError
 from models_py.progress import OnProgress, Progress, silent
 from models_py.student.spec import (
     CONTRACT_VERSION,
     DEFAULT_CHAT_TEMPLATE,
     DEFAULT_REVERSE_PROMPT,
+    TEMPLATE_FILE,
+    TOKENIZER_PATTERNS,
     ResolvedStudent,
     Student,
 )
 
-# Files that decide which ids a text has. Weights and config.json are taken apart from them.
-_TOKENIZER_PATTERNS = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-    "*.model",
-    "*.tiktoken",
-)
-_TEMPLATE_FILE = "chat_template.jinja"
 _WEIGHT_PATTERNS = ("*.safetensors", "pytorch_model*.bin")  # what transformers would load comes first
+_REMEDY = "materialize profile/base_students (`make run` does)"
 _HASHES_FILE = "file_hashes.json"
+# The fields that every fingerprint knows of, most of them by what they name. A later one is hashed where it is used.
+_KNOWN_FIELDS = frozenset(
+    ("name", "model", "revision", "scratch", "chat_template", "max_length", "dtype", "reverse_prompt", "scored_by")
+)
 
 
-def resolve_student(spec: Student, students_dir: Path, on_progress: OnProgress = silent) -> ResolvedStudent:
-    """Find, fetch or train the student of a spec, check that it is whole, and fingerprint it.
+def check_student(spec: Student) -> None:
+    """Raise UserError for what is wrong with a student as far as that shows before it is made.
 
-    students_dir: where toys and the memory of file hashes lie; made when missing.
-    Raises UserError for a folder that is no model, a hub model that cannot be fetched, an unreadable template file
-    and a max_length beyond the model's positions.
+    A folder that is no model, a hub model that does not exist (its small files are fetched), unreadable texts or
+    templates, a max_length beyond the model's positions.
+    """
+    if spec.scratch is not None:
+        from models_py.student.scratch import read_corpus
+
+        read_corpus(spec.scratch.texts)
+        _templates(spec, own=lambda: "")
+        return
+    folder = _local_folder(spec)
+    if folder is not None:
+        _read(spec, folder)
+        _weights(spec, folder)
+    else:
+        from models_py.student.hub import fetch_small_files
+
+        _read(spec, fetch_small_files(spec))
+
+
+def make_student(spec: Student, students_dir: Path, on_progress: OnProgress = silent) -> ResolvedStudent:
+    """The student of a spec, downloaded or trained where it is not here yet; whole, and fingerprinted.
+
+    students_dir: where toys lie, the memory of file hashes, and that of what was fetched; made when missing.
+    Raises UserError as `check_student` does, and for weights that cannot be had.
     """
     students_dir.mkdir(parents=True, exist_ok=True)
-    revision: str | None = None
     if spec.scratch is not None:
-        from models_py.student.scratch import find_or_train_scratch
+        from models_py.student.scratch import is_trained, scratch_folder, train_scratch
 
-        files = find_or_train_scratch(spec.scratch, students_dir, on_progress)
-    elif Path(str(spec.model)).expanduser().exists():
-        files = Path(str(spec.model)).expanduser().resolve()
+        folder = scratch_folder(spec.scratch, students_dir)
+        if not is_trained(folder):
+            train_scratch(spec.scratch, folder, on_progress)
+    elif _local_folder(spec) is None:
+        from models_py.student.hub import fetch
+
+        fetch(spec, students_dir)
+    return find_student(spec, students_dir, on_progress)
+
+
+def find_student(spec: Student, students_dir: Path, on_progress: OnProgress = silent) -> ResolvedStudent:
+    """The student of a spec as `make_student` left it, fingerprinted. Trains nothing and needs no network.
+
+    Raises UserError for one that is not here or not whole, saying what to materialize.
+    """
+    commit: str | None = None
+    if spec.scratch is not None:
+        from models_py.student.scratch import is_trained, scratch_folder
+
+        folder = scratch_folder(spec.scratch, students_dir)
+        if not is_trained(folder):
+            raise UserError(f"students.{spec.name}.scratch: this toy is not trained yet; {_REMEDY}")
+    elif (local := _local_folder(spec)) is not None:
+        folder = local
     else:
-        files = _fetch_small_files(spec)
-        revision = files.name
+        from models_py.student.hub import fetched
 
-    config = _read_config(spec, files)
-    _check_positions(spec, config)
-    tokenizer = sorted({path for pattern in _TOKENIZER_PATTERNS for path in files.glob(pattern)})
-    if not tokenizer:
-        raise UserError(f"students.{spec.name}.model: {files} has no tokenizer; save the tokenizer beside the model")
-    chat_template = _template(spec, "chat_template", spec.chat_template, lambda: _own_template(files))
-    reverse_prompt = _template(
-        spec, "reverse_prompt", spec.reverse_prompt, lambda: DEFAULT_REVERSE_PROMPT.read_text("utf-8")
-    )
-    if revision:
+        found = fetched(spec, students_dir)
+        if found is None:
+            raise UserError(
+                f"students.{spec.name}.model: {spec.model!r} is no folder here and was not fetched from the hub yet; "
+                f"correct the path, or {_REMEDY}"
+            )
+        folder, commit = found, found.name
+    return _resolved(spec, folder, commit, students_dir=students_dir, on_progress=on_progress)
+
+
+def _resolved(
+    spec: Student, folder: Path, commit: str | None, *, students_dir: Path, on_progress: OnProgress
+) -> ResolvedStudent:
+    files = _read(spec, folder)
+    if commit:
         model = str(spec.model)
-        weights = f"{model}@{revision}"
+        weights = f"{model}@{commit}"
     else:
-        model = str(files)
-        weights = _weights_hash(spec, files, students_dir, on_progress)
+        model = str(folder)
+        weights = _weights_hash(spec, folder, students_dir, on_progress)
+    later = {name: value for name, value in hashed_fields(spec, ()).items() if name not in _KNOWN_FIELDS}
     return ResolvedStudent(
         name=spec.name,
         model=model,
-        revision=revision,
+        revision=commit,
         fingerprint=fingerprint(
             CONTRACT_VERSION,
             weights,
-            {path.name: file_sha256(path) for path in tokenizer},
-            config,
-            chat_template,
-            reverse_prompt,
+            {path.name: file_sha256(path) for path in files.tokenizer},
+            files.config,
+            files.chat_template,
+            files.reverse_prompt,
             spec.longest_sequence,
             spec.dtype,
+            *([later] if later else []),
         ),
         max_length=spec.longest_sequence,
-        chat_template=chat_template,
-        reverse_prompt=reverse_prompt,
+        chat_template=files.chat_template,
+        reverse_prompt=files.reverse_prompt,
         dtype=spec.dtype,
     )
 
 
-def _weights_hash(spec: Student, folder: Path, students_dir: Path, on_progress: OnProgress) -> str:
-    """One hash over the weight files, or a UserError that says what the folder lacks."""
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """The small files of a model, read and found sound; the templates are those that the spec decides for."""
+
+    config: dict[str, Any]
+    tokenizer: list[Path]
+    chat_template: str
+    reverse_prompt: str
+
+
+def _read(spec: Student, folder: Path) -> _Files:
+    config = _read_config(spec, folder)
+    _check_positions(spec, config)
+    tokenizer = sorted({path for pattern in TOKENIZER_PATTERNS for path in folder.glob(pattern)})
+    if not tokenizer:
+        raise UserError(f"students.{spec.name}.model: {folder} has no tokenizer; save the tokenizer beside the model")
+    return _Files(config, tokenizer, *_templates(spec, own=lambda: _own_template(folder)))
+
+
+def _local_folder(spec: Student) -> Path | None:
+    """Where the model lies if it is on this machine under the name it is given; else it is a hub id."""
+    path = Path(str(spec.model)).expanduser()
+    return path.resolve() if path.exists() else None
+
+
+def _weights(spec: Student, folder: Path) -> list[Path]:
+    """The weight files of a folder, or a UserError that says what it lacks."""
     weights = next((found for pattern in _WEIGHT_PATTERNS if (found := sorted(folder.glob(pattern)))), [])
     if not weights:
         raise UserError(
             f"students.{spec.name}.model: {folder} has no weights (*.safetensors or pytorch_model*.bin); "
             "give a folder written by save_pretrained, or a hub id"
         )
+    return weights
+
+
+def _weights_hash(spec: Student, folder: Path, students_dir: Path, on_progress: OnProgress) -> str:
+    """One hash over the weight files."""
+    weights = _weights(spec, folder)
     hashes = FileHashes(students_dir / _HASHES_FILE)
     parts: dict[str, str] = {}
     for done, path in enumerate(weights):
@@ -115,28 +189,6 @@ def _weights_hash(spec: Student, folder: Path, students_dir: Path, on_progress: 
             ) from error
     hashes.save()
     return fingerprint(parts)
-
-
-def _fetch_small_files(spec: Student) -> Path:
-    """The folder of a hub model's config, tokenizer and template at one commit; its name is the commit."""
-    from huggingface_hub import snapshot_download
-
-    model = str(spec.model)
-    try:
-        return Path(
-            snapshot_download(
-                model,
-                revision=spec.revision,
-                allow_patterns=["config.json", _TEMPLATE_FILE, *_TOKENIZER_PATTERNS],
-            )
-        )
-    except Exception as error:  # a bad id, no network, no access, no such model: each of them has its own type
-        lines = str(error).strip().splitlines()
-        raise UserError(
-            f"students.{spec.name}.model: {model!r} is no folder here and cannot be fetched from the hub "
-            f"({type(error).__name__}: {lines[0] if lines else 'no details'}); correct the path or the hub id"
-            f"{' and revision' if spec.revision else ''}, or download it where there is a network and name the folder"
-        ) from error
 
 
 def _read_config(spec: Student, folder: Path) -> dict[str, Any]:
@@ -169,7 +221,7 @@ def _check_positions(spec: Student, config: dict[str, Any]) -> None:
 
 def _own_template(folder: Path) -> str:
     """The student's own chat template, else this project's for models without one."""
-    file = folder / _TEMPLATE_FILE
+    file = folder / TEMPLATE_FILE
     if file.is_file():
         return file.read_text("utf-8")
     try:
@@ -179,6 +231,14 @@ def _own_template(folder: Path) -> str:
     if isinstance(own, list):  # several under names: the one called default
         own = next((entry["template"] for entry in own if entry.get("name") == "default"), None)
     return own if isinstance(own, str) else DEFAULT_CHAT_TEMPLATE.read_text("utf-8")
+
+
+def _templates(spec: Student, *, own: Callable[[], str]) -> tuple[str, str]:
+    """The chat template, which is the student's `own` where the spec names none, and the reverse prompt."""
+    return (
+        _template(spec, "chat_template", spec.chat_template, own),
+        _template(spec, "reverse_prompt", spec.reverse_prompt, lambda: DEFAULT_REVERSE_PROMPT.read_text("utf-8")),
+    )
 
 
 def _template(spec: Student, field: str, path: Path | None, otherwise: Callable[[], str]) -> str:

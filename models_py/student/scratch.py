@@ -16,26 +16,36 @@ import importlib.metadata
 import itertools
 import json
 import math
-import os
 import platform
 import random
 import re
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from models_py.content import fingerprint
+from models_py.content import fingerprint, hashed_fields
 from models_py.errors import UserError
 from models_py.progress import OnProgress, Progress, silent
+from models_py.publish import published_folder
 from models_py.student.spec import ScratchSpec
-
-__all__ = ["ScratchSpec", "find_or_train_scratch", "scratch_identity", "train_scratch"]
 
 # Part of every identity: raise it when what is trained changes without the spec changing.
 _RECIPE_VERSION = 1
+# The fields of a spec that every identity hashes; `texts` are hashed by what they say.
+_ALWAYS_HASHED = (
+    "vocab_size",
+    "hidden_size",
+    "layers",
+    "heads",
+    "max_length",
+    "window",
+    "steps",
+    "batch_size",
+    "learning_rate",
+    "seed",
+)
 _START, _STOP, _PAD, _USER, _ASSISTANT, _END = (
     "<|start|>",
     "<|stop|>",
@@ -55,22 +65,19 @@ _CHAT_TEMPLATE = (
 _WARMUP = 0.1  # share of the steps
 
 
-def find_or_train_scratch(spec: ScratchSpec, students_dir: Path, on_progress: OnProgress = silent) -> Path:
-    """The folder of the toy that this spec describes; trained only when it is not there.
+def scratch_folder(spec: ScratchSpec, students_dir: Path) -> Path:
+    """Where the toy that this spec describes lies, or will lie once `train_scratch` has published it there."""
+    return students_dir / f"scratch-{scratch_identity(spec, read_corpus(spec.texts))[:16]}"
 
-    A killed run leaves a partial folder that counts for nothing and is removed by the next one.
-    """
-    corpus = read_corpus(spec.texts)
-    folder = students_dir / f"scratch-{scratch_identity(spec, corpus)[:16]}"
-    _remove_leftovers(students_dir)
-    if not (folder / "config.json").is_file():
-        train_scratch(spec, folder, on_progress)
-    return folder
+
+def is_trained(folder: Path) -> bool:
+    """Whether a toy was published there."""
+    return (folder / "config.json").is_file()
 
 
 def scratch_identity(spec: ScratchSpec, corpus: str) -> str:
     """What a trained toy is found again by: spec, text (not where it lies) and the versions that shape the weights."""
-    fields = {name: value for name, value in asdict(spec).items() if name != "texts"}
+    fields = hashed_fields(replace(spec, texts=()), _ALWAYS_HASHED)
     versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "tokenizers")}
     text_hash = hashlib.sha256(corpus.encode("utf-8", "surrogatepass")).hexdigest()
     return fingerprint(_RECIPE_VERSION, fields, text_hash, versions, platform.python_version())
@@ -107,7 +114,7 @@ def _json_strings(lines: str) -> Iterator[str]:
 
 
 def train_scratch(spec: ScratchSpec, out_dir: Path, on_progress: OnProgress = silent) -> list[float]:
-    """Train the toy and publish it at `out_dir` by one rename. Returns the loss of each step, in nats a token."""
+    """Train the toy and publish it whole at `out_dir`. Returns the loss of each step, in nats a token."""
     from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
     from transformers.utils import logging
 
@@ -136,16 +143,13 @@ def train_scratch(spec: ScratchSpec, out_dir: Path, on_progress: OnProgress = si
         bos_token_id=tokenizer.bos_token_id, eos_token_id=end, pad_token_id=tokenizer.pad_token_id
     )
 
-    partial = out_dir.with_name(f"{out_dir.name}.partial-{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     bars_shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
-    model.save_pretrained(partial)
+    with published_folder(out_dir) as folder:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
     if bars_shown:
         logging.enable_progress_bar()
-    tokenizer.save_pretrained(partial)
-    _publish(partial, out_dir)
     return losses
 
 
@@ -243,34 +247,3 @@ def _deterministic(seed: int) -> Iterator[None]:
         finally:
             torch.use_deterministic_algorithms(before)
             torch.set_num_threads(threads)
-
-
-def _publish(partial: Path, final: Path) -> None:
-    """Make a whole folder appear at once, and keep it through a power cut."""
-    for path in [*partial.iterdir(), partial]:
-        descriptor = os.open(path, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
-    try:
-        partial.rename(final)
-    except OSError:
-        if not (final / "config.json").is_file():
-            raise
-        shutil.rmtree(partial)  # another process published the same toy first
-
-
-def _remove_leftovers(students_dir: Path) -> None:
-    """Remove the partial folders of processes that are no more."""
-    for partial in students_dir.glob("scratch-*.partial-*"):
-        if not _is_running(int(partial.name.rpartition("-")[2])):
-            shutil.rmtree(partial, ignore_errors=True)
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return pid != os.getpid()  # a leftover under the number that this process has now

@@ -3,7 +3,7 @@
     Student("toy", scratch=ScratchSpec())            # trained here, from nothing
     Student("qwen", model="Qwen/Qwen3-0.6B-Base")    # a hub model or a folder
 
-`resolve.resolve_student` turns it into a `ResolvedStudent`; scoring and training take only that one.
+`resolve.make_student` and `find_student` turn it into a `ResolvedStudent`; scoring and training take only that one.
 """
 
 from collections.abc import Iterator
@@ -16,6 +16,20 @@ from models_py.paths import folder_or_hub_id, with_absolute_paths
 
 # Part of every fingerprint: raise it when prompt ids, target ids or truncation change, and old scores stop counting.
 CONTRACT_VERSION = 1
+
+# Files of a model that decide which ids a text has. Weights and config.json are taken apart from them.
+TOKENIZER_PATTERNS = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "*.model",
+    "*.tiktoken",
+)
+TEMPLATE_FILE = "chat_template.jinja"
 
 TEMPLATES = Path(__file__).parent / "templates"
 DEFAULT_CHAT_TEMPLATE = TEMPLATES / "default.jinja"

@@ -15,7 +15,6 @@ Errors do not travel: they are no replies.
 
 import json
 import math
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from models_py.errors import UserError
+from models_py.publish import published_file
 from models_py.teacher.engines.recorded import LARGEST_COUNT, read_line
 from models_py.teacher.ledger import Ledger, LedgerRow
 from models_py.teacher.open_teacher import FIRST_TRY, OpenTeacher
@@ -40,13 +40,9 @@ def export_replies(ledger: Ledger, file: Path, teacher: OpenTeacher | None = Non
     """
     rows = (row for row in ledger.all_since() if row.reply.error is None)
     lines = (_line(row) for row in (current_replies(ledger, teacher) if teacher else rows))
-    unfinished = file.with_name(f".{file.name}.{os.getpid()}.unfinished")
     try:
-        try:
+        with published_file(file) as unfinished:
             count = _write(unfinished, lines)
-            unfinished.replace(file)
-        finally:
-            unfinished.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(
             f"{file}: cannot be written ({error.strerror}). Name a file in a folder that exists."

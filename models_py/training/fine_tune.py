@@ -22,7 +22,7 @@ import math
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,19 +37,19 @@ from trl.trainer.sft_trainer import SFTTrainer
 from models_py.content import fingerprint
 from models_py.errors import UserError
 from models_py.progress import OnProgress, Progress, silent
+from models_py.publish import published_folder
 from models_py.student.chat import StudentChat
 from models_py.student.loading import load_chat, load_model
 from models_py.student.spec import ResolvedStudent
 from models_py.training.examples import IGNORED, LabelledRow, labelled_rows, require_rows
 from models_py.training.manifest import (
+    Manifest,
     check_same_origin,
     package_versions,
     read_manifest,
-    result_of,
     write_manifest,
 )
-from models_py.training.publish import published_folder
-from models_py.training.settings import TrainingResult, TrainingRow, TrainingSettings
+from models_py.training.settings import TrainingRow, TrainingSettings
 
 LOSS_LOG = "loss_log.jsonl"
 LOSS_ROWS = 256  # enough for two digits of the mean loss, cheap beside an epoch
@@ -64,15 +64,15 @@ def fine_tune(
     out_dir: Path,
     manifest: Mapping[str, Any],
     on_progress: OnProgress = silent,
-) -> TrainingResult:
-    """Fine-tune all weights of `student` on `rows` and publish the checkpoint as `out_dir`.
+) -> Manifest:
+    """Fine-tune all weights of `student` on `rows`, publish the checkpoint as `out_dir` and return its manifest.
 
     The loss counts the answer and its end-of-turn token and nothing else. `loss_before` and `loss_after` are the mean
     negative log-likelihood in nats a target token, of the base and of the published weights, over the same
     training rows: all of them, or 256 evenly spaced ones. `manifest` brings recipe, data_version, snapshot_id and
     whatever else the caller wants stored; the result, the settings and the versions are added to it.
 
-    A checkpoint that `out_dir` already holds is returned as it is. The same rows, settings and seed give the same
+    A checkpoint that `out_dir` already holds is not trained again. The same rows, settings and seed give the same
     weights on the same CPU and number of threads; GPUs do not promise that.
 
     Raises UserError when no row can be trained on, when the student cannot be loaded, when `out_dir` holds something
@@ -81,12 +81,12 @@ def fine_tune(
     origin = {
         **manifest,
         "student": {key: getattr(student, key) for key in ("name", "model", "revision", "fingerprint")},
-        "settings": asdict(settings),
+        "settings": settings.hashed,
     }
     found = read_manifest(out_dir)
     if found is not None:
-        check_same_origin(found, origin, out_dir)
-        return result_of(found, out_dir)
+        check_same_origin(found.content, origin, out_dir)
+        return found
 
     with _quiet():
         chat = load_chat(replace(student, max_length=min(settings.max_length, student.max_length)))
@@ -110,7 +110,7 @@ def fine_tune(
     published = read_manifest(out_dir)
     if published is None:
         raise FileNotFoundError(f"{out_dir} vanished right after it was published")
-    return result_of(published, out_dir)
+    return published
 
 
 def _train(
@@ -124,31 +124,14 @@ def _train(
 ) -> dict[str, Any]:
     """Train, fill `folder` with the weights and all that belongs to them, and say how it went."""
     started = time.monotonic()
-    on_cuda = torch.cuda.is_available()
-    bf16 = on_cuda and torch.cuda.is_bf16_supported(including_emulation=False)
-    tokenizer = chat.tokenizer
     model, stored_dtype = _load_base(student)
+    trainer = _trainer(folder, model, chat=chat, rows=rows, settings=settings, on_progress=on_progress)
+    bf16, pad_id = trainer.args.bf16, int(chat.tokenizer.pad_token_id)  # the trainer chose one if there was none
     loss_rows = _evenly_spaced(rows, LOSS_ROWS)
-    trainer = _Trainer(
-        model=model,
-        args=_arguments(folder, settings, on_cuda, bf16),
-        train_dataset=Dataset.from_list([{"input_ids": row.input_ids, "labels": row.labels} for row in rows]),
-        processing_class=tokenizer,
-        callbacks=[_Reporter(on_progress)],
-    )
-    trainer.remove_callback(PrinterCallback)
-    pad_id = int(tokenizer.pad_token_id)  # the trainer chose one if there was none
 
     on_progress(Progress(0, 1, "steps", note="measuring the loss before training"))
     loss_before = mean_loss(model, loss_rows, pad_id, bf16)
-    try:
-        steps = int(trainer.train().global_step)
-    except torch.OutOfMemoryError as error:
-        raise UserError(
-            f"Training {student.name} does not fit into the memory of {torch.cuda.get_device_name()}. Lower "
-            f"training.device_batch_size (now {settings.rows_a_pass}; the result stays the same), set "
-            "training.gradient_checkpointing to true, or lower training.max_length in the profile."
-        ) from error
+    steps = _fit(trainer, student, settings)
     model.to(stored_dtype).float()  # measure the weights that are stored, rounding included
     loss_after = mean_loss(model, loss_rows, pad_id, bf16)
     if not math.isfinite(loss_after):
@@ -157,13 +140,9 @@ def _train(
             f"Lower training.learning_rate (now {settings.learning_rate}) in the profile."
         )
 
-    model.to(stored_dtype)
-    model.config.use_cache = True
-    model.generation_config = _generation_config(model, chat.end_of_turn_id, pad_id)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)  # with the chat template, which load_chat gave it
+    _save(folder, model.to(stored_dtype), chat, pad_id)
     _write_loss_log(folder, trainer.state.log_history)
-
+    on_cuda = model.device.type == "cuda"
     del trainer, model  # they refer to each other; the next recipe needs the memory now
     gc.collect()
     if on_cuda:
@@ -177,6 +156,48 @@ def _train(
         "device": torch.cuda.get_device_name() if on_cuda else "cpu",
         "dtype": {"computed": "bfloat16" if bf16 else "float32", "stored": str(stored_dtype).removeprefix("torch.")},
     }
+
+
+def _trainer(
+    folder: Path,
+    model: PreTrainedModel,
+    *,
+    chat: StudentChat,
+    rows: Sequence[LabelledRow],
+    settings: TrainingSettings,
+    on_progress: OnProgress,
+) -> "_Trainer":
+    on_cuda = torch.cuda.is_available()
+    bf16 = on_cuda and torch.cuda.is_bf16_supported(including_emulation=False)
+    trainer = _Trainer(
+        model=model,
+        args=_arguments(folder, settings, on_cuda, bf16),
+        train_dataset=Dataset.from_list([{"input_ids": row.input_ids, "labels": row.labels} for row in rows]),
+        processing_class=chat.tokenizer,
+        callbacks=[_Reporter(on_progress)],
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _fit(trainer: "_Trainer", student: ResolvedStudent, settings: TrainingSettings) -> int:
+    """Run the training loop; how many optimizer steps it took."""
+    try:
+        return int(trainer.train().global_step)
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"Training {student.name} does not fit into the memory of {torch.cuda.get_device_name()}. Lower "
+            f"training.device_batch_size (now {settings.rows_a_pass}; the result stays the same), set "
+            "training.gradient_checkpointing to true, or lower training.max_length in the profile."
+        ) from error
+
+
+def _save(folder: Path, model: PreTrainedModel, chat: StudentChat, pad_id: int) -> None:
+    """The weights, and what plain transformers needs to chat with them."""
+    model.config.use_cache = True
+    model.generation_config = _generation_config(model, chat.end_of_turn_id, pad_id)
+    model.save_pretrained(folder)
+    chat.tokenizer.save_pretrained(folder)  # with the chat template, which load_chat gave it
 
 
 class _Trainer(SFTTrainer):
@@ -313,7 +334,9 @@ def _write_loss_log(folder: Path, history: Sequence[Mapping[str, Any]]) -> None:
 def _load_base(student: ResolvedStudent) -> tuple[Any, torch.dtype]:
     """The base model in float32 on the CPU (the trainer moves it), and the dtype its checkpoint is stored in."""
     model = load_model(replace(student, dtype="float32"), "cpu")
-    stored = getattr(AutoConfig.from_pretrained(student.model, revision=student.revision), "dtype", None)
+    stored = getattr(
+        AutoConfig.from_pretrained(student.model, revision=student.revision, local_files_only=True), "dtype", None
+    )
     return model, stored or torch.float32
 
 

@@ -1,4 +1,4 @@
-"""What a fine-tuning run is told and what it tells back.
+"""What a fine-tuning run is told.
 
 The defaults of `TrainingSettings` are those of the paper's 7B students (arXiv 2402.10110): Adam at 2e-5, three epochs,
 a global batch of 128, 3 % warm-up, no weight decay, 2048 tokens. A 13B student takes 1e-5. Its decay of the learning
@@ -8,12 +8,27 @@ This module stays free of torch: the wiring reads settings without paying for a 
 """
 
 import math
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Any
 
+from models_py.content import hashed_fields
 from models_py.errors import UserError
 
 SCHEDULES = ("cosine", "linear", "constant", "constant_with_warmup")
+# The settings that every checkpoint's id hashes: those of the first release.
+_ALWAYS_HASHED = (
+    "epochs",
+    "learning_rate",
+    "batch_size",
+    "device_batch_size",
+    "warmup_ratio",
+    "weight_decay",
+    "schedule",
+    "max_length",
+    "max_steps",
+    "seed",
+    "gradient_checkpointing",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +72,11 @@ class TrainingSettings:
             )
 
     @property
+    def hashed(self) -> dict[str, Any]:
+        """What a checkpoint's id and manifest take of them: settings of later releases only where they are used."""
+        return hashed_fields(self, _ALWAYS_HASHED)
+
+    @property
     def rows_a_pass(self) -> int:
         """Rows of one forward pass: never more than one optimizer step takes."""
         return min(self.device_batch_size, self.batch_size)
@@ -75,16 +95,3 @@ class TrainingRow:
     instruction: str
     input: str
     output: str
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingResult:
-    """A published checkpoint. Losses are mean nats a target token, on the same rows (see `fine_tune`)."""
-
-    path: Path
-    loss_before: float
-    loss_after: float
-    steps: int
-    trained_rows: int
-    dropped: list[tuple[str, str]] = field(default_factory=list)  # (pair_id, reason)
-    seconds: float = 0.0

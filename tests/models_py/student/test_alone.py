@@ -24,12 +24,12 @@ for name in modules:
     importlib.import_module(name)
 
 from models_py.student.loading import load_chat, load_model
-from models_py.student.resolve import resolve_student
+from models_py.student.resolve import find_student
 from models_py.student.scorer import ScoreRequest, Scorer
 from models_py.student.spec import Student
 from pathlib import Path
 
-student = resolve_student(Student("mine", model=sys.argv[1], max_length=512), Path(sys.argv[2]))
+student = find_student(Student("mine", model=sys.argv[1], max_length=512), Path(sys.argv[2]))
 row = next(Scorer(load_model(student, "cpu"), load_chat(student)).score([ScoreRequest("a", "Why", "", "Blue sky")]))
 assert row.status == "ok" and row.answer_nll > 0, row
 print(len(modules), *sorted(set(Absent.names) & sys.modules.keys()))

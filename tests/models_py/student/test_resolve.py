@@ -3,14 +3,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import pytest
 
 from models_py import content
 from models_py.errors import UserError
-from models_py.student.resolve import resolve_student
+from models_py.student.resolve import check_student, find_student, make_student
 from models_py.student.spec import DEFAULT_CHAT_TEMPLATE, ResolvedStudent, ScratchSpec, Student
 
 
@@ -25,7 +25,7 @@ def spec(folder: Path) -> Student:
 
 
 def found(spec: Student, tmp_path: Path) -> ResolvedStudent:
-    return resolve_student(spec, tmp_path / "students")
+    return make_student(spec, tmp_path / "students")
 
 
 def test_a_folder_without_template_gets_the_default(spec: Student, folder: Path, tmp_path: Path) -> None:
@@ -121,13 +121,36 @@ def test_a_model_that_is_nowhere_is_told(tmp_path: Path, model: str, monkeypatch
         found(Student("tiny", model=model), tmp_path)
 
 
-def test_a_hub_model_is_its_commit(
-    spec: Student, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    commit = shutil.copytree(folder, tmp_path / "abc123")
-    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda model, **_: str(commit))
-    resolved = found(replace(spec, model="org/tiny", revision="main"), tmp_path)
-    assert (resolved.model, resolved.revision) == ("org/tiny", "abc123")
+@pytest.mark.parametrize("model", ["nobody/nothing", "./no/such/folder"])
+def test_what_was_never_fetched_is_not_found(tmp_path: Path, model: str) -> None:
+    with pytest.raises(UserError, match=r"no folder here and was not fetched .*materialize profile/base_students"):
+        find_student(Student("tiny", model=model), tmp_path)
+
+
+def test_what_is_wrong_shows_before_anything_is_made(spec: Student, folder: Path, tmp_path: Path) -> None:
+    check_student(spec)
+    toy = Student("tiny", scratch=ScratchSpec(texts=(tmp_path / "no.txt",)))
+    (folder / "model.safetensors").unlink()
+    for wrong, complaint in (
+        (spec, "no weights"),
+        (toy, r"no\.txt cannot be read"),
+        (replace(toy, scratch=ScratchSpec(), chat_template=tmp_path / "no.jinja"), "no.jinja cannot be read"),
+    ):
+        with pytest.raises(UserError, match=complaint):
+            check_student(wrong)
+
+
+@dataclass(frozen=True, slots=True)
+class LaterStudent(Student):
+    """As a student may be one day."""
+
+    sliding_window: int = 0
+
+
+def test_a_field_of_a_later_release_changes_the_fingerprint_of_those_who_use_it(spec: Student, tmp_path: Path) -> None:
+    of_today = {field.name: getattr(spec, field.name) for field in fields(spec)}
+    assert found(LaterStudent(**of_today), tmp_path) == found(spec, tmp_path)
+    assert found(LaterStudent(**of_today, sliding_window=9), tmp_path).fingerprint != found(spec, tmp_path).fingerprint
 
 
 @pytest.mark.parametrize("more", [{"scratch": ScratchSpec()}, {"model": None}])
@@ -139,7 +162,7 @@ def test_model_or_scratch_and_not_both(spec: Student, more: dict) -> None:
 def test_a_folder_resolves_without_torch(spec: Student, tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from models_py.student.resolve import *; "
-        f"resolve_student(Student('tiny', model={spec.model!r}, max_length=256), Path({str(tmp_path)!r})); "
+        f"find_student(Student('tiny', model={spec.model!r}, max_length=256), Path({str(tmp_path)!r})); "
         "sys.exit(bool({'torch', 'transformers', 'huggingface_hub'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

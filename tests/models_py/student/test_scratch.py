@@ -1,4 +1,5 @@
 import json
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,9 +11,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from models_py.errors import UserError
 from models_py.progress import Progress
-from models_py.student import scratch
 from models_py.student.loading import load_chat, load_model
-from models_py.student.resolve import resolve_student
+from models_py.student.resolve import find_student, make_student
 from models_py.student.scorer import Scorer, ScoreRequest
 from models_py.student.scratch import read_corpus, scratch_identity, train_scratch
 from models_py.student.spec import ScratchSpec, Student
@@ -27,7 +27,7 @@ TOY = Student("toy", scratch=SMALL, max_length=512)
 @pytest.fixture(scope="module")
 def students_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("students")
-    resolve_student(TOY, directory)
+    make_student(TOY, directory)
     return directory
 
 
@@ -39,12 +39,12 @@ def test_the_loss_falls_and_progress_is_told(tmp_path: Path) -> None:
 
 
 def test_the_same_spec_gives_the_same_weights(students_dir: Path, tmp_path: Path) -> None:
-    again = resolve_student(TOY, tmp_path)
-    assert again.fingerprint == resolve_student(TOY, students_dir).fingerprint
+    again = make_student(TOY, tmp_path)
+    assert again.fingerprint == find_student(TOY, students_dir).fingerprint
 
 
 def test_plain_transformers_loads_it_and_it_ends_its_turn(students_dir: Path) -> None:
-    folder = resolve_student(TOY, students_dir).model
+    folder = find_student(TOY, students_dir).model
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
     message = {"role": "user", "content": "Name a colour ü漢"}
     prompt = tokenizer.apply_chat_template([message], add_generation_prompt=True, return_tensors="pt")
@@ -54,7 +54,7 @@ def test_plain_transformers_loads_it_and_it_ends_its_turn(students_dir: Path) ->
 
 
 def test_it_scores(students_dir: Path) -> None:
-    resolved = resolve_student(TOY, students_dir)
+    resolved = find_student(TOY, students_dir)
     chat = load_chat(resolved)
     row = next(Scorer(load_model(resolved, "cpu"), chat).score([ScoreRequest("a", "Name it", "", "The sky")]))
     assert row.status == "ok" and chat.template == resolved.chat_template
@@ -65,44 +65,34 @@ def test_a_current_toy_needs_no_torch(students_dir: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from models_py.student.resolve import *; "
         "from models_py.student.spec import ScratchSpec; "
-        f"print(resolve_student(Student('toy', scratch={SMALL!r}, max_length=512), Path({str(students_dir)!r}))"
+        f"print(find_student(Student('toy', scratch={SMALL!r}, max_length=512), Path({str(students_dir)!r}))"
         ".fingerprint); sys.exit('torch' in sys.modules)"
     )
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert run.stdout.strip() == resolve_student(TOY, students_dir).fingerprint
+    assert run.stdout.strip() == find_student(TOY, students_dir).fingerprint
 
 
-def test_nothing_is_published_before_it_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def killed(partial: Path, final: Path) -> None:
-        raise KeyboardInterrupt
+def test_a_toy_that_nobody_trained_is_not_found(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"students\.toy\.scratch: .* not trained yet; materialize profile/base_students"
+    ):
+        find_student(TOY, tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
-    monkeypatch.setattr(scratch, "_publish", killed)
-    with pytest.raises(KeyboardInterrupt):
-        resolve_student(TOY, tmp_path)
+
+def test_a_killed_training_leaves_no_toy_and_the_next_one_clears_up(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys; from pathlib import Path; from transformers import PreTrainedTokenizerFast; "
+        "from models_py.student.resolve import *; from models_py.student.spec import ScratchSpec; "
+        "PreTrainedTokenizerFast.save_pretrained = lambda *_: os.kill(os.getpid(), signal.SIGKILL); "
+        f"make_student(Student('toy', scratch={SMALL!r}, max_length=512), Path({str(tmp_path)!r}))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
     assert [".partial-" in path.name for path in tmp_path.iterdir()] == [True]
-    monkeypatch.undo()
-    resolve_student(TOY, tmp_path)
-    assert not list(tmp_path.glob("*.partial-*"))
-
-
-def test_a_running_process_keeps_its_partial_folder(tmp_path: Path, students_dir: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
-        alive = students_dir / f"scratch-x.partial-{other.pid}"
-        alive.mkdir()
-        resolve_student(TOY, students_dir)
-        assert alive.exists()
-        other.communicate(b"\n")
-    resolve_student(TOY, students_dir)
-    assert not alive.exists()
-
-
-def test_the_first_of_two_processes_publishes(tmp_path: Path) -> None:
-    for name in ("first", "second"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "config.json").write_text(name)
-        scratch._publish(tmp_path / name, tmp_path / "toy")
-    assert [path.name for path in tmp_path.iterdir()] == ["toy"]
-    assert (tmp_path / "toy" / "config.json").read_text() == "first"
+    with pytest.raises(UserError, match="not trained yet"):
+        find_student(TOY, tmp_path)
+    make_student(TOY, tmp_path)
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_the_identity_is_spec_and_text_and_not_where_the_text_lies() -> None:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -12,14 +13,22 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from models_py.errors import UserError
+from models_py.progress import Progress
 from models_py.student.chat import StudentChat
 from models_py.training.examples import labelled_rows
 from models_py.training.fine_tune import LOSS_LOG, _Trainer, fine_tune, mean_loss
+from models_py.training.manifest import Manifest
 from models_py.training.settings import TrainingRow, TrainingSettings
 from tests.models_py.training.conftest import save_tiny_student
 
 ROOT = Path(__file__).parents[3]
 MANIFEST = {"recipe": "paper", "data_version": "d1", "snapshot_id": 7}
+
+
+class Tuned(NamedTuple):
+    folder: Path
+    manifest: Manifest
+    reports: list[Progress]
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +37,10 @@ def tuned(student, rows, settings, tmp_path_factory):
     out = tmp_path_factory.mktemp("checkpoints") / "paper"
     broken = TrainingRow("empty", "name a colour", "", "")
     reports = []
-    result = fine_tune(
+    manifest = fine_tune(
         [*rows, broken], student=student, settings=settings, out_dir=out, manifest=MANIFEST, on_progress=reports.append
     )
-    return result, reports
+    return Tuned(out, manifest, reports)
 
 
 def weights(folder):
@@ -49,17 +58,17 @@ def run(code, *arguments):
 
 
 def test_training_lowers_the_loss_and_says_so(tuned):
-    result, reports = tuned
-    assert 0 < result.loss_after < result.loss_before - 0.3
-    assert (result.steps, result.trained_rows) == (4, 8)
-    assert result.dropped == [("empty", "empty_answer: the answer is empty")]
+    manifest, reports = tuned.manifest, tuned.reports
+    assert 0 < manifest.loss_after < manifest.loss_before - 0.3
+    assert (manifest.steps, manifest.rows) == (4, 8)
+    assert manifest.dropped == (("empty", "empty_answer: the answer is empty"),)
     assert [(report.done, report.total) for report in reports[1:]] == [(step, 4) for step in (1, 2, 3, 4)]
     assert all(report.note.startswith("loss ") for report in reports[1:])
 
 
 def test_the_losses_are_those_of_the_base_and_of_the_published_weights(tuned, student, rows):
-    result, _ = tuned
-    for folder, reported in ((student.model, result.loss_before), (result.path, result.loss_after)):
+    losses = ((student.model, tuned.manifest.loss_before), (tuned.folder, tuned.manifest.loss_after))
+    for folder, reported in losses:
         tokenizer = AutoTokenizer.from_pretrained(folder)
         chat = StudentChat(tokenizer, student.chat_template, student.max_length)
         model = AutoModelForCausalLM.from_pretrained(folder)
@@ -72,45 +81,40 @@ def test_the_losses_are_those_of_the_base_and_of_the_published_weights(tuned, st
 
 
 def test_the_manifest_names_what_the_checkpoint_was_made_of(tuned, student, settings):
-    result, _ = tuned
-    manifest = json.loads((result.path / "manifest.json").read_text())
+    manifest = json.loads((tuned.folder / "manifest.json").read_text())
+    assert manifest == tuned.manifest.content
     assert MANIFEST.items() <= manifest.items()
     assert (manifest["rows"], manifest["student"]["fingerprint"]) == (8, student.fingerprint)
     assert manifest["settings"] == dataclasses.asdict(settings)
     assert {"torch", "transformers", "trl"} <= manifest["versions"].keys()
-    losses = [json.loads(line)["loss"] for line in (result.path / LOSS_LOG).read_text().splitlines()]
+    losses = [json.loads(line)["loss"] for line in (tuned.folder / LOSS_LOG).read_text().splitlines()]
     assert len(losses) == 4 and losses[0] > losses[-1]
 
 
 def test_nothing_lies_beside_the_checkpoint(tuned):
-    result, _ = tuned
-    assert [path.name for path in result.path.parent.iterdir()] == ["paper"]
-    assert {path.suffix for path in result.path.iterdir()} == {".json", ".jsonl", ".jinja", ".safetensors"}
+    assert [path.name for path in tuned.folder.parent.iterdir()] == ["paper"]
+    assert {path.suffix for path in tuned.folder.iterdir()} == {".json", ".jsonl", ".jinja", ".safetensors"}
 
 
-def test_a_published_checkpoint_is_returned_and_not_trained_again(tuned, student, settings):
-    result, _ = tuned
-    before = (result.path / "model.safetensors").stat().st_mtime_ns
-    again = fine_tune([], student=student, settings=settings, out_dir=result.path, manifest=MANIFEST)
-    assert again == result
-    assert (result.path / "model.safetensors").stat().st_mtime_ns == before
+def test_a_published_checkpoint_is_found_and_not_trained_again(tuned, student, settings):
+    before = (tuned.folder / "model.safetensors").stat().st_mtime_ns
+    again = fine_tune([], student=student, settings=settings, out_dir=tuned.folder, manifest=MANIFEST)
+    assert again == tuned.manifest
+    assert (tuned.folder / "model.safetensors").stat().st_mtime_ns == before
 
 
 def test_a_checkpoint_of_other_rows_is_never_passed_off(tuned, student, rows, settings):
-    result, _ = tuned
+    other = {**MANIFEST, "data_version": "d2"}
     with pytest.raises(UserError, match="another data_version"):
-        fine_tune(
-            rows, student=student, settings=settings, out_dir=result.path, manifest={**MANIFEST, "data_version": "d2"}
-        )
+        fine_tune(rows, student=student, settings=settings, out_dir=tuned.folder, manifest=other)
 
 
 def test_the_seed_decides_the_weights(tuned, student, rows, settings, tmp_path):
-    result, _ = tuned
     for seed, equal in ((settings.seed, True), (settings.seed + 1, False)):
         other = dataclasses.replace(settings, seed=seed)
         torch.rand(seed)  # whatever ran before must not matter
         fine_tune(rows, student=student, settings=other, out_dir=tmp_path / f"s{seed}", manifest=MANIFEST)
-        assert same(weights(result.path), weights(tmp_path / f"s{seed}")) is equal
+        assert same(weights(tuned.folder), weights(tmp_path / f"s{seed}")) is equal
 
 
 def test_the_device_batch_changes_memory_and_not_the_gradient(student, rows, settings, tmp_path):
@@ -125,13 +129,12 @@ def test_the_device_batch_changes_memory_and_not_the_gradient(student, rows, set
 def test_the_loss_of_a_cpu_is_trls_own(tuned, student, rows, settings, *, tmp_path, monkeypatch):
     monkeypatch.delattr(_Trainer, "compute_loss")
     fine_tune(rows, student=student, settings=settings, out_dir=tmp_path / "trl", manifest=MANIFEST)
-    ours, theirs = weights(tuned[0].path), weights(tmp_path / "trl")
+    ours, theirs = weights(tuned.folder), weights(tmp_path / "trl")
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-4) for name in ours)
 
 
 def test_a_killed_run_publishes_nothing_and_the_next_one_is_as_if_nothing_had_been(tuned, student, rows, tmp_path):
     """The child dies by SIGKILL in its second step; until then it prints nothing and opens no connection."""
-    result, _ = tuned
     out = tmp_path / "paper"
     code = """
 import json, os, signal, socket, sys
@@ -141,6 +144,7 @@ def refuse(*arguments):
 socket.socket.connect = socket.getaddrinfo = refuse
 from models_py.student.spec import ResolvedStudent
 from models_py.training.fine_tune import fine_tune
+from models_py.training.manifest import Manifest
 from models_py.training.settings import TrainingRow, TrainingSettings
 student, rows, settings, out = map(json.loads, sys.argv[1:])
 def die_in_the_second_step(progress):
@@ -149,7 +153,7 @@ def die_in_the_second_step(progress):
 fine_tune([TrainingRow(**row) for row in rows], student=ResolvedStudent(**student),
           settings=TrainingSettings(**settings), out_dir=Path(out), manifest={}, on_progress=die_in_the_second_step)
 """
-    settings = json.loads((result.path / "manifest.json").read_text())["settings"]
+    settings = json.loads((tuned.folder / "manifest.json").read_text())["settings"]
     asked = (dataclasses.asdict(student), [dataclasses.asdict(row) for row in rows], settings, str(out))
     killed = run(code, *map(json.dumps, asked))
     assert (killed.returncode, killed.stdout, killed.stderr) == (-signal.SIGKILL, "", "")
@@ -157,14 +161,15 @@ fine_tune([TrainingRow(**row) for row in rows], student=ResolvedStudent(**studen
 
     fine_tune(rows, student=student, settings=TrainingSettings(**settings), out_dir=out, manifest=MANIFEST)
     assert list(tmp_path.iterdir()) == [out]
-    assert same(weights(out), weights(result.path))
+    assert same(weights(out), weights(tuned.folder))
 
 
 def test_plain_transformers_loads_it_generates_and_stops_at_the_end_of_turn(student, tmp_path):
     """Overfitted on one row, a fresh process gives its answer through the saved template and ends there."""
     row = TrainingRow("p", "name a colour", "", "blue and green.")
     settings = TrainingSettings(epochs=40, learning_rate=2e-2, batch_size=1)
-    out = fine_tune([row], student=student, settings=settings, out_dir=tmp_path / "c", manifest=MANIFEST).path
+    out = tmp_path / "c"
+    fine_tune([row], student=student, settings=settings, out_dir=out, manifest=MANIFEST)
     code = """
 import json, sys
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -184,11 +189,11 @@ print(json.dumps([prompt["input_ids"][0].tolist(), reply.tolist(), tokenizer.dec
 
 def test_a_bfloat16_base_gives_a_bfloat16_checkpoint_and_the_loss_of_its_rounded_weights(rows, settings, tmp_path):
     student = save_tiny_student(tmp_path / "base", dtype="bfloat16")
-    result = fine_tune(rows, student=student, settings=settings, out_dir=tmp_path / "c", manifest=MANIFEST)
-    assert {tensor.dtype for tensor in weights(result.path).values()} == {torch.bfloat16}
+    manifest = fine_tune(rows, student=student, settings=settings, out_dir=tmp_path / "c", manifest=MANIFEST)
+    assert {tensor.dtype for tensor in weights(tmp_path / "c").values()} == {torch.bfloat16}
     chat = StudentChat(AutoTokenizer.from_pretrained(student.model), student.chat_template, student.max_length)
-    model = AutoModelForCausalLM.from_pretrained(result.path).float()
-    assert mean_loss(model, labelled_rows(rows, chat)[0], pad_id=0) == pytest.approx(result.loss_after, rel=1e-6)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "c").float()
+    assert mean_loss(model, labelled_rows(rows, chat)[0], pad_id=0) == pytest.approx(manifest.loss_after, rel=1e-6)
 
 
 def test_a_diverged_run_publishes_nothing(student, rows, settings, tmp_path):

@@ -1,0 +1,76 @@
+"""A hub on this machine: one model, as many commits as a test makes, nothing but what huggingface_hub asks of it.
+
+It suffices, for what is tested is which files are fetched, and which commit is found again; not the hub's transport.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from urllib.parse import urlsplit
+
+
+class Hub:
+    """commits: the folder of each commit (40 hex digits), the last one being `main`. fetched: file names, as served."""
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+        self.commits: dict[str, Path] = {}
+        self.fetched: list[str] = []
+
+    def answer(self, path: str) -> tuple[bytes, dict[str, str]] | None:
+        """Body and headers; None for what is not there."""
+        main = list(self.commits)[-1]
+        if path == f"/api/models/{self.model}/revision/main":
+            return json.dumps({"id": self.model, "sha": main, "siblings": []}).encode(), {}
+        for commit, folder in self.commits.items():
+            if path.rstrip("/") == f"/api/models/{self.model}/tree/{commit}":
+                files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
+                tree = [
+                    {"type": "file", "path": str(file.relative_to(folder)), "size": file.stat().st_size, "oid": "0"}
+                    for file in files
+                ]
+                return json.dumps(tree).encode(), {}
+            name = path.removeprefix(f"/{self.model}/resolve/{commit}/")
+            if name != path and (folder / name).is_file():
+                return (folder / name).read_bytes(), {"ETag": f'"{commit}{name}"', "X-Repo-Commit": commit}
+        return None
+
+
+@contextmanager
+def serving_hub(hub: Hub) -> Iterator[str]:
+    """Its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_HEAD(self) -> None:
+            self._answer(with_body=False)
+
+        def do_GET(self) -> None:
+            self._answer(with_body=True)
+
+        def _answer(self, with_body: bool) -> None:
+            found = hub.answer(urlsplit(self.path).path)
+            body, headers = found or (b"{}", {})
+            if with_body and "ETag" in headers:
+                hub.fetched.append(self.path.split("/resolve/")[1].split("/", 1)[1])
+            self.send_response(200 if found else 404)
+            for name, value in {"Content-Length": str(len(body)), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            if with_body:
+                self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Says nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
