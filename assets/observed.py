@@ -6,7 +6,6 @@ reload the definitions, and exactly the roots that would come out different are 
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import dagster as dg
@@ -24,7 +23,7 @@ _READ = {
     key("profile", "recipes"): recipes.rows,
     key("profile", "teachers"): teachers.rows,
     key("profile", "students"): students.observed,
-    key("training", "base_student"): students.observed,
+    key("profile", "base_students"): students.observed,
 }
 
 
@@ -32,7 +31,7 @@ def with_observed(assets: Sequence[Any], profile: Profile) -> list[Any]:
     """The assets, each root's code version extended by what is observed of it. Starts, asks and downloads nothing."""
     observed = {root: observed_version(root, profile) for root in _READ}
     for name, recipe in profile.recipes.items():
-        trained = {"student": recipe.student, "training": asdict(profile.training)}
+        trained = {"student": recipe.student, "training": profile.training.hashed}
         observed[key("training", name, "student_checkpoint")] = fingerprint(trained)[:_CHARS]
 
     def extended(spec: dg.AssetSpec) -> dg.AssetSpec:

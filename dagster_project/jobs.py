@@ -6,7 +6,7 @@ MAIN_JOB = "reflection_lake"
 
 _PHASES = {
     "read_sources": "Mirror the profile, read the sources, quarantine bad rows.",
-    "resolve_students": "Fetch, fingerprint or train the base students.",
+    "resolve_students": "Find, download or train the base students, and fingerprint them.",
     "instruction_phase": "Reflect on instructions, score, choose by higher IFD.",
     "response_phase": "Reflect on answers, score, choose by lower reversed IFD.",
     "select_pairs": "Apply every policy and recipe.",
@@ -17,13 +17,13 @@ _PHASES = {
 def jobs() -> list:
     """The main job first, then one job a phase in flow order."""
     profile = dg.AssetSelection.groups("profile")
-    students = dg.AssetSelection.assets(["training", "base_student"], ["profile", "students"])
+    students = dg.AssetSelection.assets(["profile", "base_students"], ["profile", "students"])
     raw = dg.AssetSelection.groups("raw") | (profile - students)
     first = dg.AssetSelection.assets(["selection", "instruction_choices"]).upstream() - raw - students
     chosen = dg.AssetSelection.assets(["selection", "response_choices"]).upstream()
     second = (chosen | dg.AssetSelection.groups("reflection")) - first - raw - students
     selected = dg.AssetSelection.groups("selection") - first - second
-    trained = dg.AssetSelection.groups("training") - students
+    trained = dg.AssetSelection.groups("training")
     selections = [raw, students, first, second, selected, trained]
     phases = [
         dg.define_asset_job(name, selection=selection, description=description)

@@ -11,7 +11,7 @@ from dagster_project.profile.schema import Profile
 from dagster_project.steps.code_version import code_version
 from dagster_project.steps.results import OWNERS, key, table_result
 from models_py.content import FileHashes, file_sha256
-from models_py.student.resolve import resolve_student
+from models_py.student.resolve import find_student
 from models_py.student.spec import DEFAULT_CHAT_TEMPLATE, DEFAULT_REVERSE_PROMPT
 
 TABLE = "profile.students"
@@ -20,7 +20,7 @@ _LARGE_BYTES = 64 << 20
 
 @dg.asset(
     key=key("profile", "students"),
-    deps=[key("training", "base_student")],
+    deps=[key("profile", "base_students")],
     description=TABLES_BY_NAME[TABLE].description,
     kinds={"yaml", "ducklake"},
     owners=OWNERS,
@@ -29,7 +29,7 @@ _LARGE_BYTES = 64 << 20
 def students(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], profile: dg.ResourceParam[Profile]
 ) -> dg.MaterializeResult:
-    resolved = {name: resolve_student(student, profile.students_dir) for name, student in profile.students.items()}
+    found = {name: find_student(student, profile.students_dir) for name, student in profile.students.items()}
     rows = [
         {
             "student": student.name,
@@ -38,9 +38,9 @@ def students(
             "max_length": student.max_length,
             "student_fingerprint": student.fingerprint,
             "scored_by": profile.scorer_of(student.name),
-            "scorer_fingerprint": resolved[profile.scorer_of(student.name)].fingerprint,
+            "scorer_fingerprint": found[profile.scorer_of(student.name)].fingerprint,
         }
-        for student in resolved.values()
+        for student in found.values()
     ]
     lake.mirror({TABLE: rows}, Commit("students of the profile", asset="profile/students", run_id=context.run_id))
     return table_result(lake, TABLE)

@@ -1,7 +1,9 @@
 """The step that both scoring assets take: score what no current scorer has seen, commit as rows come."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
+from typing import Any
 
 import dagster as dg
 
@@ -11,7 +13,10 @@ from dagster_project.profile.schema import Profile
 from dagster_project.steps.commits import commit_batches
 from dagster_project.steps.results import table_result
 from dagster_project.steps.step_progress import StepProgress
-from models_py.student.resolve import resolve_student
+from models_py.student.resolve import find_student
+from models_py.student.spec import ResolvedStudent
+
+Work = dict[str, int | float | str]  # what was done by whom and how fast, as metadata; empty: nothing was pending
 
 READ_ROWS = 20_000  # pending rows held in memory at once
 
@@ -28,45 +33,50 @@ def score_pending(context: dg.AssetExecutionContext, lake: Lake, profile: Profil
     return table_result(lake, table, where=current, metadata=metadata | work)
 
 
-def _score(context: dg.AssetExecutionContext, lake: Lake, profile: Profile, table: str) -> dict[str, int | float | str]:
-    """Score and commit; what was done by whom and how fast, as metadata of the asset (empty: nothing was pending)."""
-    work: dict[str, int | float | str] = {}
+def _score(context: dg.AssetExecutionContext, lake: Lake, profile: Profile, table: str) -> Work:
+    """Score and commit what every scorer has pending."""
+    work: Work = {}
     pending = f"({load_pending(table).sql})"
     counts = dict(lake.read(f"select student_fingerprint, count(*) from {pending} group by all").iter_rows())
     for named in profile.scorers():
         if not counts:
             break
-        student = resolve_student(named, profile.students_dir)
-        total = counts.pop(student.fingerprint, 0)
-        if total == 0:
-            continue
-        # Only now: torch and the weights.
-        from models_py.student.loading import load_chat, load_model
-        from models_py.student.scorer import Scorer, ScoreRequest
-
-        scorer = Scorer(load_model(student), load_chat(student))
-        progress = StepProgress(context, f"scoring with {student.name}", context.asset_key)
-        requests = (
-            ScoreRequest(**row)
-            for frame in lake.batches(
-                # Rewrites of one instruction side by side: what they share is computed once.
-                f"select * exclude (student_fingerprint) from {pending} where student_fingerprint = ? "
-                "order by instruction, input, content_id",
-                [student.fingerprint],
-                rows=READ_ROWS,
-            )
-            for row in frame.iter_rows(named=True)
-        )
-        started = time.monotonic()
-        keys = {"student": student.name, "student_fingerprint": student.fingerprint}
-        commit = Commit(f"scores by {student.name}", asset=table, run_id=context.run_id)
-        for batch in commit_batches(scorer.score(requests, progress, total=total)):
-            lake.append({table: [{**keys, **asdict(row)} for row in batch]}, commit)
-        seconds = max(time.monotonic() - started, 1e-9)
-        work |= {
-            f"{student.name}/rows_per_s": round(total / seconds, 2),
-            f"{student.name}/tokens": scorer.tokens_scored,
-            f"{student.name}/tokens_per_s": round(scorer.tokens_scored / seconds, 1),
-            f"{student.name}/path": scorer.path,
-        }
+        student = find_student(named, profile.students_dir)
+        if total := counts.pop(student.fingerprint, 0):
+            work |= _score_with(context, lake, table, student=student, pending=pending, total=total)
     return work
+
+
+def _score_with(
+    context: dg.AssetExecutionContext, lake: Lake, table: str, *, student: ResolvedStudent, pending: str, total: int
+) -> Work:
+    """Score and commit the `total` texts that the query `pending` has for one student."""
+    # Only now: torch and the weights.
+    from models_py.student.loading import load_chat, load_model
+    from models_py.student.scorer import Scorer, ScoreRequest
+
+    scorer = Scorer(load_model(student), load_chat(student))
+    progress = StepProgress(context, f"scoring with {student.name}", context.asset_key)
+    requests = (ScoreRequest(**row) for row in _pending_rows(lake, pending, student))
+    commit = Commit(f"scores by {student.name}", asset=table, run_id=context.run_id)
+    keys = {"student": student.name, "student_fingerprint": student.fingerprint}
+    started = time.monotonic()
+    for batch in commit_batches(scorer.score(requests, progress, total=total)):
+        lake.append({table: [{**keys, **asdict(row)} for row in batch]}, commit)
+    seconds = max(time.monotonic() - started, 1e-9)
+    return {
+        f"{student.name}/rows_per_s": round(total / seconds, 2),
+        f"{student.name}/tokens": scorer.tokens_scored,
+        f"{student.name}/tokens_per_s": round(scorer.tokens_scored / seconds, 1),
+        f"{student.name}/path": scorer.path,
+    }
+
+
+def _pending_rows(lake: Lake, pending: str, student: ResolvedStudent) -> Iterator[dict[str, Any]]:
+    """Rewrites of one instruction side by side: what they share is computed once."""
+    rows = (
+        f"select * exclude (student_fingerprint) from {pending} where student_fingerprint = ? "
+        "order by instruction, input, content_id"
+    )
+    for frame in lake.batches(rows, [student.fingerprint], rows=READ_ROWS):
+        yield from frame.iter_rows(named=True)

@@ -1,30 +1,32 @@
 """training.student_checkpoint: each recipe's fine-tuned student, the last asset of the flow."""
 
 import json
-from dataclasses import asdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
+from assets.training.training_pairs import frozen_version
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.profile.schema import Profile
 from dagster_project.steps.code_version import code_version
 from dagster_project.steps.results import OWNERS, key
 from dagster_project.steps.step_progress import StepProgress
-from models_py.content import fingerprint
-from models_py.student.resolve import resolve_student
-from models_py.training.manifest import published_checkpoint, read_manifest
-from models_py.training.settings import TrainingRow
+from models_py.student.resolve import find_student
+from models_py.student.spec import ResolvedStudent
+from models_py.training.manifest import Manifest, checkpoint_id, read_manifest
+from models_py.training.settings import TrainingRow, TrainingSettings
 
 TABLE = "training.student_checkpoints"
 
 
 def student_checkpoint(recipe: str) -> dg.AssetsDefinition:
     """The asset `training/<recipe>/student_checkpoint`."""
-    rows_key = key("training", recipe, "training_pairs")
 
     @dg.asset(
         key=key("training", recipe, "student_checkpoint"),
-        deps=[rows_key, key("training", "base_student")],
+        deps=[key("training", recipe, "training_pairs"), key("profile", "base_students")],
         description=f"The student fine-tuned on recipe {recipe}: a folder that plain transformers loads, with a "
         "manifest that names the rows, the snapshot and the base it was made from. Grain: one folder a "
         "(recipe, rows, base student, settings).",
@@ -37,65 +39,81 @@ def student_checkpoint(recipe: str) -> dg.AssetsDefinition:
     def checkpoint(
         context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], profile: dg.ResourceParam[Profile]
     ) -> dg.MaterializeResult:
-        version = _materialized_version(context, rows_key)
-        student = resolve_student(profile.students[profile.recipes[recipe].student], profile.students_dir)
+        student = find_student(profile.students[profile.recipes[recipe].student], profile.students_dir)
         settings = profile.training_settings()
-        checkpoint_id = fingerprint(recipe, version, student.fingerprint, asdict(settings))[:12]
-        folder = profile.checkpoints_dir / recipe / checkpoint_id
         with lake.exclusively(f"training.{recipe}"):
-            result = published_checkpoint(folder)
-            if result is None:
-                from models_py.training.fine_tune import (
-                    fine_tune,
-                )  # torch and trl, only where there is something to train
-
-                frame = lake.read(
-                    "select pair_id, instruction, input, output from training.training_pairs "
-                    "where recipe = ? and data_version = ? order by rank",
-                    [recipe, version],
-                )
-                result = fine_tune(
-                    [TrainingRow(**row) for row in frame.iter_rows(named=True)],
-                    student=student,
-                    settings=settings,
-                    out_dir=folder,
-                    manifest={"recipe": recipe, "data_version": version, "snapshot_id": lake.snapshot_id()},
-                    on_progress=StepProgress(context, f"training {recipe}", context.asset_key),
-                )
-            manifest = read_manifest(folder) or {}
-            if lake.scalar(f"select count(*) from {TABLE} where checkpoint_id = ?", [checkpoint_id]) == 0:
-                row = {
-                    "recipe": recipe,
-                    "checkpoint_id": checkpoint_id,
-                    "path": str(folder),
-                    "data_version": version,
-                    "snapshot_id": manifest["snapshot_id"],
-                    "student_fingerprint": student.fingerprint,
-                    "manifest": json.dumps(manifest, ensure_ascii=False),
-                }
-                name = f"training/{recipe}/student_checkpoint"
-                lake.append({TABLE: [row]}, Commit(f"checkpoint of {recipe}", name, context.run_id, version))
-        return dg.MaterializeResult(
-            data_version=dg.DataVersion(checkpoint_id),
-            metadata={
-                "dagster/row_count": result.trained_rows,
-                "dagster/uri": str(folder),
-                "loss_before": result.loss_before,
-                "loss_after": result.loss_after,
-                "steps": result.steps,
-                "dropped_rows": len(result.dropped),
-                "training_data_version": version,
-                "snapshot_id": manifest["snapshot_id"],
-                "manifest": dg.MetadataValue.json(manifest),
-            },
-        )
+            version = frozen_version(lake, recipe)
+            made = checkpoint_id(recipe, version, student.fingerprint, settings)
+            folder = profile.checkpoints_dir / recipe / made
+            manifest = read_manifest(folder)
+            if manifest is None:
+                progress = StepProgress(context, f"training {recipe}", context.asset_key)
+                origin = {"recipe": recipe, "data_version": version, "snapshot_id": lake.snapshot_id()}
+                manifest = _train(lake, origin, student=student, settings=settings, folder=folder, progress=progress)
+            _record(lake, made, folder, manifest, context.run_id)
+        return _result(made, folder, manifest)
 
     return checkpoint
 
 
-def _materialized_version(context: dg.AssetExecutionContext, rows_key: dg.AssetKey) -> str:
-    """The data version of the rows that were frozen last: what this recipe is to be trained on."""
-    event = context.instance.get_latest_materialization_event(rows_key)
-    if event is None or event.asset_materialization is None:
-        raise dg.Failure(f"{rows_key.to_user_string()} was never materialized. Materialize it first.")
-    return str((event.asset_materialization.tags or {})["dagster/data_version"])
+def _train(
+    lake: Lake,
+    origin: Mapping[str, Any],
+    *,
+    student: ResolvedStudent,
+    settings: TrainingSettings,
+    folder: Path,
+    progress: StepProgress,
+) -> Manifest:
+    """Fine-tune the student on the frozen rows that `origin` names."""
+    from models_py.training.fine_tune import fine_tune  # torch and trl, only where there is something to train
+
+    rows = lake.read(
+        "select pair_id, instruction, input, output from training.training_pairs "
+        "where recipe = ? and data_version = ? order by rank",
+        [origin["recipe"], origin["data_version"]],
+    )
+    return fine_tune(
+        [TrainingRow(**row) for row in rows.iter_rows(named=True)],
+        student=student,
+        settings=settings,
+        out_dir=folder,
+        manifest=origin,
+        on_progress=progress,
+    )
+
+
+def _record(lake: Lake, made: str, folder: Path, manifest: Manifest, run_id: str) -> None:
+    """The checkpoint's row in the lake, unless it is there: a run may have been killed before it wrote one."""
+    if lake.scalar(f"select count(*) from {TABLE} where checkpoint_id = ?", [made]) != 0:
+        return
+    content = manifest.content
+    row = {
+        "recipe": content["recipe"],
+        "checkpoint_id": made,
+        "path": str(folder),
+        "data_version": content["data_version"],
+        "snapshot_id": content["snapshot_id"],
+        "student_fingerprint": content["student"]["fingerprint"],
+        "manifest": json.dumps(content, ensure_ascii=False),
+    }
+    asset = f"training/{content['recipe']}/student_checkpoint"
+    commit = Commit(f"checkpoint of {content['recipe']}", asset, run_id, content["data_version"])
+    lake.append({TABLE: [row]}, commit)
+
+
+def _result(made: str, folder: Path, manifest: Manifest) -> dg.MaterializeResult:
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(made),
+        metadata={
+            "dagster/row_count": manifest.rows,
+            "dagster/uri": str(folder),
+            "loss_before": manifest.loss_before,
+            "loss_after": manifest.loss_after,
+            "steps": manifest.steps,
+            "dropped_rows": len(manifest.dropped),
+            "training_data_version": manifest.content["data_version"],
+            "snapshot_id": manifest.content["snapshot_id"],
+            "manifest": dg.MetadataValue.json(dict(manifest.content)),
+        },
+    )

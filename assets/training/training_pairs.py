@@ -27,21 +27,50 @@ def training_pairs(recipe: str) -> dg.AssetsDefinition:
         group_name="training",
     )
     def frozen(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
-        columns = ", ".join(_CONTENT)
-        rows = lake.read(f"select {columns} from selection.recycled_pairs where recipe = ? order by rank", [recipe])
-        if rows.is_empty():
-            raise UserError(
-                f"recipes.{recipe} keeps no pair, so there is nothing to train on. See why with: make sql "
-                'Q="select drop_reason, choice_reason, count(*) from selection.pair_decisions '
-                f"where recipe = '{recipe}' group by all\" and loosen its policy or its cuts in the profile."
-            )
-        version = fingerprint([list(row) for row in rows.iter_rows()])[:16]
-        stored = "recipe = ? and data_version = ?"
         with lake.exclusively(f"{TABLE}.{recipe}"):
-            if lake.scalar(f"select count(*) from {TABLE} where {stored}", [recipe, version]) == 0:
+            rows = _selected(lake, recipe)
+            version = _version(rows)
+            if not _is_frozen(lake, recipe, version):
                 frame = rows.with_columns(recipe=pl.lit(recipe), data_version=pl.lit(version))
                 asset = f"training/{recipe}/training_pairs"
                 lake.append({TABLE: frame}, Commit(f"training set of {recipe}", asset, context.run_id, version))
-        return table_result(lake, TABLE, where=stored, params=[recipe, version], data_version=version)
+        return table_result(
+            lake, TABLE, where="recipe = ? and data_version = ?", params=[recipe, version], data_version=version
+        )
 
     return frozen
+
+
+def frozen_version(lake: Lake, recipe: str) -> str:
+    """The data version of the rows that the recipe selects now: under it they lie frozen in the lake.
+
+    Neither a clock nor Dagster's event log has a say, so a copied lake, and one whose selection went back to an earlier
+    one, know it as well. Raises UserError where these rows were never frozen.
+    """
+    version = _version(_selected(lake, recipe))
+    if not _is_frozen(lake, recipe, version):
+        raise UserError(
+            f"recipes.{recipe} selects rows that are not frozen yet (data version {version}): "
+            f"materialize training/{recipe}/training_pairs first."
+        )
+    return version
+
+
+def _selected(lake: Lake, recipe: str) -> pl.DataFrame:
+    columns = ", ".join(_CONTENT)
+    rows = lake.read(f"select {columns} from selection.recycled_pairs where recipe = ? order by rank", [recipe])
+    if rows.is_empty():
+        raise UserError(
+            f"recipes.{recipe} keeps no pair, so there is nothing to train on. See why with: make sql "
+            'Q="select drop_reason, choice_reason, count(*) from selection.pair_decisions '
+            f"where recipe = '{recipe}' group by all\" and loosen its policy or its cuts in the profile."
+        )
+    return rows
+
+
+def _version(rows: pl.DataFrame) -> str:
+    return fingerprint([list(row) for row in rows.iter_rows()])[:16]
+
+
+def _is_frozen(lake: Lake, recipe: str, version: str) -> bool:
+    return lake.scalar(f"select count(*) from {TABLE} where recipe = ? and data_version = ?", [recipe, version]) != 0

@@ -2,11 +2,16 @@
 
 from pathlib import Path
 
+import pytest
+
+from assets.profile.base_students import base_students
 from assets.profile.recipes import recipes
 from assets.profile.sources import sources
 from assets.profile.students import students
 from assets.profile.teachers import teachers
-from models_py.student.resolve import resolve_student
+from models_py import content
+from models_py.errors import UserError
+from models_py.student.resolve import find_student
 from tests.assets.conftest import CAT, DOG, Flow, version
 
 
@@ -64,8 +69,38 @@ def test_another_recording_is_another_prompt_version(flow: Flow) -> None:
 
 def test_students_carry_the_fingerprint_that_scores_are_kept_under(flow: Flow) -> None:
     flow.run(students)
-    fingerprint = resolve_student(flow.profile.students["toy"], flow.profile.students_dir).fingerprint
+    fingerprint = find_student(flow.profile.students["toy"], flow.profile.students_dir).fingerprint
     rows = flow.lake.read(
         "select student, revision, student_fingerprint, scored_by, scorer_fingerprint from profile.students"
     )
     assert rows.rows() == [("toy", None, fingerprint, "toy", fingerprint)]
+
+
+def test_base_students_are_versioned_by_their_fingerprints(flow: Flow) -> None:
+    first = flow.run(base_students)
+    assert "| toy |" in first.metadata["students"].value
+    assert version(flow.run(base_students)) == version(first)
+    (flow.folder / "student" / "tokenizer.json").write_text("[]")
+    assert version(flow.run(base_students)) != version(first)
+
+
+def test_a_wrong_path_is_said_before_a_student_is_made(flow: Flow) -> None:
+    texts = flow.folder / "pairs.jsonl"
+    flow.configure(
+        {"students": {"toy": {"scratch": {"texts": [str(texts)]}}, "lost": {"model": str(flow.folder / "lost")}}}
+    )
+    (flow.folder / "lost").mkdir()
+    with pytest.raises(UserError, match=r"students\.lost\.model: .*no config\.json"):
+        flow.run(base_students)
+    assert not flow.profile.students_dir.exists()
+
+
+def test_only_base_students_makes_a_student(flow: Flow) -> None:
+    small = {"vocab_size": 300, "hidden_size": 16, "layers": 1, "steps": 1, "max_length": 64}
+    flow.configure({"students": {"toy": {"scratch": small}}})
+    with pytest.raises(UserError, match=r"students\.toy\.scratch: .*materialize profile/base_students"):
+        flow.run(students)
+    made = version(flow.run(base_students))
+    flow.run(students)
+    [(fingerprint,)] = flow.lake.read("select student_fingerprint from profile.students").rows()
+    assert made == content.fingerprint([["toy", fingerprint]])[:16]

@@ -21,10 +21,10 @@ PROFILE = {
 def test_the_scorer_of_a_student_is_the_one_it_names(
     lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def resolved(spec: Student, _folder: Path) -> ResolvedStudent:
+    def found(spec: Student, _folder: Path) -> ResolvedStudent:
         return ResolvedStudent(spec.name, str(spec.model), None, f"print of {spec.name}", 9, "", "")
 
-    monkeypatch.setattr(module, "resolve_student", resolved)
+    monkeypatch.setattr(module, "find_student", found)
     profile = load_profile(write_profile(tmp_path, PROFILE))
     module.students(dg.build_asset_context(), lake=lake, profile=profile)
     columns = "student, scored_by, student_fingerprint, scorer_fingerprint"

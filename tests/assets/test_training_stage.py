@@ -13,14 +13,13 @@ from assets.profile.recipes import recipes
 from assets.profile.students import students
 from assets.profile.teachers import teachers
 from assets.raw.raw_pairs import raw_pairs
-from assets.training.base_student import base_student
 from assets.training.student_checkpoint import student_checkpoint
 from assets.training.training_pairs import training_pairs
 from dagster_project.lakehouse.lake import Commit
 from models_py.content import content_id
 from models_py.errors import UserError
 from models_py.training import fine_tune
-from models_py.training.manifest import result_of, write_manifest
+from models_py.training.manifest import read_manifest, write_manifest
 from tests.assets.conftest import CAT, DOG, OWL, Flow, version
 from tests.sql.story import refresh
 
@@ -54,11 +53,15 @@ def ready(start: Flow, tmp_path: Path) -> Flow:
 
 
 def freeze(flow: Flow) -> str:
-    """The recipe's rows, and the event by which Dagster knows them."""
-    result = version(flow.run(ROWS))
-    event = dg.AssetMaterialization(["training", "original", "training_pairs"], tags={"dagster/data_version": result})
-    flow.instance.report_runless_asset_event(event)
-    return result
+    return version(flow.run(ROWS))
+
+
+def select(flow: Flow, **cuts: object) -> None:
+    """Cut recipe `original` otherwise, up to its training set."""
+    recipe = {"policy": "original", "teacher": "recorded", "student": "toy"}
+    flow.configure({"recipes": {"original": {**recipe, **cuts}, "best": {**recipe, "top_k": 1}}})
+    flow.run(recipes)
+    refresh(flow.lake)
 
 
 @pytest.fixture
@@ -71,6 +74,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         out_dir.mkdir(parents=True)
         stored = {
             **manifest,
+            "student": {"name": student.name, "fingerprint": student.fingerprint},
             "loss_before": 5.0,
             "loss_after": 3.0,
             "steps": 1,
@@ -79,7 +83,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
             "seconds": 0.1,
         }
         write_manifest(out_dir, stored)
-        return result_of(stored, out_dir)
+        return read_manifest(out_dir)
 
     monkeypatch.setattr(fine_tune, "fine_tune", fake)
     return calls
@@ -94,6 +98,16 @@ def test_the_frozen_rows_are_those_of_the_recipe_in_order(ready: Flow) -> None:
         (rank, pair[0], pair[2], "original", version(result)) for rank, pair in enumerate((CAT, DOG, OWL), start=1)
     ]
     assert result.metadata["dagster/row_count"] == 3
+
+
+def test_rows_student_and_settings_have_the_ids_of_the_first_release(
+    ready: Flow, trained: list[dict[str, Any]]
+) -> None:
+    """Where one of these changes, everybody trains again: mend the code, not the literal."""
+    assert freeze(ready) == "988cd32ec07d53ea"
+    assert version(ready.run(CHECKPOINT)) == "11e21aa42abe"
+    fingerprint = ready.lake.scalar("select student_fingerprint from profile.students")
+    assert fingerprint == "ae4f74555eb4dec1cbb68747995e5b73a5f112486613186012d5c1999596ef63"
 
 
 def test_the_same_rows_are_frozen_once(ready: Flow) -> None:
@@ -177,15 +191,59 @@ def test_other_weights_are_another_checkpoint(ready: Flow, trained: list[dict[st
     assert len(trained) == 2
 
 
-def test_a_checkpoint_without_frozen_rows_says_so(ready: Flow, trained: list[dict[str, Any]]) -> None:
-    with pytest.raises(dg.Failure, match="training/original/training_pairs was never materialized"):
+def test_without_frozen_rows_nothing_is_trained(ready: Flow, trained: list[dict[str, Any]]) -> None:
+    with pytest.raises(UserError, match=r"recipes\.original .*: materialize training/original/training_pairs"):
         ready.run(CHECKPOINT)
     assert trained == []
 
 
-def test_the_base_student_is_versioned_by_its_fingerprint(flow: Flow) -> None:
-    first = flow.run(base_student)
-    assert "| toy |" in first.metadata["students"].value
-    assert version(flow.run(base_student)) == version(first)
-    (flow.folder / "student" / "tokenizer.json").write_text("[]")
-    assert version(flow.run(base_student)) != version(first)
+def test_a_selection_that_changed_must_be_frozen_first(ready: Flow, trained: list[dict[str, Any]]) -> None:
+    freeze(ready)
+    select(ready, top_k=2)
+    with pytest.raises(UserError, match="materialize training/original/training_pairs"):
+        ready.run(CHECKPOINT)
+    freeze(ready)
+    ready.run(CHECKPOINT)
+    assert [call["outputs"] for call in trained] == [["Soft.", "Loyal."]]
+
+
+def test_a_selection_that_went_back_is_trained_on_its_old_rows(ready: Flow, trained: list[dict[str, Any]]) -> None:
+    first = freeze(ready)
+    select(ready, top_k=2)
+    assert freeze(ready) != first  # later by every clock
+    select(ready)
+    ready.run(CHECKPOINT)
+    assert [(call["data_version"], len(call["outputs"])) for call in trained] == [(first, 3)]
+
+
+def test_each_recipe_is_trained_on_its_own_rows(ready: Flow, trained: list[dict[str, Any]]) -> None:
+    select(ready)
+    freeze(ready)
+    ready.run(training_pairs("best"))
+    for recipe in ("original", "best"):
+        ready.run(student_checkpoint(recipe))
+    assert [(call["recipe"], call["outputs"]) for call in trained] == [
+        ("original", ["Soft.", "Loyal.", "Wise."]),
+        ("best", ["Soft."]),
+    ]
+
+
+def test_a_copied_lake_finds_its_rows_and_checkpoints_without_dagsters_records(
+    ready: Flow, trained: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    freeze(ready)
+    copied = ready.copy(tmp_path_factory.mktemp("rows"))
+    before = version(copied.run(CHECKPOINT))
+    assert [call["outputs"] for call in trained] == [["Soft.", "Loyal.", "Wise."]]
+    again = copied.copy(tmp_path_factory.mktemp("checkpoint"))
+    assert version(again.run(CHECKPOINT)) == before
+    assert len(trained) == 1
+
+
+def test_one_recipe_alone_is_trained_by_a_dagster_that_has_seen_nothing(
+    ready: Flow, trained: list[dict[str, Any]]
+) -> None:
+    freeze(ready)
+    with dg.DagsterInstance.ephemeral() as instance:
+        dg.materialize([CHECKPOINT], resources={"lake": ready.lake, "profile": ready.profile}, instance=instance)
+    assert len(trained) == 1

@@ -60,7 +60,7 @@ def test_the_checkpoint_is_the_last_asset(graph: BaseAssetGraph) -> None:
         "raw/raw_pairs",
         "reflection/response_reflections",
         "scoring/response_scores",
-        "training/base_student",
+        "profile/base_students",
     } <= upstream
     assert "training/original/training_pairs" not in upstream
 
@@ -136,7 +136,7 @@ def test_a_tables_asset_is_called_like_the_table(graph: BaseAssetGraph) -> None:
     assets = {".".join(key.path) for key in graph.get_all_asset_keys() if len(key.path) == 2}
     shared_by_recipes = {"training.training_pairs", "training.student_checkpoints"}
     assert TABLES_BY_NAME.keys() - shared_by_recipes <= assets
-    assert assets - TABLES_BY_NAME.keys() == {"training.base_student", *load_models()}
+    assert assets - TABLES_BY_NAME.keys() == {"profile.base_students", *load_models()}
 
 
 def test_each_recipe_has_assets_of_its_own(graph: BaseAssetGraph) -> None:

@@ -6,7 +6,6 @@ changes, everybody pays their teacher again or trains again: mend the code, not 
 
 import importlib.metadata
 import platform
-from dataclasses import asdict
 from pathlib import Path
 
 import dagster as dg
@@ -18,11 +17,11 @@ from assets.profile.teachers import teachers
 from dagster_project.lakehouse.lake import Lake
 from dagster_project.profile.load import load_profile
 from dagster_project.profile.schema import Profile
-from models_py.content import fingerprint
-from models_py.student.resolve import resolve_student
+from models_py.student.resolve import make_student
 from models_py.student.scratch import scratch_identity
 from models_py.teacher.open_teacher import OpenTeacher, open_teacher
 from models_py.teacher.request import INSTRUCTION_REFLECTION, PHASES, RESPONSE_REFLECTION, PendingPair
+from models_py.training.manifest import checkpoint_id
 from tests.support.profiles import write_profile
 
 PROFILE = """
@@ -72,7 +71,7 @@ def test_requests_and_prompt_versions(profile: Profile) -> None:
 
 
 def test_the_fingerprint_of_a_folder(profile: Profile) -> None:
-    found = {name: resolve_student(profile.students[name], profile.students_dir) for name in STUDENTS}
+    found = {name: make_student(profile.students[name], profile.students_dir) for name in STUDENTS}
     assert {name: student.fingerprint[:16] for name, student in found.items()} == STUDENTS
     assert [student.max_length for student in found.values()] == [2048, 64]
 
@@ -85,7 +84,7 @@ def test_the_identity_of_a_toy(profile: Profile, monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_id_of_a_checkpoint(profile: Profile) -> None:
-    assert fingerprint("paper", "version", "student", asdict(profile.training_settings()))[:12] == "0e8acacf1d5c"
+    assert checkpoint_id("paper", "version", "student", profile.training_settings()) == "0e8acacf1d5c"
 
 
 def test_the_tables_of_the_profile(profile: Profile, lake: Lake) -> None:

@@ -1,4 +1,4 @@
-"""training.base_student: the models that score and are then trained, found, fetched or trained from scratch."""
+"""profile.base_students: the models that score and are then trained. The only step that downloads or trains one."""
 
 import dagster as dg
 
@@ -8,11 +8,15 @@ from dagster_project.steps.code_version import code_version
 from dagster_project.steps.results import OWNERS, key
 from dagster_project.steps.step_progress import StepProgress
 from models_py.content import fingerprint
-from models_py.student.resolve import resolve_student
+from models_py.student.resolve import check_student, make_student
+
+KEY = key("profile", "base_students")
 
 
 @dg.asset(
-    key=key("training", "base_student"),
+    key=KEY,
+    # What fails for nothing comes first: sources that are not there, a teacher without its key.
+    deps=[key("profile", "sources"), key("profile", "teachers")],
     description="The profile's students as they are before fine-tuning: hub models, folders, or a toy trained here. "
     "Scoring and training share them. Grain: one model a student of the profile.",
     kinds={"huggingface", "pytorch"},
@@ -20,14 +24,16 @@ from models_py.student.resolve import resolve_student
     code_version=code_version(__name__),
     pool="gpu",
 )
-def base_student(
+def base_students(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], profile: dg.ResourceParam[Profile]
 ) -> dg.MaterializeResult:
-    students = []
-    with lake.exclusively("training.base_student"):
-        for student in profile.students.values():
-            progress = StepProgress(context, f"student {student.name}", context.asset_key)
-            students.append(resolve_student(student, profile.students_dir, progress))
+    with lake.exclusively("profile.base_students"):
+        for student in profile.students.values():  # all of them before the first is made
+            check_student(student)
+        students = [
+            make_student(student, profile.students_dir, StepProgress(context, f"student {student.name}", KEY))
+            for student in profile.students.values()
+        ]
     lines = ["| student | model | revision | max length | fingerprint |", "| --- | --- | --- | --- | --- |"]
     lines += [
         f"| {s.name} | {s.model} | {s.revision or ''} | {s.max_length} | {s.fingerprint[:12]} |" for s in students
