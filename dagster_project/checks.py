@@ -32,7 +32,7 @@ def _check(claim: SqlFile) -> dg.AssetChecksDefinition:
 
 def evaluate(claim: SqlFile, lake: Lake, severity: dg.AssetCheckSeverity) -> dg.AssetCheckResult:
     """Run the claim's SELECT; its rows are the violations, the first of which go into the metadata."""
-    violations = lake.read(claim.sql)
+    violations = lake.recall(claim.sql)
     metadata: dict[str, Any] = {"violations": violations.height}
     if violations.height:
         rows = violations.head(_OFFENDERS_SHOWN).to_dicts()

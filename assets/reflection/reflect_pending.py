@@ -44,7 +44,7 @@ def reflect_pending(
     `columns` gives a row's keys and texts; the rest is common.
     """
     with lake.exclusively(table), Ledger(profile.ledger_path) as ledger:
-        pending = lake.read(load_pending(table).sql)
+        pending = lake.recall(load_pending(table).sql)
         for spec in profile.teacher_specs():
             pairs = Pairs(pending.filter(pl.col("teacher") == spec.name))
             if pairs:

@@ -37,7 +37,7 @@ def _score(context: dg.AssetExecutionContext, lake: Lake, profile: Profile, tabl
     """Score and commit what every scorer has pending."""
     work: Work = {}
     pending = f"({load_pending(table).sql})"
-    counts = dict(lake.read(f"select student_fingerprint, count(*) from {pending} group by all").iter_rows())
+    counts = dict(lake.recall(f"select student_fingerprint, count(*) from {pending} group by all").iter_rows())
     for named in profile.scorers():
         if not counts:
             break

@@ -23,7 +23,7 @@ class Held:
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self.connection = connection
 
-    def read(self, sql: str) -> pl.DataFrame:
+    def recall(self, sql: str) -> pl.DataFrame:
         return self.connection.execute(sql).pl()
 
     @contextmanager
@@ -174,7 +174,7 @@ def test_every_check_is_tested_failing() -> None:
 
 
 def test_spoiling_left_nothing_behind(sound: Held) -> None:
-    assert sound.read("select count(*) from raw.raw_pairs").item() == 5
+    assert sound.recall("select count(*) from raw.raw_pairs").item() == 5
 
 
 def test_at_most_ten_offenders_are_shown(sound: Held) -> None:

@@ -7,13 +7,14 @@ import pytest
 
 from dagster_project.lakehouse.lake import Lake
 from models_py.errors import UserError
-from tests.dagster_project.support import append, finish, ids, python
+from tests.support.lakes import append, ids
+from tests.support.processes import finish, python
 
 APPEND = """
 import sys
 from pathlib import Path
 from dagster_project.lakehouse.lake import Lake
-from tests.dagster_project.support import append
+from tests.support.lakes import append
 
 append(Lake(Path(sys.argv[1])), "theirs")
 """

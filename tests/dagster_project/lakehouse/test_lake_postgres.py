@@ -112,6 +112,8 @@ def test_a_catalog_in_postgres_serves_readers_and_writers(server: str, tmp_path:
         "it's told",
         '{"asset": "raw"}',
     )
+    counted = "select count(*) from raw.raw_pairs"
+    assert lake.recall(counted).item() == 1
     before = snapshots(lake)
     Lake(tmp_path / "warehouse", catalog=catalog, data_path=data).prepare()
     assert snapshots(lake) == before
@@ -120,6 +122,9 @@ def test_a_catalog_in_postgres_serves_readers_and_writers(server: str, tmp_path:
     for writer in writers:
         finish(writer)
     assert ids(lake) == ["a", *(f"{name}{i}" for name in "xy" for i in range(4))]
+    assert lake.recall(counted).item() == 9
+    shutil.rmtree(data)
+    assert lake.recall(counted).item() == 9  # known
 
 
 def test_a_server_that_does_not_answer_is_named(tmp_path: Path) -> None:
