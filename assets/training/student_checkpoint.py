@@ -40,7 +40,7 @@ def student_checkpoint(recipe: str) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], profile: dg.ResourceParam[Profile]
     ) -> dg.MaterializeResult:
         student = find_student(profile.students[profile.recipes[recipe].student], profile.students_dir)
-        settings = profile.training_settings()
+        settings = profile.training
         with lake.exclusively(f"training.{recipe}"):
             version = frozen_version(lake, recipe)
             made = checkpoint_id(recipe, version, student.fingerprint, settings)

@@ -220,7 +220,3 @@ class Profile(_Settings):
         """The students that score for somebody, in the profile's order."""
         names = {self.scorer_of(name) for name in self.students}
         return [student for name, student in self.students.items() if name in names]
-
-    def training_settings(self) -> TrainingSettings:
-        """The hyperparameters that all recipes share."""
-        return self.training

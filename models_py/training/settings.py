@@ -8,11 +8,12 @@ This module stays free of torch: the wiring reads settings without paying for a 
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from models_py.content import hashed_fields
-from models_py.errors import UserError
+from models_py.errors import refuse
 
 SCHEDULES = ("cosine", "linear", "constant", "constant_with_warmup")
 # The settings that every checkpoint's id hashes: those of the first release.
@@ -55,18 +56,21 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         """Refuse values that would fail, or silently do nothing, minutes into a run."""
+        refuse(self._problems())
+
+    def _problems(self) -> Iterator[str]:
         for name in ("epochs", "learning_rate", "batch_size", "device_batch_size", "max_length", "max_steps"):
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
-                raise UserError(f"training.{name} is {value}; it must be above 0.")
+                yield f"training.{name} is {value}; it must be above 0."
         if not 0 <= self.warmup_ratio < 1:
-            raise UserError(f"training.warmup_ratio is {self.warmup_ratio}; it is a share of all steps, 0 to below 1.")
+            yield f"training.warmup_ratio is {self.warmup_ratio}; it is a share of all steps, 0 to below 1."
         if self.weight_decay < 0:
-            raise UserError(f"training.weight_decay is {self.weight_decay}; it must not be below 0.")
+            yield f"training.weight_decay is {self.weight_decay}; it must not be below 0."
         if self.schedule not in SCHEDULES:
-            raise UserError(f"training.schedule is {self.schedule}; it must be one of {', '.join(SCHEDULES)}.")
-        if self.batch_size % min(self.device_batch_size, self.batch_size):
-            raise UserError(
+            yield f"training.schedule is {self.schedule}; it must be one of {', '.join(SCHEDULES)}."
+        if min(self.device_batch_size, self.batch_size) > 0 and self.batch_size % self.rows_a_pass:
+            yield (
                 f"training.batch_size is {self.batch_size}, which is no multiple of training.device_batch_size "
                 f"({self.device_batch_size}); choose a device batch that divides it."
             )

@@ -84,7 +84,7 @@ def test_the_identity_of_a_toy(profile: Profile, monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_id_of_a_checkpoint(profile: Profile) -> None:
-    assert checkpoint_id("paper", "version", "student", profile.training_settings()) == "0e8acacf1d5c"
+    assert checkpoint_id("paper", "version", "student", profile.training) == "0e8acacf1d5c"
 
 
 def test_the_tables_of_the_profile(profile: Profile, lake: Lake) -> None:

@@ -1,6 +1,7 @@
 """Profiles: what is accepted, and that everything wrong is said at once, where it stands, with the remedy."""
 
 import copy
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def test_the_smallest_profile_has_the_defaults(tmp_path):
     assert (profile.name, profile.file, profile.root) == ("mine", tmp_path / "mine.yaml", tmp_path)
     assert (profile.executor, profile.max_bad_fraction, profile.response_reflection) == ("in_process", 0.05, "selected")
     assert (profile.lake.catalog, profile.lake.data_path) == (None, None)
-    assert profile.training_settings() == TrainingSettings()
+    assert profile.training == TrainingSettings()
     assert profile.recipes["first"].model_dump() == {
         "policy": "paper",
         "teacher": "tape",
@@ -128,7 +129,7 @@ def test_a_student_can_leave_scoring_to_another(tmp_path):
 
 def test_training_settings_take_numbers_as_people_write_them(tmp_path):
     text = yaml.safe_dump(SMALLEST) + "training: {learning_rate: 2e-5, epochs: 1, max_steps: 7}\n"
-    settings = load(tmp_path, text).training_settings()
+    settings = load(tmp_path, text).training
     assert (settings.learning_rate, settings.epochs, settings.max_steps, settings.batch_size) == (2e-5, 1.0, 7, 128)
 
 
@@ -326,7 +327,8 @@ def test_everything_wrong_with_one_value_is_said_at_once(tmp_path):
         "gpt": {"engine": "openai", "model": "m", "base_url": "x", "attempts": 0, "concurrency": 0},
         "tape": {"engine": "recorded", "replies": "r.jsonl", "budget": budget},
     }
-    paths = [line.split(":")[0].strip() for line in complaint(tmp_path, profile).splitlines()[1:]]
+    profile["training"] = {"epochs": 0, "batch_size": -1, "schedule": "x"}
+    paths = [re.split(r":| is", line)[0].strip() for line in complaint(tmp_path, profile).splitlines()[1:]]
     assert sorted(paths) == [
         "sources.mine.fields",
         "sources.mine.fields",
@@ -339,6 +341,9 @@ def test_everything_wrong_with_one_value_is_said_at_once(tmp_path):
         "teachers.gpt.concurrency",
         "teachers.tape.budget.max_requests",
         "teachers.tape.budget.max_usd",
+        "training.batch_size",
+        "training.epochs",
+        "training.schedule",
     ]
 
 
