@@ -1,6 +1,7 @@
 # Everything starts here. `make run` and `make test` need nothing but Python 3.11+ and make.
 PYTHON ?= python3
 BIN := .venv/bin
+PYTEST = $(BIN)/python -m pytest
 PROFILE ?=
 AS_OF ?=
 Q ?= select * from selection.selection_summary
@@ -19,7 +20,7 @@ ifneq ($(PROFILE),)
 export REFLECTION_PROFILE := $(PROFILE)
 endif
 
-.PHONY: help setup run test fuzz lint ui sql estimate prompt export-replies import-replies bench clean
+.PHONY: help setup run test fuzz soak lint ui sql estimate prompt export-replies import-replies bench clean
 .SILENT:
 
 help: ## this list
@@ -32,10 +33,13 @@ run: setup ## every asset of PROFILE (default quickstart), the checkpoints last
 	$(BIN)/python -m dagster_project.commands.run
 
 test: setup ## all tests, or what ARGS says: make test ARGS="-m 'not slow' tests/sql"
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 fuzz: setup ## the property tests, each with twenty times the examples, drawn at random
-	$(BIN)/python -m pytest -m hypothesis --hypothesis-profile=fuzz $(ARGS)
+	$(PYTEST) -m hypothesis --hypothesis-profile=fuzz $(ARGS)
+
+soak: setup ## the long forms of tests that draw their cases: runs killed at many more moments
+	$(PYTEST) -m soak $(ARGS)
 
 lint: setup ## ruff, mypy
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """The jobs people start: the whole flow, and each of its phases."""
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 MAIN_JOB = "reflection_lake"
 
@@ -14,7 +15,7 @@ _PHASES = {
 }
 
 
-def jobs() -> list:
+def jobs() -> list[UnresolvedAssetJobDefinition]:
     """The main job first, then one job a phase in flow order."""
     profile = dg.AssetSelection.groups("profile")
     students = dg.AssetSelection.assets(["profile", "base_students"], ["profile", "students"])

@@ -6,6 +6,7 @@ below them. Nothing is unsynced after it.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
@@ -22,7 +23,7 @@ _LOOK_EVERY_S = 60
 STARTED_BY = "reflection_lake/started_by"
 
 
-def unsynced(graph: BaseAssetGraph, instance: dg.DagsterInstance) -> dict[dg.AssetKey, str]:
+def unsynced(graph: BaseAssetGraph[Any], instance: dg.DagsterInstance) -> dict[dg.AssetKey, str]:
     """The assets that are not what they would be if they were made now, in flow order, each with the cause."""
     resolver = CachingStaleStatusResolver(instance, graph, LoadingContextForTest(instance))
     found: dict[dg.AssetKey, str] = {}

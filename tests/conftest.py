@@ -1,5 +1,6 @@
-"""Fixtures that every folder of tests shares."""
+"""What every folder of tests shares: fixtures, the searches of property tests, the work of two workers."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -18,6 +19,30 @@ _common = {"deadline": None, "print_blob": True, "suppress_health_check": [Healt
 settings.register_profile("ci", derandomize=True, **_common)
 settings.register_profile("fuzz", max_examples=2000, **_common)
 settings.load_profile("ci")
+
+# One thread a worker, in the processes that tests start too: two workers with two each fight for two cores, and what
+# fights spins. Set before torch or polars is imported.
+for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Long forms run where they are asked for; what a module makes once is made by one worker."""
+    if "soak" not in config.option.markexpr:
+        long = [item for item in items if item.get_closest_marker("soak")]
+        items[:] = [item for item in items if item not in long]
+        config.hook.pytest_deselected(items=long)
+    for item in items:
+        if group := _worker_group(item):
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _worker_group(item: pytest.Item) -> str | None:
+    if item.get_closest_marker("vllm"):
+        return "vllm"  # two engines at once want the memory of two
+    assert isinstance(item, pytest.Function)
+    fixtures = item._fixtureinfo.name2fixturedefs.values()
+    return item.module.__name__ if any(one.scope == "module" for made in fixtures for one in made) else None
 
 
 @pytest.fixture(scope="session")

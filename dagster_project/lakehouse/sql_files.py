@@ -402,10 +402,10 @@ def column_lineage(sql_dir: Path = SQL_DIR) -> dict[str, dict[str, list[tuple[st
         schema.setdefault(db, {})[name] = {column.name: column.type for column in table.columns}
     for model in models.values():
         schema.setdefault(model.schema, {})[model.name] = dict.fromkeys(model.columns, "unknown")
-    return {model.table: _lineage_of(model, schema) for model in models.values()}
+    return {model.table: _lineage_of(model, dict(schema)) for model in models.values()}
 
 
-def _lineage_of(model: Model, schema: dict) -> dict[str, list[tuple[str, str]]]:
+def _lineage_of(model: Model, schema: dict[str, object]) -> dict[str, list[tuple[str, str]]]:
     select = sqlglot.optimizer.qualify.qualify(
         model.file.select.copy(), schema=schema, dialect="duckdb", validate_qualify_columns=False, identify=False
     )

@@ -211,7 +211,9 @@ class _Trainer(SFTTrainer):
     ) -> Any:
         """The same loss; on a CPU without TRL's fused head, whose fallback doubles the time of a toy's step."""
         if model.device.type != "cpu" or return_outputs or num_items_in_batch is None:
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            return super().compute_loss(  # type: ignore[no-untyped-call]
+                model, inputs, return_outputs, num_items_in_batch
+            )
         nll = _target_nll(model, inputs["input_ids"], inputs["attention_mask"], inputs["labels"])
         return nll.sum() / num_items_in_batch
 

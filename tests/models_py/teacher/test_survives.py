@@ -30,6 +30,7 @@ from models_py.teacher.request import INSTRUCTION_REFLECTION, PendingPair
 from models_py.teacher.spec import OpenAISettings, TeacherSpec
 from tests.support.engines import request
 from tests.support.servers import TRANSIENT, ChatServer, body_id, every, mixed
+from tests.support.soak import seeds
 
 PAIRS = [
     PendingPair(str(number), instruction=f"Name {number} seas.", input="", output=f"Sea {number}.")
@@ -124,7 +125,7 @@ def test_an_undisturbed_run_has_good_and_bad_outcomes(undisturbed: tuple[dict[in
     assert statuses["ok"] > 400 and statuses["failed"] > 5, statuses
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", seeds(4, 20))
 def test_killed_at_any_moment_and_run_again_it_ends_the_same(
     seed: int, tmp_path: Path, undisturbed: tuple[dict[int, Reflection], int]
 ):
