@@ -51,6 +51,12 @@ create table if not exists teacher_replies (
 ) strict
 """
 
+# Few replies are second tries, so this stays small and costs a first try nothing.
+_INDEX = """
+create index if not exists second_tries on teacher_replies (identity, phase, content_id)
+where parse_attempt > 0 and error is null
+"""
+
 # What a ledger of an earlier version lacks.
 _MIGRATIONS = {
     1: (
@@ -221,6 +227,15 @@ class Ledger:
         """The whole row of a request, None when it was never asked."""
         return next(iter(self._rows("where request_id = ?", request_id)), None)
 
+    def asked_again(self, identity: str, phase: str, content_ids: Sequence[str]) -> set[str]:
+        """Of these pairs those with a reply to a second or later try, under any prompt."""
+        rows = self._connection.execute(
+            "select distinct content_id from teacher_replies where identity = ? and phase = ? "
+            "and parse_attempt > 0 and error is null and content_id in (select value from json_each(?))",
+            [identity, phase, json.dumps(content_ids)],
+        )
+        return {content_id for (content_id,) in rows}
+
     def sample(self, identity: str, phase: str, count: int) -> list[LedgerRow]:
         """At most `count` replies of `identity` in a phase, under any prompt: a fair sample, since ids are hashes."""
         return self._rows(
@@ -307,6 +322,7 @@ class Ledger:
                     "Use the project's version that made it, or move the file aside."
                 )
             self._connection.execute(_SCHEMA)
+            self._connection.execute(_INDEX)
             self._connection.execute(f"pragma user_version = {SCHEMA_VERSION}")
         except BaseException:
             self._connection.execute("rollback")

@@ -1,6 +1,6 @@
 """From a teacher of the profile to one that can be asked: its engine, its prompts, its sampling, its second tries."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -48,6 +48,12 @@ class OpenTeacher:
             parse_attempt=this_try.parse_attempt,
         )
 
+    def again(self, request: TeacherRequest, this_try: Try) -> TeacherRequest:
+        """The same question as another try asks it."""
+        sampling = self.sampling(this_try)
+        changed = replace(request, sampling=sampling, parse_attempt=this_try.parse_attempt)
+        return replace(changed, request_id=changed.hash)
+
     def sampling(self, this_try: Try) -> Sampling:
         """The sampling of a try: the first as the profile says, further ones with another seed and more warmth."""
         sampling = self.spec.settings.sampling
@@ -69,6 +75,12 @@ class OpenTeacher:
             return None if this_try.raised else Try(this_try.parse_attempt + 1, raised=True)
         again = this_try.parse_attempt - this_try.raised
         return replace(this_try, parse_attempt=this_try.parse_attempt + 1) if again < self.tries_again else None
+
+    def tries(self) -> Iterator[Try]:
+        """Every try that `next_try` can lead to, whatever the statuses of those before."""
+        for number in range(self.tries_again + 1):
+            yield Try(number)
+            yield Try(number + 1, raised=True)
 
     @property
     def tries_again(self) -> int:

@@ -5,9 +5,11 @@ response_reflection     (x, y) -> a better answer to the same x
 
 A reply that cannot be used is asked again with a changed sampling (`OpenTeacher.next_try`): all pairs once, then those
 that need it a second time, and so on. Which tries a pair gets depends on its replies alone, so a run that was killed
-finds its way back through the ledger.
+finds its way back through the ledger. So does one with another parser (attempts.py): a stored reply that it can use is
+used, and nobody is asked for more tries than there may be.
 """
 
+from collections import defaultdict
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,10 +17,10 @@ from typing import Any
 from models_py.content import content_id
 from models_py.progress import OnProgress, silent
 from models_py.teacher.ask_missing import ask_missing
+from models_py.teacher.attempts import Attempt, attempts_of_pairs
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.money import Account
 from models_py.teacher.open_teacher import FIRST_TRY, OpenTeacher, Try
-from models_py.teacher.parser import parse_reply
 from models_py.teacher.request import INSTRUCTION_REFLECTION, PendingPair, TeacherRequest
 
 
@@ -48,29 +50,42 @@ def reflect_pairs(
 
     A pair whose requests were left unanswered (a stop, a budget) has none; the next run goes on with it.
     """
-    tries = [(place, FIRST_TRY) for place in range(len(pairs))]
-    while tries:
+    rounds: defaultdict[int, list[tuple[int, Try]]] = defaultdict(list)  # by the number of tries before
+
+    def asked_again(place: int, attempt: Attempt) -> bool:
+        """Whether the attempt is not the pair's last: then the next is put into its round."""
+        following = teacher.next_try(attempt.this_try, attempt.parsed.status)
+        if following is None or not teacher.engine.answers(teacher.request(phase, pairs[place], following)):
+            return False
+        rounds[following.parse_attempt].append((place, following))
+        return True
+
+    for place, attempts in attempts_of_pairs(phase, pairs, teacher, ledger):
+        if not attempts:
+            rounds[0].append((place, FIRST_TRY))
+        elif not asked_again(place, attempts[-1]):
+            yield _reflection(phase, pairs[place], attempts[-1])
+    while rounds:
+        tries = rounds.pop(min(rounds))
         requests = _Requests(phase, pairs, teacher, tries)
-        again: list[tuple[int, Try]] = []
         for index, reply in ask_missing(requests, teacher.engine, ledger, account, on_progress):
             place, this_try = tries[index]
-            pair = pairs[place]
-            parsed = parse_reply(phase, reply.reply, reply.finish_reason, reply.error)
-            following = teacher.next_try(this_try, parsed.status)
-            if following and teacher.engine.answers(teacher.request(phase, pair, following)):
-                again.append((place, following))
-                continue
-            new_id = None
-            if parsed.status == "ok" and parsed.output is not None:
-                rewritten = phase == INSTRUCTION_REFLECTION and parsed.instruction is not None
-                x = (parsed.instruction, "") if rewritten else (pair.instruction, pair.input)
-                new_id = content_id(str(x[0]), x[1], parsed.output)
-            yield Reflection(
-                pair, reply.request_id, parsed.status, parsed.critique, new_id, parsed.instruction, parsed.output
-            )
+            attempt = Attempt.of(phase, this_try, reply)
+            if not asked_again(place, attempt):
+                yield _reflection(phase, pairs[place], attempt)
         if account is not None and account.reached:
             return  # a second try may fit where a first did not, and would hide that pairs are left
-        tries = again
+
+
+def _reflection(phase: str, pair: PendingPair, attempt: Attempt) -> Reflection:
+    """The outcome that an attempt is for its pair."""
+    parsed, new_id = attempt.parsed, None
+    if parsed.status == "ok" and parsed.output is not None:
+        rewritten = phase == INSTRUCTION_REFLECTION and parsed.instruction is not None
+        x = (parsed.instruction, "") if rewritten else (pair.instruction, pair.input)
+        new_id = content_id(str(x[0]), x[1], parsed.output)
+    request_id = attempt.reply.request_id
+    return Reflection(pair, request_id, parsed.status, parsed.critique, new_id, parsed.instruction, parsed.output)
 
 
 class _Requests(Sequence[TeacherRequest]):

@@ -8,7 +8,7 @@
 A line is what the `recorded` engine reads (engines/recorded.py) and, beyond that, the row of the ledger. A ledger may
 hold several replies to one pair, by other models or under other prompts; a recording must not. So what is written is
 what one teacher of a profile would be answered now: under its identity, its prompts and its sampling, each pair's tries
-as `reflect_pairs` follows them. All replies can be written too, for another ledger only.
+that count (attempts.py). All replies can be written too, for another ledger only.
 
 Errors do not travel: they are no replies.
 """
@@ -23,11 +23,12 @@ from typing import Any
 
 from models_py.errors import UserError
 from models_py.publish import published_file
+from models_py.teacher.attempts import stored_attempts
 from models_py.teacher.engines.recorded import LARGEST_COUNT, read_line
 from models_py.teacher.ledger import Ledger, LedgerRow
 from models_py.teacher.open_teacher import FIRST_TRY, OpenTeacher
 from models_py.teacher.parser import encodable, parse_reply
-from models_py.teacher.request import Message, Sampling, TeacherReply, TeacherRequest, request_hash
+from models_py.teacher.request import Message, Sampling, TeacherReply, TeacherRequest
 
 _REMEDY = "Take the line from `make export-replies` again, or leave it out."
 
@@ -80,18 +81,15 @@ def import_replies(ledger: Ledger, file: Path) -> tuple[int, int]:
     return lines, new
 
 
-def _tries(ledger: Ledger, teacher: OpenTeacher, first_row: LedgerRow, first: TeacherRequest) -> Iterator[LedgerRow]:
-    """The reply to a pair's first request and those to its further tries, as far as they came."""
-    row: LedgerRow | None = first_row
-    this_try = FIRST_TRY
-    while row and row.reply.error is None:
+def _tries(ledger: Ledger, teacher: OpenTeacher, row: LedgerRow, first: TeacherRequest) -> Iterator[LedgerRow]:
+    """The tries of a pair that count, the first of which is `row`."""
+    if parse_reply(row.phase, row.reply.reply, row.reply.finish_reason).status == "ok":
         yield row
-        status = parse_reply(row.phase, row.reply.reply, row.reply.finish_reason).status
-        following = teacher.next_try(this_try, status)
-        if following is None:
-            return
-        this_try = following
-        row = ledger.row(_request_id(replace(first, sampling=teacher.sampling(this_try))))
+        return
+    for attempt in stored_attempts(first, teacher, ledger):
+        found = ledger.row(attempt.reply.request_id)
+        assert found is not None
+        yield found
 
 
 def _write(path: Path, lines: Iterable[str]) -> int:
@@ -171,7 +169,7 @@ def _row(line: dict[str, Any], where: str) -> LedgerRow:
         raise UserError(f"{where}: {problem}. {_REMEDY}")
     try:
         request = _request(row, line["payload"])
-        request_id = _request_id(request)
+        request_id = request.hash
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{where}: payload is no request of this project ({error!r}). {_REMEDY}") from error
     if (request.phase, request.identity, request_id) != (row.phase, row.identity, row.reply.request_id):
@@ -214,14 +212,4 @@ def _request(row: LedgerRow, payload: dict[str, Any]) -> TeacherRequest:
         messages=tuple(Message(**message) for message in payload["messages"]),
         sampling=Sampling(**payload["sampling"]),
         parse_attempt=row.parse_attempt,
-    )
-
-
-def _request_id(request: TeacherRequest) -> str:
-    return request_hash(
-        identity=request.identity,
-        phase=request.phase,
-        prompt=request.prompt,
-        messages=request.messages,
-        sampling=request.sampling,
     )

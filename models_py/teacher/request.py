@@ -101,6 +101,11 @@ class TeacherRequest:
         """What decides the reply, JSON-able: the preimage of `request_id`."""
         return _payload(self.identity, self.phase, self.prompt, self.messages, self.sampling)
 
+    @property
+    def hash(self) -> str:
+        """Of the payload: what `request_id` has to be."""
+        return fingerprint(self.payload())
+
 
 @dataclass(frozen=True, slots=True)
 class TeacherReply:
