@@ -1,4 +1,4 @@
--- The newest outcome of every instruction reflection under the teacher's current prompt, whatever its status.
+-- The outcome of every instruction reflection under the teacher's current prompt, whatever its status; a reply hides the failures before it.
 -- grain: one row a (teacher, pair_id)
 with teachers as (
     select teacher, instruction_prompt_version from profile.teachers
@@ -22,5 +22,6 @@ inner join teachers
     on teachers.teacher = reflections.teacher
     and teachers.instruction_prompt_version = reflections.prompt_version
 qualify row_number() over (
-    partition by reflections.teacher, reflections.pair_id order by reflections.created_at desc, reflections.status
+    partition by reflections.teacher, reflections.pair_id
+    order by reflections.status = 'failed', reflections.created_at desc, reflections.status
 ) = 1

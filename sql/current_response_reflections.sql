@@ -1,4 +1,4 @@
--- The newest outcome of every response reflection under the teacher's current prompt, whatever its status.
+-- The outcome of every response reflection under the teacher's current prompt, whatever its status; a reply hides the failures before it.
 -- grain: one row a (teacher, pair_id, base, base_content_id)
 with teachers as (
     select teacher, response_prompt_version from profile.teachers
@@ -24,5 +24,5 @@ inner join teachers
     and teachers.response_prompt_version = reflections.prompt_version
 qualify row_number() over (
     partition by reflections.teacher, reflections.pair_id, reflections.base, reflections.base_content_id
-    order by reflections.created_at desc, reflections.status
+    order by reflections.status = 'failed', reflections.created_at desc, reflections.status
 ) = 1

@@ -167,8 +167,9 @@ TABLES: tuple[Table, ...] = (
         Column(
             "status",
             "varchar",
-            "ok | missing_tag | placeholder | empty | truncated | refused, as parsed; NULL as identity",
+            "ok | missing_tag | placeholder | empty | truncated | refused, as parsed",
         ),
+        Column("parser_version", "varchar", "of the parser that read the status, NULL = 1", volatile=True),
         Column("prompt_tokens", "bigint", "as reported, NULL when unknown"),
         Column("completion_tokens", "bigint", "as reported, NULL when unknown"),
         Column("attempts", "bigint", "calls it took"),

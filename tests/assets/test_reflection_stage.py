@@ -10,6 +10,7 @@ from functools import partial
 from threading import Event
 
 import dagster as dg
+import duckdb
 import pytest
 
 from assets.profile.teachers import teachers
@@ -25,6 +26,7 @@ from models_py.errors import UserError
 from models_py.teacher.engines.recorded import RecordedEngine
 from models_py.teacher.ledger import Ledger
 from tests.assets.conftest import BETTER_DOG, CAT, DOG, NEW_CAT, OWL, REPLIES, Flow, Gpt, rewrite, version
+from tests.support.engines import second_parser
 from tests.support.processes import run_command
 from tests.support.servers import completion
 
@@ -275,6 +277,90 @@ def test_progress_says_how_far_how_fast_and_what_it_cost(
     said = r"instruction_reflection by gpt: 3/3 replies, [\d.,]+/s, ETA 0:00, \$0\.36 so far"
     assert (len(observed), bool(re.fullmatch(said, str(observed[-1][PROGRESS_KEY].value)))) == (3, True)
     assert (observed[-1]["done"].value, observed[-1]["total"].value) == (3, 3)
+
+
+# ── a parser that reads replies differently ────────────────────────────────────────────────────────────────────────
+
+REPLY_COLUMNS = "request_id, teacher, identity, phase, content_id, parse_attempt, reply, finish_reason, attempts"
+BOTH = (
+    "select reflections.status, replies.status from selection.current_instruction_reflections as reflections "
+    "inner join reflection.teacher_replies as replies using (request_id) order by all"
+)
+
+
+def says(prompt: str) -> dict:
+    """Of the cat all can be used, of the dog what parser 2 reads, of the owl nothing."""
+    if "cat" in prompt:
+        return completion(rewrite(NEW_CAT[0], NEW_CAT[2]))
+    text = rewrite("Describe a dog at night.", "Awake.").replace("[End]", "[Fin]") if "dog" in prompt else "No."
+    return completion(text, finish_reason="abort")
+
+
+def replies_by_id(flow: Flow) -> dict[str, tuple]:
+    rows = flow.lake.read(f"select {REPLY_COLUMNS}, status from reflection.teacher_replies").rows()
+    return {row[0]: row for row in rows}
+
+
+def test_another_parser_reads_replies_again_and_asks_nobody(
+    ready: Flow, gpt: Gpt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpt.say = says
+    gpt.teaches(ready, parse_attempts=1)
+    ready.run(instruction_reflections)
+    ready.run(teacher_replies)
+    before = replies_by_id(ready)
+    statuses = "select pair_id, status, output from selection.current_instruction_reflections order by all"
+    old = {row[0]: row[1:] for row in ready.lake.read(statuses).rows()}
+    assert {status for status, _ in old.values()} == {"ok", "missing_tag"} and len(before) == len(gpt.asked) == 5
+
+    second_parser(monkeypatch)
+    gpt.say = lambda _: 1 / 0
+    for asset in (teachers, instruction_reflections, teacher_replies):
+        ready.run(asset)
+    assert len(gpt.asked) == 5
+    new = {row[0]: row[1:] for row in ready.lake.read(statuses).rows()}
+    assert new == {**old, content_id(*DOG): ("ok", "Awake.")}
+    after = replies_by_id(ready)
+    assert {i: row[:-1] for i, row in after.items()} == {i: row[:-1] for i, row in before.items()}
+    assert {row[4] for i, row in after.items() if row != before[i]} == {content_id(*DOG)}
+    assert ready.lake.read(BOTH).rows() == [("missing_tag", "missing_tag"), ("ok", "ok"), ("ok", "ok")]
+    costs = ready.lake.read("select status, replies from reflection.teacher_costs order by status").rows()
+    assert costs == [("missing_tag", 2), ("ok", 3)]
+
+
+def test_replies_are_read_again_once_and_appended_to_otherwise(
+    ready: Flow, gpt: Gpt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpt.say = says
+    gpt.teaches(ready, parse_attempts=0)
+    ready.run(instruction_reflections)
+    first = ready.run(teacher_replies)
+    assert version(ready.run(teacher_replies)) == version(first)
+    before = ready.lake.snapshot_id()
+    second_parser(monkeypatch)
+    again = ready.run(teacher_replies)
+    assert (ready.lake.snapshot_id(), version(again) == version(first)) == (before + 1, False)
+    assert version(ready.run(teacher_replies)) == version(again)
+    assert ready.lake.snapshot_id() == before + 1
+    versions = "select distinct parser_version from reflection.teacher_replies"
+    assert ready.lake.read(versions).rows() == [("2",)]
+
+
+def test_replies_of_a_lake_from_before_parsers_counted_are_of_the_first(ready: Flow, gpt: Gpt) -> None:
+    gpt.say = says
+    gpt.teaches(ready, parse_attempts=0)
+    ready.run(instruction_reflections)
+    expected, rows = ready.run(teacher_replies), replies_by_id(ready)
+
+    def as_before(connection: duckdb.DuckDBPyConnection) -> None:
+        connection.execute("update reflection.teacher_replies set parser_version = null")
+        connection.execute("update reflection.teacher_replies set status = null where status = 'ok'")
+
+    ready.lake.write(as_before, commit())
+    assert version(ready.run(teacher_replies)) == version(expected)
+    assert replies_by_id(ready) == rows
+    versions = "select status, parser_version from reflection.teacher_replies order by all"
+    assert ready.lake.read(versions).rows() == [("missing_tag", None), ("missing_tag", None), ("ok", "1")]
 
 
 def commit():

@@ -160,15 +160,21 @@ def test_scores_of_another_student_do_not_count(story: Story) -> None:
     assert first(story.tell()) == {"p": (None, "awaiting_scores")}
 
 
-def test_a_second_try_after_a_failure_replaces_it(story: Story) -> None:
-    story.pair("p", Text(ifd=0.5), Text(ifd=0.7))
-    ok = story.rows["reflection.instruction_reflections"][0]
-    earlier = {"status": "failed", "content_id": None, "instruction": None, "output": None}
-    story.add("reflection.instruction_reflections", **{**ok, **earlier})
-    times = [datetime(2026, 1, 2), datetime(2026, 1, 1)]
-    for row, at in zip(story.rows["reflection.instruction_reflections"], times, strict=True):
-        row["created_at"] = at
-    assert first(story.tell()) == {"p": ("instruction", "rewrite_wins")}
+@pytest.mark.parametrize("failed_on", [datetime(2026, 1, 1), datetime(2026, 1, 3)], ids=["before", "clock_set_back"])
+def test_a_reply_after_a_failure_replaces_it_whatever_the_clock_says(story: Story, failed_on: datetime) -> None:
+    story.pair("p", Text(ifd=0.5), Text(ifd=0.7), both=Text())
+    for phase in ("instruction", "response"):
+        (ok,) = story.rows[f"reflection.{phase}_reflections"]
+        ok["created_at"] = datetime(2026, 1, 2)
+        nothing = {"status": "failed", "content_id": None, "instruction": None, "output": None}
+        failed = {**ok, **nothing, "created_at": failed_on}
+        story.add(f"reflection.{phase}_reflections", **{name: failed[name] for name in ok})
+    lake = story.tell()
+    assert first(lake) == {"p": ("instruction", "rewrite_wins")}
+    for phase in ("instruction", "response"):
+        current = lake.read(f"select status, content_id is not null from selection.current_{phase}_reflections")
+        assert current.rows() == [("ok", True)]
+        assert lake.read(load_pending(f"reflection.{phase}_reflections").sql).is_empty()
 
 
 def test_selected_mode_asks_only_for_the_chosen_base(story: Story) -> None:
