@@ -28,6 +28,7 @@ from dagster_project.profile.schema import Profile
 from dagster_project.steps.step_progress import duration
 from models_py.errors import UserError
 from models_py.sources.read import check_bad_fraction, read_sources
+from models_py.teacher.attempts import stored_attempts
 from models_py.teacher.estimate import Amounts, PhaseEstimate, TeacherEstimate, estimate, scenarios
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.open_teacher import OpenTeacher, open_teacher
@@ -226,7 +227,9 @@ def _print_request(teacher: OpenTeacher, request: TeacherRequest, ledger: Ledger
     tokens = sum(len(message.content) for message in request.messages) * expected.tokens_a_char
     console.print()
     console.rule(f"[bold]{teacher.spec.name}  {request.phase}[/]", align="left")
-    console.print(f"[dim]request {request.request_id}, about {tokens:,.0f} tokens; {_answer(ledger, request)}[/]")
+    console.print(
+        f"[dim]request {request.request_id}, about {tokens:,.0f} tokens; {_answer(teacher, ledger, request)}[/]"
+    )
     if request.phase == RESPONSE_REFLECTION:
         console.print("[dim]shown for the original pair; a run asks about the base that the student chose[/]")
     for message in request.messages:
@@ -234,14 +237,16 @@ def _print_request(teacher: OpenTeacher, request: TeacherRequest, ledger: Ledger
         console.print(Text(encodable(message.content).translate(_CONTROLS)))
 
 
-def _answer(ledger: Ledger, request: TeacherRequest) -> str:
+def _answer(teacher: OpenTeacher, ledger: Ledger, request: TeacherRequest) -> str:
     """What the ledger knows of a request, in words."""
     reply = ledger.replies([request.request_id]).get(request.request_id)
     if reply is None:
         return "not in the ledger"
     if reply.error is not None:
         return f"no reply yet, the last error was: {escape(reply.error)}"
-    return f"the ledger has its reply ({parse_reply(request.phase, reply.reply, reply.finish_reason).status})"
+    shown = f"the ledger has its reply ({parse_reply(request.phase, reply.reply, reply.finish_reason).status})"
+    tries = stored_attempts(request, teacher, ledger)
+    return shown if len(tries) == 1 else f"{shown}; of {len(tries)} tries the last counts ({tries[-1].parsed.status})"
 
 
 def _pair(pairs: pl.DataFrame, prefix: str) -> dict[str, Any]:

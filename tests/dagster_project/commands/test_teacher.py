@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from models_py.teacher.money import Budget, Price
 from models_py.teacher.open_teacher import open_teacher
 from models_py.teacher.reflect_pairs import reflect_pairs
 from models_py.teacher.request import INSTRUCTION_REFLECTION, PendingPair
+from tests.support.engines import REWRITE, UNUSABLE, Scripted, pair_of, said
 from tests.support.processes import PROJECT
 from tests.support.profiles import SMALLEST, quickstart, quickstart_text, write_profile
 
@@ -139,6 +141,16 @@ def test_a_prompt_has_the_request_id_that_a_run_uses(say: Say, answered: Profile
     _, out, _ = say("prompt", known.content_id, "--profile", answered.file)
     assert f"request {known.reply.request_id}, about " in out
     assert "the ledger has its reply (ok)" in out and "not in the ledger" in out
+
+
+def test_a_prompt_says_which_try_counts(say: Say, tmp_path: Path) -> None:
+    profile = load_profile(paid(tmp_path))
+    teacher = open_teacher(profile.teacher_specs()[1])
+    engine = Scripted(lambda one: said(one, REWRITE if one.parse_attempt else UNUSABLE), teacher.engine.identity)
+    with Ledger(profile.ledger_path) as ledger:
+        list(reflect_pairs(INSTRUCTION_REFLECTION, [pair_of(*CAT)], replace(teacher, engine=engine), ledger))
+    _, out, _ = say("prompt", pair_of(*CAT).pair_id, "--teacher", "own", "--profile", profile.file)
+    assert "the ledger has its reply (missing_tag); of 2 tries the last counts (ok)" in out
 
 
 def test_control_characters_of_a_pair_are_shown_not_obeyed(say: Say, tmp_path: Path) -> None:
