@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models_py.teacher import attempts, replies_file
@@ -28,7 +28,8 @@ from models_py.teacher.request import (
     TeacherReply,
     TeacherRequest,
 )
-from tests.models_py.teacher.scripted import REWRITE, UNUSABLE, Scripted, asked, opened, said, seas, second_parser
+from tests.support.engines import REWRITE, UNUSABLE, Scripted, asked, opened, said, seas, second_parser
+from tests.support.properties import examples
 
 PAIRS = seas(4)
 FIN = REWRITE.replace("[End]", "[Fin]")  # what only parser 2 can use
@@ -171,7 +172,7 @@ def may_ask(rows: Sequence[LedgerRow], parse_attempts: int) -> bool:
     return not rows or len(rows) - 1 - raised < parse_attempts
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(SCRIPTS, SCRIPTS, st.integers(0, 3), st.none() | st.integers(0, 12))
 def test_the_first_usable_counts_and_the_engine_is_asked_only_where_tries_are_left(
     first: list[list], second: list[list], parse_attempts: int, stop_after: int | None
@@ -204,7 +205,7 @@ def test_the_first_usable_counts_and_the_engine_is_asked_only_where_tries_are_le
             assert {one.content_id for one in asked(again)} == {n for n in names if found[n].status == "failed"}
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(st.dictionaries(st.integers(0, 5), STATUSES), st.lists(STATUSES, min_size=6, max_size=6))
 def test_whatever_is_stored_a_usable_reply_counts_and_no_stored_one_is_asked_for(
     kept: dict[int, str], script: list[str]
