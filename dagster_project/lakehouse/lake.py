@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -44,6 +45,7 @@ _COUNTED = (
     "sum((md5 & 18446744073709551615::uhugeint)::ubigint)::varchar as lower "
     "from (select md5_number(to_json(row({columns}))::varchar) as md5 from {rows})"
 )
+_NO_COLUMNS: Mapping[str, str] = MappingProxyType({})
 _CONFLICTS = ("database is locked", "conflict", "could not serialize", "failed to commit")
 _ATTEMPTS = 12
 _ROWS_REMEMBERED = 100  # of an answer; a larger one is computed anew
@@ -131,12 +133,29 @@ class Lake:
                     yield pl.DataFrame(batch)
 
     def facts(
-        self, rows: str, columns: Sequence[str], params: Sequence[object] = (), *, preview_rows: int = 0
+        self,
+        rows: str,
+        columns: Sequence[str],
+        params: Sequence[object] = (),
+        *,
+        unused: Mapping[str, str] = _NO_COLUMNS,
+        preview_rows: int = 0,
     ) -> Facts:
-        """What there is to know of some rows (`rows` is SQL); `columns` make up the data version."""
+        """What there is to know of some rows (`rows` is SQL); `columns` make up the data version.
+
+        Of these, a column of `unused` does only where a row holds something else than is named there (SQL).
+        """
         told_by_id = _CONTENT if "content_id" in columns else ()
-        hashed = [column for column in columns if column not in told_by_id]
         with self._recalling() as recall:
+            if unused:
+                used = (
+                    f"coalesce(bool_or({_names([c])} is distinct from {nothing}), false)"
+                    for c, nothing in unused.items()
+                )
+                says = recall(f"select {', '.join(used)} from {rows}", params).rows.row(0)
+                silent = {column for column, said in zip(unused, says, strict=True) if not said}
+                columns = [column for column in columns if column not in silent]
+            hashed = [column for column in columns if column not in told_by_id]
             counted = recall(_COUNTED.format(columns=_names(hashed), rows=rows), params).rows.row(0)
             preview = recall(f"select * from {rows} limit {preview_rows}", params)
         return Facts(

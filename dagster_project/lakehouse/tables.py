@@ -3,7 +3,9 @@
 The lake is created from these definitions, the Dagster UI shows them as column schemas, and the README's contract
 is tested against them. Views are not here: a view documents itself in its file under sql/.
 
-`volatile` columns (times, latencies) say when something happened, not what it is, and stay out of data versions.
+`volatile` columns (times, latencies) say when something happened, not what it is, and stay out of data versions. A
+column that is added to a table later names in `unused` what it holds where nobody uses it (an SQL literal, `null`):
+while every row holds just that, the data version is the one that it was without the column.
 """
 
 from dataclasses import dataclass
@@ -31,6 +33,7 @@ class Column:
     type: str
     description: str
     volatile: bool = False
+    unused: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,11 @@ class Table:
     def stable_columns(self) -> tuple[str, ...]:
         """The columns that make up a data version."""
         return tuple(column.name for column in self.columns if not column.volatile)
+
+    @property
+    def unused(self) -> dict[str, str]:
+        """Column -> what it holds where it is not used, of those that came after their table."""
+        return {column.name: column.unused for column in self.columns if column.unused is not None}
 
 
 def _table(name: str, description: str, *columns: Column) -> Table:

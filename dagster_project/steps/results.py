@@ -34,7 +34,9 @@ def table_result(
 
     The data version is a hash of those rows without their volatile columns, unless the asset knows a better one.
     """
-    facts = lake.facts(f"(from {table} where {where})", stable_columns(table), params, preview_rows=_PREVIEW_ROWS)
+    unused = TABLES_BY_NAME[table].unused if table in TABLES_BY_NAME else {}
+    rows = f"(from {table} where {where})"
+    facts = lake.facts(rows, stable_columns(table), params, unused=unused, preview_rows=_PREVIEW_ROWS)
     return dg.MaterializeResult(
         asset_key=asset,
         data_version=dg.DataVersion(data_version or facts.data_version),

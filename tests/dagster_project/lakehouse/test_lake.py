@@ -545,3 +545,15 @@ def test_a_password_in_the_catalog_is_never_shown(tmp_path: Path) -> None:
         lake.read("select 1")
     assert "hunter2" not in str(refused.value)
     assert "password=***" in str(refused.value)
+
+
+def test_a_later_column_leaves_the_data_version_alone_until_somebody_uses_it(shared_lake: Lake) -> None:
+    def version(rows: str, columns: list[str], **unused: str) -> str:
+        return shared_lake.facts(f"(values {rows}) t(a, b)", columns, unused=unused).data_version
+
+    before = version("(1, null), (2, null)", ["a"])
+    assert version("(1, null), (2, null)", ["a", "b"], b="null") == before
+    assert version("(1, ''), (2, '')", ["a", "b"], b="''") == before
+    used = version("(1, ''), (2, 'x')", ["a", "b"], b="''")
+    assert used != before
+    assert used == version("(1, ''), (2, 'x')", ["a", "b"])
