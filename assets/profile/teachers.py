@@ -5,11 +5,14 @@ from typing import Any
 import dagster as dg
 
 from dagster_project.lakehouse.lake import Commit, Lake
+from dagster_project.lakehouse.sql_files import load_pending
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from dagster_project.profile.schema import Profile
 from dagster_project.steps.code_version import code_version
 from dagster_project.steps.results import OWNERS, key, table_result
-from models_py.teacher.open_teacher import open_teacher
+from models_py.errors import UserError
+from models_py.teacher.open_teacher import OpenTeacher, open_teacher
+from models_py.teacher.request import PHASES
 
 TABLE = "profile.teachers"
 
@@ -27,12 +30,13 @@ def teachers(
     lake.mirror(
         {TABLE: rows(profile)}, Commit("teachers of the profile", asset="profile/teachers", run_id=context.run_id)
     )
+    if _asks_later(context):
+        _check_ready(lake, profile)
     return table_result(lake, TABLE)
 
 
 def rows(profile: Profile) -> list[dict[str, Any]]:
     """What the profile says now, with the versions of the prompts. Raises UserError for a file that cannot be used."""
-    opened = [open_teacher(spec, profile.ledger_path) for spec in profile.teacher_specs()]
     return [
         {
             "teacher": teacher.spec.name,
@@ -44,5 +48,38 @@ def rows(profile: Profile) -> list[dict[str, Any]]:
             "instruction_prompt_version": teacher.prompt_version("instruction_reflection"),
             "response_prompt_version": teacher.prompt_version("response_reflection"),
         }
-        for teacher in opened
+        for teacher in _opened(profile)
     ]
+
+
+def _opened(profile: Profile) -> list[OpenTeacher]:
+    return [open_teacher(spec, profile.ledger_path) for spec in profile.teacher_specs()]
+
+
+def _asks_later(context: dg.AssetExecutionContext) -> bool:
+    """Whether this run goes on to ask the teachers: who only looks at the sources needs no key yet."""
+    try:
+        assets = context.job_def.asset_layer.executable_asset_keys
+    except dg.DagsterError:  # called outside of a run
+        return False
+    return any(asset.path[0] == "reflection" for asset in assets)
+
+
+def _check_ready(lake: Lake, profile: Profile) -> None:
+    """Raise UserError for a teacher that cannot be asked, before a student is downloaded or trained for nothing.
+
+    One that has answered everything, as far as the lake knows, need not be ready: a finished project runs without keys.
+    """
+    for teacher in _opened(profile):
+        try:
+            teacher.engine.check_ready()
+        except UserError:
+            if _is_to_be_asked(lake, teacher.spec.name):
+                raise
+
+
+def _is_to_be_asked(lake: Lake, teacher: str) -> bool:
+    if lake.scalar("select count(*) from raw.raw_pairs") == 0:  # not read yet
+        return True
+    pending = (load_pending(f"reflection.{phase}s").sql for phase in PHASES)
+    return any(lake.scalar(f"select count(*) from ({sql}) where teacher = ?", [teacher]) for sql in pending)

@@ -179,9 +179,25 @@ class Lake:
 
         The operating system frees it when the holder dies, however it dies.
         """
-        self.warehouse.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.warehouse / f"{work}.lock"):
+        with self._locked(self.warehouse / f"{work}.lock"):
             yield
+
+    @contextmanager
+    def _locked(self, file: Path) -> Iterator[None]:
+        """Hold a lock file of the warehouse. Raises UserError where the warehouse cannot be written."""
+        lock = FileLock(file)
+        try:
+            self.warehouse.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except OSError as error:
+            raise UserError(
+                f"warehouse: {self.warehouse} cannot be written ({error.strerror}). Name a folder in the profile that "
+                "this user may write, or mend its permissions."
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     # ── writing ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -240,8 +256,7 @@ class Lake:
         return self._transact(change, commit)
 
     def _transact(self, change: Callable[[duckdb.DuckDBPyConnection], None], commit: Commit) -> int:
-        self.warehouse.mkdir(parents=True, exist_ok=True)
-        with FileLock(self._lock):
+        with self._locked(self._lock):
             for attempt in range(1, _ATTEMPTS + 1):
                 try:
                     with self.connect(read_only=False) as connection:

@@ -32,5 +32,8 @@ class Engine(ABC):
         """Whether it is any use to ask this: a recording may hold no second try."""
         return True
 
+    def check_ready(self) -> None:  # noqa: B027 (most lack nothing)
+        """Raises UserError for what `ask` would lack, as far as that shows without asking: a key that is not set."""
+
     def close(self) -> None:  # noqa: B027 (most have nothing to give back)
         """Gives back what `ask` opened."""

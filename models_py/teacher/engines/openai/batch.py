@@ -41,7 +41,7 @@ from models_py.teacher.engines.openai.batch_files import (
 )
 from models_py.teacher.engines.openai.batch_store import Batch, Batches
 from models_py.teacher.engines.openai.pacing import CoolDown, backoff, wait
-from models_py.teacher.engines.openai.server import Answered, Broken, Busy, Outcome, Rejected, Server
+from models_py.teacher.engines.openai.server import Answered, Broken, Busy, Outcome, Rejected, Server, read_key
 from models_py.teacher.request import TeacherReply, TeacherRequest
 
 if TYPE_CHECKING:
@@ -76,6 +76,10 @@ class OpenAIBatchEngine(Engine):
     def identity(self) -> str:
         """The model's name, as of the engine `openai`: a reply that was paid for through either counts for both."""
         return self.settings.model
+
+    def check_ready(self) -> None:
+        """Raises UserError when the key's variable is not set."""
+        read_key(self.name, self.settings)
 
     def ask(self, requests: Iterable[TeacherRequest], stop: Event) -> Iterator[TeacherReply]:
         """Takes all requests, then yields replies batch by batch as they end; latency is unknown (None)."""

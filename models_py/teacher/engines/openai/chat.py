@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from models_py.errors import UserError
 from models_py.teacher.engines.base import Engine
 from models_py.teacher.engines.openai.pacing import CoolDown, TokenBucket, backoff, wait
-from models_py.teacher.engines.openai.server import Answered, Broken, Busy, Rejected, Server
+from models_py.teacher.engines.openai.server import Answered, Broken, Busy, Rejected, Server, read_key
 from models_py.teacher.money import prompt_tokens_at_most
 from models_py.teacher.request import TeacherReply, TeacherRequest
 
@@ -41,6 +41,10 @@ class OpenAIEngine(Engine):
     def identity(self) -> str:
         """The model's name: whichever server or engine answers for it, a reply that was paid for counts."""
         return self.settings.model
+
+    def check_ready(self) -> None:
+        """Raises UserError when the key's variable is not set."""
+        read_key(self.name, self.settings)
 
     def ask(self, requests: Iterable[TeacherRequest], stop: Event) -> Iterator[TeacherReply]:
         """Yields replies as they finish. The calls are made while the caller waits for the next one."""

@@ -77,7 +77,7 @@ class Server:
         self._teacher = teacher
         self._settings = settings
         self._connections = connections
-        self._key = self._read_key()
+        self._key = read_key(teacher, settings)
 
     async def __aenter__(self) -> "Server":
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
@@ -175,19 +175,21 @@ class Server:
         name = self._settings.api_key_env
         return f"the key in the environment variable {name}" if name else "a request without a key (set api_key_env)"
 
-    def _read_key(self) -> str | None:
-        name = self._settings.api_key_env
-        if name is None:
-            return None
-        key = os.environ.get(name, "").strip()
-        if not key:
-            raise UserError(
-                f"teachers.{self._teacher}.api_key_env: the environment variable {name} is not set. "
-                f"Set it (export {name}=...), or write api_key_env: null for a server that wants no key."
-            )
-        if not re.fullmatch(r"[\x21-\x7e]+", key):
-            raise UserError(f"teachers.{self._teacher}.api_key_env: the value of {name} holds characters no key has.")
-        return key
+
+def read_key(teacher: str, settings: "ServerSettings") -> str | None:
+    """The key as the environment has it, None where none is wanted. Raises UserError, naming the variable."""
+    name = settings.api_key_env
+    if name is None:
+        return None
+    key = os.environ.get(name, "").strip()
+    if not key:
+        raise UserError(
+            f"teachers.{teacher}.api_key_env: the environment variable {name} is not set. "
+            f"Set it (export {name}=...), or write api_key_env: null for a server that wants no key."
+        )
+    if not re.fullmatch(r"[\x21-\x7e]+", key):
+        raise UserError(f"teachers.{teacher}.api_key_env: the value of {name} holds characters no key has.")
+    return key
 
 
 async def _read(response: aiohttp.ClientResponse, into: IO[bytes] | None) -> bytes | None:
