@@ -65,8 +65,12 @@ def all_read() -> list[tuple[str, tuple[str | None, ...]]]:
     return [*read, *((phase, astuple(parse_reply(phase, WHOLE, "stop", "timeout"))) for phase in PHASES)]
 
 
+def reads_as() -> str:
+    return fingerprint(all_read())[:16]
+
+
 def test_what_is_read_differently_has_another_version():
-    assert READ_AS.get(parser.PARSER_VERSION) == fingerprint(all_read())[:16], REMEDY
+    assert reads_as() == READ_AS.get(parser.PARSER_VERSION), REMEDY
 
 
 def test_the_corpus_has_every_status_in_both_phases():
@@ -75,15 +79,13 @@ def test_the_corpus_has_every_status_in_both_phases():
 
 @pytest.mark.parametrize("name", ["_LINE_PREFIX", "_REFUSAL", "_PLACEHOLDER", "_ELLIPSIS", "_THINKING"])
 def test_a_rule_that_is_dropped_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch):
-    before = fingerprint(all_read())
     monkeypatch.setattr(parser, name, parser.re.compile(r"(?!)"))
-    assert fingerprint(all_read()) != before
+    assert reads_as() not in READ_AS.values()
 
 
 def test_one_more_closing_tag_is_noticed(monkeypatch: pytest.MonkeyPatch):
-    before = fingerprint(all_read())
     second_parser(monkeypatch, closing="I hope this helps!")
-    assert fingerprint(all_read()) != before
+    assert reads_as() not in READ_AS.values()
 
 
 # ── which reflections are current ──────────────────────────────────────────────────────────────────────────────────
