@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets.training.training_pairs import frozen_version
+from assets.training.training_pairs import current_version
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.profile.schema import Profile
 from dagster_project.steps.code_version import code_version
@@ -42,7 +42,7 @@ def student_checkpoint(recipe: str) -> dg.AssetsDefinition:
         student = find_student(profile.students[profile.recipes[recipe].student], profile.students_dir)
         settings = profile.training
         with lake.exclusively(f"training.{recipe}"):
-            version = frozen_version(lake, recipe)
+            version = current_version(lake, recipe)
             made = checkpoint_id(recipe, version, student.fingerprint, settings)
             folder = profile.checkpoints_dir / recipe / made
             manifest = read_manifest(folder)

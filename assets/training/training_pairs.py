@@ -27,33 +27,47 @@ def training_pairs(recipe: str) -> dg.AssetsDefinition:
         group_name="training",
     )
     def frozen(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
+        stored = "recipe = ? and data_version = ?"
         with lake.exclusively(f"{TABLE}.{recipe}"):
-            rows = _selected(lake, recipe)
-            version = _version(rows)
-            if not _is_frozen(lake, recipe, version):
-                frame = rows.with_columns(recipe=pl.lit(recipe), data_version=pl.lit(version))
-                asset = f"training/{recipe}/training_pairs"
-                lake.append({TABLE: frame}, Commit(f"training set of {recipe}", asset, context.run_id, version))
-        return table_result(
-            lake, TABLE, where="recipe = ? and data_version = ?", params=[recipe, version], data_version=version
-        )
+            version = _frozen_version(lake, recipe)
+            if version is None:
+                rows = _selected(lake, recipe)
+                version = fingerprint([list(row) for row in rows.iter_rows()])[:16]
+                # The selection may have gone back between the two looks.
+                if lake.scalar(f"select count(*) from {TABLE} where {stored}", [recipe, version]) == 0:
+                    frame = rows.with_columns(recipe=pl.lit(recipe), data_version=pl.lit(version))
+                    asset = f"training/{recipe}/training_pairs"
+                    lake.append({TABLE: frame}, Commit(f"training set of {recipe}", asset, context.run_id, version))
+        return table_result(lake, TABLE, where=stored, params=[recipe, version], data_version=version)
 
     return frozen
 
 
-def frozen_version(lake: Lake, recipe: str) -> str:
-    """The data version of the rows that the recipe selects now: under it they lie frozen in the lake.
+def current_version(lake: Lake, recipe: str) -> str:
+    """The data version under which the rows that the recipe selects now lie frozen.
 
     Neither a clock nor Dagster's event log has a say, so a copied lake, and one whose selection went back to an earlier
-    one, know it as well. Raises UserError where these rows were never frozen.
+    one, know it as well. Raises UserError where these rows are not frozen.
     """
-    version = _version(_selected(lake, recipe))
-    if not _is_frozen(lake, recipe, version):
+    version = _frozen_version(lake, recipe)
+    if version is None:
         raise UserError(
-            f"recipes.{recipe} selects rows that are not frozen yet (data version {version}): "
-            f"materialize training/{recipe}/training_pairs first."
+            f"recipes.{recipe}: the rows that it selects now are not frozen yet; "
+            f"materialize training/{recipe}/training_pairs with all above it."
         )
     return version
+
+
+def _frozen_version(lake: Lake, recipe: str) -> str | None:
+    """The frozen set whose rows are those that the recipe selects now, None where there is none."""
+    content = f"count(*) as n, sum(hash({', '.join(_CONTENT)})) as hashes"
+    same = lake.recall(
+        f"with selected as (select {content} from selection.recycled_pairs where recipe = $1), "
+        f"frozen as (select data_version, {content} from {TABLE} where recipe = $1 group by data_version) "
+        "select data_version from frozen inner join selected using (n, hashes)",
+        [recipe],
+    )
+    return str(same.item()) if same.height else None
 
 
 def _selected(lake: Lake, recipe: str) -> pl.DataFrame:
@@ -66,11 +80,3 @@ def _selected(lake: Lake, recipe: str) -> pl.DataFrame:
             f"where recipe = '{recipe}' group by all\" and loosen its policy or its cuts in the profile."
         )
     return rows
-
-
-def _version(rows: pl.DataFrame) -> str:
-    return fingerprint([list(row) for row in rows.iter_rows()])[:16]
-
-
-def _is_frozen(lake: Lake, recipe: str, version: str) -> bool:
-    return lake.scalar(f"select count(*) from {TABLE} where recipe = ? and data_version = ?", [recipe, version]) != 0

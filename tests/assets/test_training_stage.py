@@ -192,7 +192,7 @@ def test_other_weights_are_another_checkpoint(ready: Flow, trained: list[dict[st
 
 
 def test_without_frozen_rows_nothing_is_trained(ready: Flow, trained: list[dict[str, Any]]) -> None:
-    with pytest.raises(UserError, match=r"recipes\.original .*: materialize training/original/training_pairs"):
+    with pytest.raises(UserError, match=r"recipes\.original: .*; materialize training/original/training_pairs"):
         ready.run(CHECKPOINT)
     assert trained == []
 
