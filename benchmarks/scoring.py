@@ -345,12 +345,13 @@ def lazy(scorer: Scorer, rows: dict[int, dict[str, Pair]], measured: Measured) -
 def keep(measured: Measured, row: int, name: str, scored: ScoreRow) -> None:
     """Nats a token of the terms that were asked."""
     terms = measured.terms.setdefault(row, {}).setdefault(name, {})
-    if scored.answer_nll is not None:
-        terms["answer_alone"] = scored.answer_nll / scored.answer_tokens
-        terms["answer_given"] = scored.answer_nll_given_instruction / scored.answer_tokens
-    if scored.instruction_nll is not None:
-        terms["instruction_alone"] = scored.instruction_nll / scored.instruction_tokens
-        terms["instruction_given"] = scored.instruction_nll_given_answer / scored.instruction_tokens
+    asked = {
+        "answer_alone": (scored.answer_nll, scored.answer_tokens),
+        "answer_given": (scored.answer_nll_given_instruction, scored.answer_tokens),
+        "instruction_alone": (scored.instruction_nll, scored.instruction_tokens),
+        "instruction_given": (scored.instruction_nll_given_answer, scored.instruction_tokens),
+    }
+    terms |= {name: nll / tokens for name, (nll, tokens) in asked.items() if nll is not None and tokens}
 
 
 @contextmanager
@@ -376,7 +377,7 @@ def flops(model: Any, tokens: int, head_rows: int) -> float:
     """Of the linear layers: two a weight and token; attention's own products are not counted."""
     head = model.get_output_embeddings().weight.numel()
     body = sum(m.weight.numel() for m in model.base_model.modules() if isinstance(m, torch.nn.Linear))
-    return 2.0 * (body * tokens + head * head_rows)
+    return float(2.0 * (body * tokens + head * head_rows))
 
 
 # ---- choices
@@ -448,9 +449,9 @@ def main() -> int:
         "c": (Measured("c ours, full", name), lambda r, m: full(scorer, r, m), arguments.rows),
         "d": (Measured("d ours, lazy", name), lambda r, m: lazy(scorer, r, m), arguments.rows),
     }
-    for key, mode in run.items():
+    for key, ours in run.items():
         if key[0] in arguments.modes and not (key == "a-dtype" and dtype == torch.float32):
-            modes[key] = mode
+            modes[key] = ours
 
     print(f"{arguments.shape}, {arguments.rows} rows, {name} on {device_name(device)}", flush=True)
     started = time.perf_counter()

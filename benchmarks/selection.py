@@ -73,7 +73,7 @@ CUTS = [
     {"recipe": "paper_strict", "policy": "paper", "ifd_below": 0.9, "r_ifd_below": 0.9, "top_k": 10_000},
 ]
 
-Ratio = Callable[[dict], float | None]
+Ratio = Callable[[dict[str, Any]], float | None]
 
 
 # ── measuring ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -229,12 +229,12 @@ def _choose_in_a_loop(folder: Path) -> int:
     return len(chosen)
 
 
-def _choose(texts: dict[str, dict]) -> tuple[str | None, str | None]:
+def _choose(texts: dict[str, dict[str, Any]]) -> tuple[str | None, str | None]:
     base = _better(texts, "original", "instruction", _ifd, higher=True)
     return base, base and _better(texts, base, TWIN[base], _r_ifd, higher=False)
 
 
-def _better(texts: dict[str, dict], base: str, twin: str, ratio: Ratio, *, higher: bool) -> str | None:
+def _better(texts: dict[str, dict[str, Any]], base: str, twin: str, ratio: Ratio, *, higher: bool) -> str | None:
     """The text whose ratio is better; a tie keeps the base, a ratio that is None wins nothing."""
     a, b = (ratio(texts[name]) if name in texts else None for name in (base, twin))
     if a is None or b is None:
@@ -242,13 +242,13 @@ def _better(texts: dict[str, dict], base: str, twin: str, ratio: Ratio, *, highe
     return twin if (b > a if higher else b < a) else base
 
 
-def _ifd(text: dict) -> float | None:
+def _ifd(text: dict[str, Any]) -> float | None:
     if text["answer_status"] != "ok":
         return None
     return math.exp((text["answer_nll_given_instruction"] - text["answer_nll"]) / text["answer_tokens"])
 
 
-def _r_ifd(text: dict) -> float | None:
+def _r_ifd(text: dict[str, Any]) -> float | None:
     if text["status"] != "ok":
         return None
     return math.exp((text["instruction_nll_given_answer"] - text["instruction_nll"]) / text["instruction_tokens"])
@@ -284,7 +284,7 @@ def _set_up(folder: Path, rows: int) -> None:
         separator = "["
         # In batches, so that the lake holds as many files as after a run.
         for pairs in commit_batches((invented.pair() for _ in range(rows)), seconds=math.inf):
-            tables: dict[str, list[dict]] = {}
+            tables: dict[str, list[dict[str, Any]]] = {}
             for pair in pairs:
                 lines.writelines(pair.lines)
                 terms.write(separator + json.dumps({"pair_id": pair.pair_id, "texts": pair.texts}))
@@ -322,8 +322,8 @@ class _Pair:
 
     pair_id: str
     lines: list[str] = field(default_factory=list)
-    texts: dict[str, dict] = field(default_factory=dict)
-    rows: list[tuple[str, dict]] = field(default_factory=list)
+    texts: dict[str, dict[str, Any]] = field(default_factory=dict[str, Any])
+    rows: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
 
 class _Inventor:
@@ -365,7 +365,7 @@ class _Inventor:
             self._add_score(pair, "chosen_scores", new["content_id"], answer, failed)
             pair.texts[TWIN[base]] = answer | instruction | {"answer_status": status, "status": status}
 
-    def _reply(self, pair: _Pair, table: str, base: dict, new: dict[str, str]) -> bool:
+    def _reply(self, pair: _Pair, table: str, base: dict[str, Any], new: dict[str, str]) -> bool:
         """Add a teacher's reply to the table; whether it is usable."""
         usable = not self._happens(UNUSABLE_SHARE)
         asked = {"teacher": "teacher", "prompt_version": "v1", "pair_id": pair.pair_id, **base}
@@ -383,13 +383,13 @@ class _Inventor:
         status = second if first == "ok" else first
         pair.texts[name] = answer | instruction | {"answer_status": first, "status": status}
 
-    def _add_score(self, pair: _Pair, table: str, content: str, terms: dict, failed: bool) -> str:
+    def _add_score(self, pair: _Pair, table: str, content: str, terms: dict[str, Any], failed: bool) -> str:
         row = {"student": "student", "student_fingerprint": STUDENT, "content_id": content, "truncated": False}
         row |= {"status": "not_finite", "reason": "invented"} if failed else {"status": "ok", "reason": None}
         pair.rows.append((f"scoring.{table}", row | dict.fromkeys(TERMS) | ({} if failed else terms)))
         return str(row["status"])
 
-    def _terms(self, of: str, tokens: int, like: dict | None = None) -> dict[str, float]:
+    def _terms(self, of: str, tokens: int, like: dict[str, Any] | None = None) -> dict[str, float]:
         """Terms of an answer or an instruction whose ratio is about 0.75; now and then those of `like`, for a tie."""
         names = [name for name in TERMS if name.startswith(of)]
         if like and self._happens(TIE_SHARE):

@@ -95,7 +95,7 @@ def engine_counts() -> Counter[str]:
     counts: Counter[str] = Counter()
     for metric in get_metrics_snapshot():
         if metric.name in ("vllm:prefix_cache_queries", "vllm:prefix_cache_hits"):
-            counts[metric.name] += metric.value
+            counts[metric.name] += metric.value  # type: ignore[attr-defined]  # these two are counters
     for process in psutil.Process().children(recursive=True):
         times = process.cpu_times()
         counts["cpu_s"] += times.user + times.system

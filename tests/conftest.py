@@ -3,6 +3,7 @@
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -15,7 +16,7 @@ SHARED = PROJECT.parent / "shared"
 
 # `make test` looks at the same examples every time: it fails where code is wrong, not where luck has it, and never for
 # being slow. `make fuzz` searches at random and longer, keeps what failed, and prints what repeats it.
-_common = {"deadline": None, "print_blob": True, "suppress_health_check": [HealthCheck.too_slow]}
+_common: dict[str, Any] = {"deadline": None, "print_blob": True, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("ci", derandomize=True, **_common)
 settings.register_profile("fuzz", max_examples=2000, **_common)
 settings.load_profile("ci")

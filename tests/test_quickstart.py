@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -16,6 +17,7 @@ import pytest
 from dagster_project.lakehouse.lake import Lake
 from tests.support.processes import run, run_command
 from tests.support.profiles import small_quickstart
+from tests.support.values import known
 
 TABLES = {
     "raw.raw_pairs": "*",
@@ -40,14 +42,12 @@ def tables(profile: Path) -> dict[str, pl.DataFrame]:
 
 def data_versions(profile: Path) -> dict[str, str]:
     import dagster as dg
+    from dagster._core.instance.ref import InstanceRef
 
-    with dg.DagsterInstance.from_ref(dg._core.instance.ref.InstanceRef.from_dir(str(profile.parent / "dagster"))) as i:
-        return {
-            key.to_user_string(): i.get_latest_materialization_event(key).asset_materialization.tags[
-                "dagster/data_version"
-            ]
-            for key in i.all_asset_keys()
-        }
+    with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(profile.parent / "dagster"))) as instance:
+        events = {key: instance.get_latest_materialization_event(key) for key in instance.all_asset_keys()}
+    made = {key: known(known(event).asset_materialization) for key, event in events.items()}
+    return {key.to_user_string(): known(one.tags)["dagster/data_version"] for key, one in made.items()}
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +182,9 @@ def empty_model(folder: Path) -> Path:
     ],
     ids=["wrong key", "unknown policy", "policy needs all", "missing file", "model folder", "other lake"],
 )
-def test_what_is_wrong_is_said_in_one_message(tmp_path: Path, make, expected: list[str]) -> None:
+def test_what_is_wrong_is_said_in_one_message(
+    tmp_path: Path, make: Callable[[Path], Path], expected: list[str]
+) -> None:
     result = run(make(tmp_path / "case"))
     said = result.stdout + result.stderr
     assert result.returncode == 1

@@ -250,12 +250,12 @@ class Lake:
         if after.snapshot == committed <= before.snapshot + 1:
             self._answers.put(claim, after.of(*below), b"")
 
-    def write(self, change: Callable[[duckdb.DuckDBPyConnection], None], commit: Commit) -> int:
+    def write(self, change: Callable[[duckdb.DuckDBPyConnection], object], commit: Commit) -> int:
         """Run `change` in one transaction under the lake's lock, from the start again on a conflict; the snapshot."""
         self.prepare()
         return self._transact(change, commit)
 
-    def _transact(self, change: Callable[[duckdb.DuckDBPyConnection], None], commit: Commit) -> int:
+    def _transact(self, change: Callable[[duckdb.DuckDBPyConnection], object], commit: Commit) -> int:
         with self._locked(self._lock):
             for attempt in range(1, _ATTEMPTS + 1):
                 try:
@@ -471,7 +471,7 @@ def _create_views(connection: duckdb.DuckDBPyConnection, present: dict[str, str]
 
 
 def _commit(
-    connection: duckdb.DuckDBPyConnection, change: Callable[[duckdb.DuckDBPyConnection], None], commit: Commit
+    connection: duckdb.DuckDBPyConnection, change: Callable[[duckdb.DuckDBPyConnection], object], commit: Commit
 ) -> int:
     extra = {key: value for key, value in asdict(commit).items() if key not in {"message", "author"} and value}
     connection.execute("begin")

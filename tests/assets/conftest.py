@@ -157,6 +157,6 @@ def ready(with_pairs: Flow, tmp_path: Path) -> Flow:
     return with_pairs.copy(tmp_path)
 
 
-def version(result: dg.MaterializeResult) -> str:
+def version(result: dg.MaterializeResult[None]) -> str:
     assert result.data_version is not None
     return result.data_version.value

@@ -5,9 +5,10 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from threading import Event
+from typing import Any
 
 import dagster as dg
 import duckdb
@@ -18,6 +19,7 @@ from assets.raw.raw_pairs import raw_pairs
 from assets.reflection.instruction_reflections import instruction_reflections
 from assets.reflection.response_reflections import response_reflections
 from assets.reflection.teacher_replies import teacher_replies
+from dagster_project.lakehouse.lake import Commit
 from dagster_project.steps import step_progress
 from dagster_project.steps.commits import commit_batches
 from dagster_project.steps.step_progress import PROGRESS_KEY
@@ -25,10 +27,12 @@ from models_py.content import content_id
 from models_py.errors import UserError
 from models_py.teacher.engines.recorded import RecordedEngine
 from models_py.teacher.ledger import Ledger
+from models_py.teacher.request import TeacherReply, TeacherRequest
 from tests.assets.conftest import BETTER_DOG, CAT, DOG, NEW_CAT, OWL, REPLIES, Flow, Gpt, rewrite, version
 from tests.support.engines import second_parser
 from tests.support.processes import run_command
 from tests.support.servers import completion
+from tests.support.values import known
 
 REFLECTIONS = "select pair_id, status, content_id, instruction, output from reflection.instruction_reflections"
 
@@ -39,7 +43,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     asked: list[str] = []
     ask = RecordedEngine.ask
 
-    def watched(self: RecordedEngine, requests: Iterable, stop: Event):
+    def watched(self: RecordedEngine, requests: Iterable[TeacherRequest], stop: Event) -> Iterator[TeacherReply]:
         requests = list(requests)
         asked.extend(request.content_id for request in requests)
         return ask(self, requests, stop)
@@ -74,7 +78,9 @@ def test_a_reply_that_was_paid_for_is_not_asked_again_when_the_lake_lost_it(read
     """As after a kill between the ledger's commit and the lake's."""
     ready.run(instruction_reflections)
     before = ready.lake.read(REFLECTIONS + " order by all").rows()
-    ready.lake.write(lambda connection: connection.execute("delete from reflection.instruction_reflections"), commit())
+    ready.lake.write(
+        lambda connection: connection.execute("delete from reflection.instruction_reflections"), Commit("by hand")
+    )
     asked.clear()
     ready.run(instruction_reflections)
     assert asked == [content_id(*OWL)]
@@ -102,7 +108,7 @@ def test_the_second_reflection_is_of_the_chosen_base(ready: Flow) -> None:
     }
     names, values = ", ".join(choice), ", ".join(f"'{value}'" for value in choice.values())
     ready.lake.write(
-        lambda c: c.execute(f"insert into selection.instruction_choices ({names}) values ({values})"), commit()
+        lambda c: c.execute(f"insert into selection.instruction_choices ({names}) values ({values})"), Commit("by hand")
     )
     ready.run(response_reflections)
     rows = ready.lake.read(
@@ -198,12 +204,22 @@ def test_second_tries_do_not_hide_that_the_budget_left_pairs_unasked(ready: Flow
     assert len(gpt.asked) == 1
 
 
-def test_an_interrupt_keeps_what_is_under_way_and_asks_none_of_it_again(ready: Flow, gpt: Gpt) -> None:
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Interrupts are ignored in what a shell started in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_keeps_what_is_under_way_and_asks_none_of_it_again(
+    ready: Flow, gpt: Gpt, interruptible: None
+) -> None:
     all_under_way = threading.Barrier(3)
 
-    def interrupting(_: str) -> dict:
+    def interrupting(_: str) -> dict[str, Any]:
         if all_under_way.wait(timeout=10) == 0:
-            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            signal.pthread_kill(known(threading.main_thread().ident), signal.SIGINT)
         time.sleep(0.1)  # the interrupt comes before any reply
         return completion(rewrite("Describe it.", "Small."))
 
@@ -220,7 +236,7 @@ def test_an_interrupt_keeps_what_is_under_way_and_asks_none_of_it_again(ready: F
 def test_a_run_told_to_terminate_keeps_what_is_under_way(ready: Flow, gpt: Gpt, executor: str) -> None:
     under_way = threading.Semaphore(0)
 
-    def slow(_: str) -> dict:
+    def slow(_: str) -> dict[str, Any]:
         under_way.release()
         time.sleep(1)
         return completion(rewrite("Describe it.", "Small."))
@@ -246,7 +262,7 @@ def test_a_lake_that_fails_waits_for_what_is_under_way(ready: Flow, gpt: Gpt, mo
 
     all_under_way = threading.Barrier(3)
 
-    def one_first(_: str) -> dict:
+    def one_first(_: str) -> dict[str, Any]:
         if all_under_way.wait(timeout=10):
             time.sleep(0.3)
         return completion(rewrite("Describe it.", "Small."))
@@ -288,7 +304,7 @@ BOTH = (
 )
 
 
-def says(prompt: str) -> dict:
+def says(prompt: str) -> dict[str, Any]:
     """Of the cat all can be used, of the dog what parser 2 reads, of the owl nothing."""
     if "cat" in prompt:
         return completion(rewrite(NEW_CAT[0], NEW_CAT[2]))
@@ -296,7 +312,11 @@ def says(prompt: str) -> dict:
     return completion(text, finish_reason="abort")
 
 
-def replies_by_id(flow: Flow) -> dict[str, tuple]:
+def never(prompt: str) -> dict[str, Any]:
+    raise AssertionError(prompt)
+
+
+def replies_by_id(flow: Flow) -> dict[str, tuple[Any, ...]]:
     rows = flow.lake.read(f"select {REPLY_COLUMNS}, status from reflection.teacher_replies").rows()
     return {row[0]: row for row in rows}
 
@@ -314,7 +334,7 @@ def test_another_parser_reads_replies_again_and_asks_nobody(
     assert {status for status, _ in old.values()} == {"ok", "missing_tag"} and len(before) == len(gpt.asked) == 5
 
     second_parser(monkeypatch)
-    gpt.say = lambda _: 1 / 0
+    gpt.say = never
     for asset in (teachers, instruction_reflections, teacher_replies):
         ready.run(asset)
     assert len(gpt.asked) == 5
@@ -356,14 +376,8 @@ def test_replies_of_a_lake_from_before_parsers_counted_are_of_the_first(ready: F
         connection.execute("update reflection.teacher_replies set parser_version = null")
         connection.execute("update reflection.teacher_replies set status = null where status = 'ok'")
 
-    ready.lake.write(as_before, commit())
+    ready.lake.write(as_before, Commit("by hand"))
     assert version(ready.run(teacher_replies)) == version(expected)
     assert replies_by_id(ready) == rows
     versions = "select status, parser_version from reflection.teacher_replies order by all"
     assert ready.lake.read(versions).rows() == [("missing_tag", None), ("missing_tag", None), ("ok", "1")]
-
-
-def commit():
-    from dagster_project.lakehouse.lake import Commit
-
-    return Commit("by hand")

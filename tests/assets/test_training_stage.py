@@ -20,6 +20,7 @@ from models_py.content import content_id
 from models_py.errors import UserError
 from models_py.training import fine_tune
 from models_py.training.manifest import read_manifest, write_manifest
+from models_py.training.settings import TrainingRow
 from tests.assets.conftest import CAT, DOG, OWL, Flow, version
 from tests.sql.story import refresh
 
@@ -69,7 +70,15 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What each training was given; the fake publishes a manifest as the real one does."""
     calls: list[dict[str, Any]] = []
 
-    def fake(rows: list, *, student: Any, settings: Any, out_dir: Path, manifest: dict, on_progress: Any) -> Any:
+    def fake(
+        rows: list[TrainingRow],
+        *,
+        student: Any,
+        settings: Any,
+        out_dir: Path,
+        manifest: dict[str, Any],
+        on_progress: Any,
+    ) -> Any:
         calls.append({"outputs": [row.output for row in rows], **manifest})
         out_dir.mkdir(parents=True)
         stored = {

@@ -20,7 +20,7 @@ def ran(flow: Flow, *assets: str) -> dict[str, str]:
     keys = [dg.AssetKey(name.split("/")) for name in assets]
     with dg.DagsterInstance.ephemeral() as instance:
         result = job.execute_in_process(instance=instance, asset_selection=keys, run_config=QUIET, raise_on_error=False)
-        return {event.step_key: _message(event) for event in result.filter_events(_failed)}
+        return {str(event.step_key): _message(event) for event in result.filter_events(_failed)}
 
 
 def _failed(event: dg.DagsterEvent) -> bool:

@@ -1,8 +1,10 @@
 """The table of contents: every stage, in flow order, documented, and light to load."""
 
 import json
+from collections.abc import Set as AbstractSet
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -34,11 +36,11 @@ def definitions(profile: Profile) -> dg.Definitions:
 
 
 @pytest.fixture(scope="module")
-def graph(definitions: dg.Definitions) -> BaseAssetGraph:
+def graph(definitions: dg.Definitions) -> BaseAssetGraph[Any]:
     return definitions.resolve_asset_graph()
 
 
-def _names(keys: set[dg.AssetKey]) -> set[str]:
+def _names(keys: AbstractSet[dg.AssetKey]) -> set[str]:
     return {key.to_user_string() for key in keys}
 
 
@@ -46,13 +48,13 @@ def test_the_quickstart_loads_and_validates(definitions: dg.Definitions) -> None
     dg.Definitions.validate_loadable(definitions)
 
 
-def test_groups_are_the_stages_and_folders(graph: BaseAssetGraph) -> None:
+def test_groups_are_the_stages_and_folders(graph: BaseAssetGraph[Any]) -> None:
     keys = graph.get_all_asset_keys()
     assert {graph.get(key).group_name for key in keys} == set(STAGES)
     assert all(graph.get(key).group_name == key.path[0] for key in keys)
 
 
-def test_the_checkpoint_is_the_last_asset(graph: BaseAssetGraph) -> None:
+def test_the_checkpoint_is_the_last_asset(graph: BaseAssetGraph[Any]) -> None:
     leaves = {key for key in graph.get_all_asset_keys() if not graph.get(key).child_keys}
     assert {f"training/{recipe}/student_checkpoint" for recipe in RECIPES} <= _names(leaves)
     checkpoint = dg.AssetKey(["training", "paper", "student_checkpoint"])
@@ -66,7 +68,7 @@ def test_the_checkpoint_is_the_last_asset(graph: BaseAssetGraph) -> None:
     assert "training/original/training_pairs" not in upstream
 
 
-def test_the_flow_is_a_straight_line(graph: BaseAssetGraph) -> None:
+def test_the_flow_is_a_straight_line(graph: BaseAssetGraph[Any]) -> None:
     flow = [
         "raw/raw_pairs",
         "reflection/instruction_reflections",
@@ -89,7 +91,7 @@ def test_the_flow_is_a_straight_line(graph: BaseAssetGraph) -> None:
         assert earlier in _names(upstream)
 
 
-def test_every_asset_is_described_owned_and_versioned(graph: BaseAssetGraph) -> None:
+def test_every_asset_is_described_owned_and_versioned(graph: BaseAssetGraph[Any]) -> None:
     for key in graph.get_all_asset_keys():
         node, name = graph.get(key), key.to_user_string()
         assert node.is_materializable, name
@@ -100,7 +102,7 @@ def test_every_asset_is_described_owned_and_versioned(graph: BaseAssetGraph) -> 
         assert node.code_version, name
 
 
-def test_every_model_is_an_asset_that_depends_on_what_it_reads(graph: BaseAssetGraph) -> None:
+def test_every_model_is_an_asset_that_depends_on_what_it_reads(graph: BaseAssetGraph[Any]) -> None:
     for model in load_models().values():
         node = graph.get(dg.AssetKey([model.schema, model.name]))
         assert {".".join(key.path) for key in node.parent_keys} == set(model.depends_on)
@@ -114,7 +116,7 @@ BESIDE_SQL = {table: {"profile.students"} for table in pending_files() if table.
 
 
 @pytest.mark.parametrize("table", pending_files())
-def test_paid_work_depends_on_what_its_pending_file_reads(graph: BaseAssetGraph, table: str) -> None:
+def test_paid_work_depends_on_what_its_pending_file_reads(graph: BaseAssetGraph[Any], table: str) -> None:
     read, models = set(pending_files()[table].depends_on), load_models()
     declared = {".".join(key.path) for key in graph.get(dg.AssetKey(table.split("."))).parent_keys}
     own = {table, *(name for name in read & models.keys() if dg.AssetKey(table.split(".")) in _upstream(graph, name))}
@@ -122,30 +124,30 @@ def test_paid_work_depends_on_what_its_pending_file_reads(graph: BaseAssetGraph,
     assert declared == (read | through_own | BESIDE_SQL.get(table, set())) - own
 
 
-def _upstream(graph: BaseAssetGraph, table: str) -> set[dg.AssetKey]:
-    return dg.AssetSelection.assets(dg.AssetKey(table.split("."))).upstream().resolve(graph)
+def _upstream(graph: BaseAssetGraph[Any], table: str) -> set[dg.AssetKey]:
+    return set(dg.AssetSelection.assets(dg.AssetKey(table.split("."))).upstream().resolve(graph))
 
 
-def test_a_score_waits_for_who_scores_for_whom(graph: BaseAssetGraph) -> None:
+def test_a_score_waits_for_who_scores_for_whom(graph: BaseAssetGraph[Any]) -> None:
     parents = _names(graph.get(dg.AssetKey(["scoring", "instruction_scores"])).parent_keys)
     assert parents == {"profile/students", "selection/instruction_candidates", "selection/pairings"}
     parents = _names(graph.get(dg.AssetKey(["reflection", "instruction_reflections"])).parent_keys)
     assert parents == {"profile/teachers", "raw/raw_pairs"}
 
 
-def test_a_tables_asset_is_called_like_the_table(graph: BaseAssetGraph) -> None:
+def test_a_tables_asset_is_called_like_the_table(graph: BaseAssetGraph[Any]) -> None:
     assets = {".".join(key.path) for key in graph.get_all_asset_keys() if len(key.path) == 2}
     shared_by_recipes = {"training.training_pairs", "training.student_checkpoints"}
     assert TABLES_BY_NAME.keys() - shared_by_recipes <= assets
     assert assets - TABLES_BY_NAME.keys() == {"profile.base_students", *load_models()}
 
 
-def test_each_recipe_has_assets_of_its_own(graph: BaseAssetGraph) -> None:
+def test_each_recipe_has_assets_of_its_own(graph: BaseAssetGraph[Any]) -> None:
     found = {tuple(key.path[1:]) for key in graph.get_all_asset_keys() if len(key.path) == 3}
     assert found == {(recipe, name) for recipe in RECIPES for name in PER_RECIPE}
 
 
-def test_checks_are_attached_to_assets_that_exist(graph: BaseAssetGraph) -> None:
+def test_checks_are_attached_to_assets_that_exist(graph: BaseAssetGraph[Any]) -> None:
     keys = graph.asset_check_keys
     assert {key.name for key in keys} == load_checks().keys()
     assert {key.asset_key for key in keys} <= graph.get_all_asset_keys()
@@ -179,7 +181,7 @@ def test_the_phases_are_the_main_job_cut_in_pieces(definitions: dg.Definitions) 
     assert all(jobs.values())
 
 
-def test_phases_run_one_after_the_other(definitions: dg.Definitions, graph: BaseAssetGraph) -> None:
+def test_phases_run_one_after_the_other(definitions: dg.Definitions, graph: BaseAssetGraph[Any]) -> None:
     names = [job.name for job in definitions.jobs or []]
     assert names == [
         MAIN_JOB,
@@ -193,12 +195,12 @@ def test_phases_run_one_after_the_other(definitions: dg.Definitions, graph: Base
     ]
     done: set[dg.AssetKey] = set()
     for name in names[1:-1]:
-        done |= definitions.resolve_job_def(name).asset_layer.executable_asset_keys
+        done |= set(definitions.resolve_job_def(name).asset_layer.executable_asset_keys)
         missing = {parent for key in done for parent in graph.get(key).parent_keys} - done
         assert not missing, (name, _names(missing))
 
 
-def test_the_main_job_is_everything_but_evaluation(definitions: dg.Definitions, graph: BaseAssetGraph) -> None:
+def test_the_main_job_is_everything_but_evaluation(definitions: dg.Definitions, graph: BaseAssetGraph[Any]) -> None:
     main = definitions.resolve_job_def(MAIN_JOB).asset_layer.executable_asset_keys
     assert main == {key for key in graph.get_all_asset_keys() if key.path[0] != "evaluation"}
 

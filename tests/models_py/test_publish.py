@@ -3,6 +3,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from models_py.publish import published_file, published_folder, remove_leftovers
 from tests.conftest import PROJECT
 
 
-def test_a_folder_appears_whole_and_leaves_nothing_beside_it(tmp_path):
+def test_a_folder_appears_whole_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
     target = tmp_path / "deep" / "target"
     with published_folder(target) as folder:
         (folder / "a").write_text("1")
@@ -20,7 +22,7 @@ def test_a_folder_appears_whole_and_leaves_nothing_beside_it(tmp_path):
     assert (target / "a").read_text() == "1"
 
 
-def test_a_file_replaces_the_old_one_when_it_is_whole(tmp_path):
+def test_a_file_replaces_the_old_one_when_it_is_whole(tmp_path: Path) -> None:
     target = tmp_path / "target.json"
     target.write_text("old")
     with published_file(target) as file:
@@ -30,7 +32,9 @@ def test_a_file_replaces_the_old_one_when_it_is_whole(tmp_path):
 
 
 @pytest.mark.parametrize("publish", [published_folder, published_file])
-def test_a_failed_writer_leaves_nothing(tmp_path, publish):
+def test_a_failed_writer_leaves_nothing(
+    tmp_path: Path, publish: Callable[[Path], AbstractContextManager[Path]]
+) -> None:
     with pytest.raises(RuntimeError), publish(tmp_path / "target"):
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
@@ -48,7 +52,7 @@ with publish(Path(sys.argv[2])) as partial:
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
-def test_what_a_killed_writer_left_goes_with_the_next_one(tmp_path, kind):
+def test_what_a_killed_writer_left_goes_with_the_next_one(tmp_path: Path, kind: str) -> None:
     target = tmp_path / "target"
     killed = subprocess.run([sys.executable, "-c", KILLED, kind, str(target)], cwd=PROJECT, check=False)
     assert killed.returncode == -signal.SIGKILL
@@ -64,7 +68,7 @@ def leftover(folder: Path, name: str) -> Path:
     return path
 
 
-def test_a_killed_runs_leftover_goes_and_a_living_ones_stays(tmp_path):
+def test_a_killed_runs_leftover_goes_and_a_living_ones_stays(tmp_path: Path) -> None:
     dead, alive = leftover(tmp_path, ".target.partial-1-aa"), leftover(tmp_path, ".target.partial-2-bb")
     other = leftover(tmp_path, ".target2.partial-3-cc")
     holder = os.open(alive, os.O_RDONLY)
@@ -75,7 +79,7 @@ def test_a_killed_runs_leftover_goes_and_a_living_ones_stays(tmp_path):
     os.close(holder)
 
 
-def test_a_folder_clears_its_own_shelf_and_a_file_touches_nothing_of_others(tmp_path):
+def test_a_folder_clears_its_own_shelf_and_a_file_touches_nothing_of_others(tmp_path: Path) -> None:
     other = leftover(tmp_path, ".other.partial-3-cc")
     with published_file(tmp_path / "file"):
         pass
@@ -85,7 +89,7 @@ def test_a_folder_clears_its_own_shelf_and_a_file_touches_nothing_of_others(tmp_
     assert not other.exists()
 
 
-def test_of_folders_the_first_stays_and_of_files_the_last(tmp_path):
+def test_of_folders_the_first_stays_and_of_files_the_last(tmp_path: Path) -> None:
     with published_folder(tmp_path / "folder") as second, published_file(tmp_path / "file") as last:
         (second / "who").write_text("second")
         with published_folder(tmp_path / "folder") as first, published_file(tmp_path / "file") as earlier:
@@ -96,7 +100,7 @@ def test_of_folders_the_first_stays_and_of_files_the_last(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
 
 
-def test_files_are_readable_as_any_other_file(tmp_path):
+def test_files_are_readable_as_any_other_file(tmp_path: Path) -> None:
     with published_folder(tmp_path / "target") as folder, published_file(tmp_path / "file"):
         (folder / "private").touch(mode=0o600)
         (folder / "plain").write_text("")

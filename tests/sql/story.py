@@ -6,6 +6,7 @@ ppl ratio = exp(nll_given - nll), so nll = 5 and nll_given = 5 + ln(ratio).
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.sql_files import load_models
@@ -28,7 +29,7 @@ class Text:
 class Story:
     lake: Lake
     response_reflection: str = "selected"
-    rows: dict[str, list[dict]] = field(default_factory=lambda: {name: [] for name in TABLES_BY_NAME})
+    rows: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {name: [] for name in TABLES_BY_NAME})
 
     def __post_init__(self) -> None:
         versions = {"instruction_prompt_version": "v1", "response_prompt_version": "v1"}

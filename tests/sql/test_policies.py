@@ -1,5 +1,7 @@
 """Policies and recipes: who is kept, who is dropped and why, and that a failed score is never a training row."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -180,7 +182,7 @@ rewrites = st.one_of(texts, st.sampled_from(["truncated", "refused", "failed"]))
 )
 @examples(8)
 def test_pairs_are_conserved_and_only_sound_texts_are_kept(
-    tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple], mix: float
+    tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[Any, ...]], mix: float
 ) -> None:
     lake = Lake(tmp_path_factory.mktemp("lake"))
     story = Story(lake, response_reflection="all")

@@ -1,5 +1,7 @@
 """What the teacher cost: sums of what is known, counts of what is not, and never a 0 for an unknown."""
 
+from typing import Any
+
 import polars as pl
 import pytest
 
@@ -7,12 +9,12 @@ from dagster_project.lakehouse.lake import Commit, Lake
 
 TABLE = "reflection.teacher_replies"
 KNOWN = {"prompt_tokens": 100, "completion_tokens": 50, "cost_usd": 0.25, "latency_s": 1.0}
-UNKNOWN = dict.fromkeys(KNOWN)
+UNKNOWN: dict[str, Any] = dict.fromkeys(KNOWN)
 
 
 def reply(
-    status: str | None = "ok", *, phase: str = "instruction_reflection", again: int = 0, **values: object
-) -> dict:
+    status: str | None = "ok", *, phase: str = "instruction_reflection", again: int = 0, **values: Any
+) -> dict[str, Any]:
     return {
         "teacher": "gpt",
         "phase": phase,
@@ -24,7 +26,7 @@ def reply(
     }
 
 
-def costs(lake: Lake, *replies: dict) -> list[dict]:
+def costs(lake: Lake, *replies: dict[str, Any]) -> list[dict[str, Any]]:
     lake.append({TABLE: pl.DataFrame(replies, infer_schema_length=None)}, Commit("replies"))
     return lake.read("from reflection.teacher_costs order by teacher, phase, status").to_dicts()
 

@@ -28,7 +28,7 @@ ENDS = ("completed", "failed", "expired", "cancelled")
 
 def said(request: dict[str, Any]) -> str:
     """What this server's model answers: the question, reversed."""
-    return request["messages"][-1]["content"][::-1]
+    return str(request["messages"][-1]["content"][::-1])
 
 
 class BatchServer(Served):
@@ -78,7 +78,7 @@ class BatchServer(Served):
         if self.faults[call] and (status := self.faults[call].pop(0)) != 200:
             error = {"error": {"message": f"fault {status}"}}
             return web.json_response(error, status=status, headers={"Retry-After": "0.01"})
-        answer = await getattr(self, "_" + call.lower().replace(" ", "_"))(request)
+        answer: web.StreamResponse = await getattr(self, "_" + call.lower().replace(" ", "_"))(request)
         await asyncio.to_thread(self.before_answer, call)
         if self.lost[call]:
             self.lost[call] -= 1

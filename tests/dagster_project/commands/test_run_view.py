@@ -16,7 +16,7 @@ KEY = dg.AssetKey(["scoring", "rows"])
 
 
 @dg.asset(key=KEY)
-def rows(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+def rows(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
     context.log_event(observation(KEY, "reading", Progress(1000, None, "rows"), 4.0))
     context.log_event(dg.AssetObservation(KEY, metadata={"progress": "of somebody else"}))
     context.log.info("copying: 1/2 files, ETA 0:01")

@@ -152,7 +152,7 @@ def test_a_process_that_writes_meanwhile_never_makes_an_answer_wrong(lake: Lake)
         lake.warehouse,
     )
     while writer.poll() is None:
-        before = lake.scalar("select count(*) from raw.raw_pairs")
+        before = int(str(lake.scalar("select count(*) from raw.raw_pairs")))
         counted.append(lake.recall("select count(*) from raw.raw_pairs").item())
         assert counted[-1] >= before
     finish(writer)

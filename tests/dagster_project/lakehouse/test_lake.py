@@ -4,8 +4,10 @@ import re
 import sqlite3
 import subprocess
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import polars as pl
@@ -17,8 +19,9 @@ from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.sql_files import load_macros, load_models
 from dagster_project.lakehouse.tables import LAKE_CONTRACT, SCHEMAS, TABLES
 from models_py.errors import UserError
+from tests.conftest import PROJECT
 from tests.support.lakes import append, ids, pairs, snapshots
-from tests.support.processes import PROJECT, finish, python
+from tests.support.processes import finish, python
 
 PAIRS = "raw.raw_pairs"
 
@@ -42,11 +45,11 @@ def test_every_table_and_view_exists_before_the_first_row(shared_lake: Lake) -> 
 def test_every_schema_and_macro_exists(shared_lake: Lake) -> None:
     with shared_lake.connect() as connection:
         schemas = connection.execute("select schema_name from duckdb_schemas() where database_name = 'lake'").fetchall()
-        ppl, ratio, unknown = connection.execute(
+        [(ppl, ratio, unknown)] = connection.execute(
             "select selection.ppl(2 * ln(3), 2), selection.ppl_ratio(ln(3), ln(6), 1), selection.ppl(1, 0)"
-        ).fetchone()
+        ).fetchall()
         ratios = ((0.7, 0.8), (0.8, 0.8), (0.9, 0.8), (None, 0.8), (0.9, None), (None, None))
-        wins = [connection.execute("select selection.lower_wins(?, ?)", pair).fetchone()[0] for pair in ratios]
+        wins = [connection.execute("select selection.lower_wins(?, ?)", pair).fetchall()[0][0] for pair in ratios]
     assert {row[0] for row in schemas} >= {*SCHEMAS}
     assert set(load_macros()) == {"lower_wins", "ppl", "ppl_ratio"}
     assert wins == [True, False, False, False, True, False]
@@ -185,7 +188,7 @@ def test_only_identifiers_are_table_names(shared_lake: Lake, name: str) -> None:
 
 
 def _sources(*rows: tuple[str, list[str], float]) -> dict[str, pl.DataFrame]:
-    schema = {"source": pl.String, "paths": pl.List(pl.String), "max_bad_fraction": pl.Float64}
+    schema: dict[str, Any] = {"source": pl.String, "paths": pl.List(pl.String), "max_bad_fraction": pl.Float64}
     return {"profile.sources": pl.DataFrame(list(rows), schema=schema, orient="row")}
 
 
@@ -370,7 +373,7 @@ def sql_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "sql"
     folder.mkdir()
 
-    def fresh(load):
+    def fresh(load: Any) -> Callable[[], Any]:
         return lambda: load.__wrapped__(folder)
 
     monkeypatch.setattr(lake_module, "load_models", fresh(load_models))
@@ -406,7 +409,7 @@ def test_a_view_may_become_stored_rows_and_the_other_way_round(
     lake.prepare()
     _say(sql_dir, "told", "2", second)
     Lake(lake.warehouse).prepare()
-    [model] = lake_module.load_models().values()
+    [model] = load_models(sql_dir).values()
     Lake(lake.warehouse).refresh(model, Commit("refresh"))
     assert lake.scalar("select a from selection.told") == 2
 
@@ -415,7 +418,7 @@ def test_stored_rows_change_when_they_are_refreshed_and_not_before(sql_dir: Path
     lake = Lake(tmp_path / "warehouse")
     _say(sql_dir, "told", "1", "-- materialized: table\n")
     append(lake, "a")
-    [model] = lake_module.load_models().values()
+    [model] = load_models(sql_dir).values()
     lake.refresh(model, Commit("refresh", asset="selection.told"))
     append(lake, "b")
     assert lake.read("from selection.told").rows() == [(1, 1)]

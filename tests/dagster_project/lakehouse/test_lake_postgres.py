@@ -55,7 +55,19 @@ def server() -> Iterator[str]:
         if account:
             os.chown(folder, account["user"], account["group"])
         data, log = Path(folder) / "data", Path(folder) / "log"
-        initdb = [BINARIES / "initdb", "-D", data, "-U", "lake", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
+        initdb = [
+            f"{BINARIES}/initdb",
+            "-D",
+            str(data),
+            "-U",
+            "lake",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--locale=C",
+            "--no-sync",
+        ]
         subprocess.run(initdb, check=True, capture_output=True, cwd=folder, **account)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))

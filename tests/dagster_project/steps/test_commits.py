@@ -1,10 +1,11 @@
 """Batches of a long step: full, timely, complete, in order."""
 
+import time
+from collections.abc import Iterator
 from itertools import islice
 
 import pytest
 
-from dagster_project.steps import commits
 from dagster_project.steps.commits import commit_batches
 
 
@@ -22,9 +23,9 @@ def test_a_full_last_batch_is_not_followed_by_an_empty_one() -> None:
 
 def test_slow_items_are_committed_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr(commits.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
 
-    def slow():
+    def slow() -> Iterator[int]:
         nonlocal now
         for i in range(5):
             now += 10.0

@@ -1,11 +1,14 @@
 """What an asset reports: counts, schema, preview, versions."""
 
+from typing import Any
+
 import dagster as dg
 import polars as pl
 
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.steps.results import asset_key, stable_columns, table_result
 from tests.support.lakes import append
+from tests.support.values import known
 
 
 def test_keys_are_group_and_name() -> None:
@@ -18,10 +21,14 @@ def test_volatile_columns_stay_out_of_data_versions() -> None:
     assert stable_columns("selection.paper") == ["teacher", "student", "pair_id", "candidate"]
 
 
+def shown(result: dg.MaterializeResult[None]) -> dict[str, Any]:
+    return dict(result.metadata or {})
+
+
 def test_a_table_reports_its_rows_and_columns(lake: Lake) -> None:
     append(lake, "a", "b", "c")
     result = table_result(lake, "raw.raw_pairs", where="pair_id <> ?", params=["c"], metadata={"extra": 7})
-    metadata = result.metadata
+    metadata = shown(result)
     assert (metadata["dagster/row_count"], metadata["dagster/table_name"], metadata["extra"]) == (2, "raw.raw_pairs", 7)
     assert metadata["snapshot_id"] == lake.snapshot_id()
     column = metadata["dagster/column_schema"].columns[0]
@@ -30,7 +37,7 @@ def test_a_table_reports_its_rows_and_columns(lake: Lake) -> None:
 
 
 def test_a_view_reports_its_documentation_and_lineage(lake: Lake) -> None:
-    metadata = table_result(lake, "selection.paper").metadata
+    metadata = shown(table_result(lake, "selection.paper"))
     assert [c.description for c in metadata["dagster/column_schema"].columns][-1] == "response | both"
     [dep] = metadata["dagster/column_lineage"].deps_by_column["candidate"]
     assert (dep.asset_key, dep.column_name) == (dg.AssetKey(["selection", "response_choices"]), "choice")
@@ -40,7 +47,7 @@ def test_the_data_version_forgets_when_and_remembers_what(lake: Lake) -> None:
     table = "training.training_pairs"
 
     def version() -> str:
-        return table_result(lake, table).data_version.value
+        return known(table_result(lake, table).data_version).value
 
     lake.append({table: pl.DataFrame({"recipe": ["r"]})}, Commit("first"))
     first = version()
@@ -48,13 +55,13 @@ def test_the_data_version_forgets_when_and_remembers_what(lake: Lake) -> None:
     assert version() == first
     lake.append({table: pl.DataFrame({"recipe": ["s"]})}, Commit("more"))
     assert version() != first
-    assert table_result(lake, table, data_version="known").data_version.value == "known"
+    assert known(table_result(lake, table, data_version="known").data_version).value == "known"
 
 
 def test_a_preview_is_a_table_whatever_the_cells_hold(lake: Lake) -> None:
     frame = pl.DataFrame({"pair_id": ["a"], "instruction": ["x | y\n\nz"], "output": ["long " * 50], "source_row": [3]})
     lake.append({"raw.raw_pairs": frame}, Commit("odd text"))
-    text = table_result(lake, "raw.raw_pairs").metadata["preview"].value
+    text = shown(table_result(lake, "raw.raw_pairs"))["preview"].value
     header, rule, row = text.split("\n")
     assert header.startswith("| pair_id | source |")
     assert rule.count("---") == header.count("|") - 1
@@ -67,4 +74,4 @@ def test_a_preview_is_a_table_whatever_the_cells_hold(lake: Lake) -> None:
 
 def test_a_preview_shows_five_rows(lake: Lake) -> None:
     append(lake, *"abcdefgh")
-    assert len(table_result(lake, "raw.raw_pairs").metadata["preview"].value.split("\n")) == 2 + 5
+    assert len(shown(table_result(lake, "raw.raw_pairs"))["preview"].value.split("\n")) == 2 + 5

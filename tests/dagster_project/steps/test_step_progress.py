@@ -1,11 +1,11 @@
 """Progress of a step: what a line says, and that the asset's page is not flooded."""
 
+import time
 from typing import Any
 
 import dagster as dg
 import pytest
 
-from dagster_project.steps import step_progress
 from dagster_project.steps.step_progress import PROGRESS_TAG, StepProgress, duration, line
 from models_py.progress import Progress
 
@@ -58,17 +58,17 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(step_progress.time, "monotonic", lambda: clock.now)
+    monkeypatch.setattr(time, "monotonic", lambda: clock.now)
     return clock
 
 
 def observe(clock: Clock, *reports: tuple[float, Progress]) -> list[dict[str, Any]]:
     """What is observed of work that begins at 0 and reports at the given seconds."""
-    context = FakeContext()
+    context: Any = FakeContext()
     progress = StepProgress(context, "work", dg.AssetKey(["scoring", "rows"]))
     for clock.now, report in reports:
         progress(report)
-    return context.observations
+    return list(context.observations)
 
 
 def test_a_report_a_second_is_an_observation_every_five_in_the_first_minute_then_every_twenty(clock: Clock) -> None:

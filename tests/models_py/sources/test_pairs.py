@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models_py.sources.pairs import Pair, to_pair
+from tests.support.values import as_a
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
@@ -47,7 +48,7 @@ def chat(*turns: tuple[str, object]) -> list[dict[str, object]]:
         ),
     ],
 )
-def test_recognised_shapes(record, pair):
+def test_recognised_shapes(record: object, pair: Pair) -> None:
     assert to_pair(record) == pair
 
 
@@ -82,11 +83,11 @@ def test_recognised_shapes(record, pair):
         ({"messages": chat(("user", ""), ("assistant", "c"))}, "field messages[0].content is empty"),
     ],
 )
-def test_reasons(record, reason):
-    assert to_pair(record).startswith(reason)
+def test_reasons(record: object, reason: str) -> None:
+    assert as_a(str, to_pair(record)).startswith(reason)
 
 
-def test_explicit_fields_replace_recognition():
+def test_explicit_fields_replace_recognition() -> None:
     record = {"question": "a", "answer": "c", "output": "not this"}
     assert to_pair(record, {"instruction": "question", "output": "answer"}) == Pair("a", "", "c", None)
     assert (
@@ -95,7 +96,7 @@ def test_explicit_fields_replace_recognition():
 
 
 @given(st.dictionaries(field_names, json_values, max_size=6))
-def test_any_record_gives_a_storable_pair_or_a_bounded_reason(record):
+def test_any_record_gives_a_storable_pair_or_a_bounded_reason(record: dict[str, object]) -> None:
     result = to_pair(record)
     if isinstance(result, Pair):
         assert result.instruction.strip()

@@ -5,6 +5,8 @@ import gzip
 import json
 import time
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import polars as pl
 import pytest
@@ -17,13 +19,14 @@ from models_py.progress import Progress
 from models_py.sources.read import SourcesRead, check_bad_fraction, read_sources
 from models_py.sources.spec import Source
 from tests.support.properties import SHARED_FIXTURES, examples
+from tests.support.values import known
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
 GOOD = {"instruction": "Name a river.", "input": "", "output": "The Rhine."}
 in_one_folder = examples(100, suppress=SHARED_FIXTURES)
 
 
-def read(path: Path, content: bytes | str | None = None, **spec: object) -> SourcesRead:
+def read(path: Path, content: bytes | str | None = None, **spec: Any) -> SourcesRead:
     if content is not None:
         path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
     return read_sources([Source("mine", path=str(path), **spec)])
@@ -44,7 +47,7 @@ def bad(result: SourcesRead) -> list[tuple[int, int | None, str]]:
 # --- what comes out
 
 
-def test_a_pair_has_its_id_source_row_and_texts(tmp_path):
+def test_a_pair_has_its_id_source_row_and_texts(tmp_path: Path) -> None:
     result = read(tmp_path / "a.jsonl", "\n" + lines(GOOD))
     assert result.pairs.rows(named=True) == [
         {
@@ -60,7 +63,7 @@ def test_a_pair_has_its_id_source_row_and_texts(tmp_path):
     assert result.rows_by_source == {"mine": 1}
 
 
-def test_duplicates_are_kept_once_at_their_first_place_and_counted(tmp_path):
+def test_duplicates_are_kept_once_at_their_first_place_and_counted(tmp_path: Path) -> None:
     first, second = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
     first.write_text(lines(row(1), GOOD, GOOD))
     second.write_text(lines(GOOD, row(2)))
@@ -73,7 +76,7 @@ def test_duplicates_are_kept_once_at_their_first_place_and_counted(tmp_path):
     assert result.rows_by_source == {"one": 3, "two": 2}
 
 
-def test_a_bad_row_names_file_row_offset_reason_and_excerpt(tmp_path):
+def test_a_bad_row_names_file_row_offset_reason_and_excerpt(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     result = read(path, lines(GOOD) + '{"instruction": "x\n')
     offset = len(lines(GOOD))
@@ -89,12 +92,12 @@ def test_a_bad_row_names_file_row_offset_reason_and_excerpt(tmp_path):
     ]
 
 
-def test_an_excerpt_is_short_and_printable(tmp_path):
+def test_an_excerpt_is_short_and_printable(tmp_path: Path) -> None:
     excerpt = read(tmp_path / "a.jsonl", b"\x00\xff" + b"x" * 5000).quarantined["excerpt"][0]
     assert excerpt.startswith("\\x00\\xffxxx") and excerpt.endswith("…") and len(excerpt) == 200
 
 
-def test_no_rows_at_all(tmp_path):
+def test_no_rows_at_all(tmp_path: Path) -> None:
     for name in ("a.jsonl", "a.json", "a.csv"):
         result = read(tmp_path / name, "")
         assert (result.pairs.height, result.quarantined.height, result.rows_by_source) == (0, 0, {"mine": 0})
@@ -103,7 +106,7 @@ def test_no_rows_at_all(tmp_path):
 # --- JSON Lines
 
 
-def test_bom_blank_lines_crlf_and_a_last_line_without_newline(tmp_path):
+def test_bom_blank_lines_crlf_and_a_last_line_without_newline(tmp_path: Path) -> None:
     text = json.dumps(row(1)) + "\r\n\r\n" + json.dumps(row(2))
     result = read(tmp_path / "a.jsonl", b"\xef\xbb\xbf" + text.encode())
     assert result.pairs["source_row"].to_list() == [1, 3]
@@ -122,27 +125,27 @@ def test_bom_blank_lines_crlf_and_a_last_line_without_newline(tmp_path):
         (b'{"instruction": "\\u0000", "output": "b"}', "field instruction: holds a NUL character"),
     ],
 )
-def test_one_bad_line_costs_one_line(tmp_path, line, reason):
+def test_one_bad_line_costs_one_line(tmp_path: Path, line: bytes, reason: str) -> None:
     content = lines(row(1)).encode() + line + b"\n" + lines(row(2)).encode()
     result = read(tmp_path / "a.jsonl", content)
     assert result.pairs["source_row"].to_list() == [1, 3]
     assert result.quarantined["reason"][0].startswith(reason)
 
 
-def test_a_line_beyond_the_limit_is_passed_over(tmp_path, monkeypatch):
+def test_a_line_beyond_the_limit_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("models_py.sources.json_rows.MAX_ROW_BYTES", 1000)
     result = read(tmp_path / "a.jsonl", "x" * 5000 + "\n" + lines(GOOD))
     assert bad(result) == [(1, 0, "the line is longer than 1000 bytes")]
     assert result.pairs["source_row"].to_list() == [2]
 
 
-def test_gzip_is_told_by_its_content(tmp_path):
+def test_gzip_is_told_by_its_content(tmp_path: Path) -> None:
     for name in ("a.jsonl.gz", "a.jsonl"):
         assert read(tmp_path / name, gzip.compress(lines(row(1), row(2)).encode())).pairs.height == 2
     assert read(tmp_path / "plain.jsonl.gz", lines(GOOD)).pairs.height == 1
 
 
-def test_a_gzip_file_that_breaks_off_is_unfinished(tmp_path):
+def test_a_gzip_file_that_breaks_off_is_unfinished(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl.gz"
     packed = gzip.compress("".join(lines(row(i)) for i in range(20_000)).encode())
     result = read(path, packed[: len(packed) // 2])
@@ -156,13 +159,13 @@ def test_a_gzip_file_that_breaks_off_is_unfinished(tmp_path):
 
 
 @pytest.mark.parametrize("indent", [None, 2])
-def test_an_array_in_any_layout(tmp_path, indent):
+def test_an_array_in_any_layout(tmp_path: Path, indent: int | None) -> None:
     result = read(tmp_path / "a.json", b"\xef\xbb\xbf" + json.dumps([row(1), row(2)], indent=indent).encode())
     assert result.pairs.select("source_row", "output").rows() == [(1, "Answer 1"), (2, "Answer 2")]
     assert result.quarantined.is_empty()
 
 
-def test_json_lines_named_json(tmp_path):
+def test_json_lines_named_json(tmp_path: Path) -> None:
     assert read(tmp_path / "a.json", lines(row(1), row(2))).pairs.height == 2
 
 
@@ -182,7 +185,7 @@ def test_json_lines_named_json(tmp_path):
     ],
 )
 @pytest.mark.parametrize("glue", [", ", ",\n"])
-def test_one_bad_element_costs_one_row(tmp_path, element, glue):
+def test_one_bad_element_costs_one_row(tmp_path: Path, element: str, glue: str) -> None:
     good = [json.dumps(row(i)) for i in (1, 2, 3)]
     text = "[" + glue.join([good[0], element, *good[1:]]) + "]"
     result = read(tmp_path / "a.json", text.encode("utf-8", errors="surrogatepass"))
@@ -191,7 +194,7 @@ def test_one_bad_element_costs_one_row(tmp_path, element, glue):
     assert result.unfinished_files == ()
 
 
-def test_a_nested_object_is_no_place_to_go_on(tmp_path):
+def test_a_nested_object_is_no_place_to_go_on(tmp_path: Path) -> None:
     turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "c"}]
     good = json.dumps({"messages": turns})
     broken = good.replace('"a"', '"an odd quote')
@@ -199,25 +202,25 @@ def test_a_nested_object_is_no_place_to_go_on(tmp_path):
     assert (result.pairs["duplicate_count"].to_list(), result.quarantined.height) == ([1], 1)
 
 
-def test_a_broken_first_element_costs_one_row(tmp_path):
+def test_a_broken_first_element_costs_one_row(tmp_path: Path) -> None:
     result = read(tmp_path / "a.json", f'[{{"instr\nuction": "a"}}, {json.dumps(row(1))}, {json.dumps(row(2))}]')
     assert (result.pairs.height, result.quarantined.height, result.unfinished_files) == (2, 1, ())
 
 
-def test_rows_that_cannot_be_found_again_leave_the_file_unfinished(tmp_path):
+def test_rows_that_cannot_be_found_again_leave_the_file_unfinished(tmp_path: Path) -> None:
     text = '[{"output": "c", "instruction": "a"}, {"output": oops}, {"instruction": "b", "output": "d"}]'
     result = read(tmp_path / "a.json", text)
     assert (result.pairs.height, result.quarantined.height, len(result.unfinished_files)) == (1, 1, 1)
 
 
-def test_byte_offsets_count_bytes(tmp_path):
+def test_byte_offsets_count_bytes(tmp_path: Path) -> None:
     first = json.dumps({**GOOD, "output": "Füße 🦔"}, ensure_ascii=False)
     result = read(tmp_path / "a.json", f"[{first}, 42]")
     assert result.pairs["output"].to_list() == ["Füße 🦔"]
     assert bad(result)[0][:2] == (2, len(first.encode()) + 3)
 
 
-def test_missing_and_extra_commas_are_forgiven(tmp_path):
+def test_missing_and_extra_commas_are_forgiven(tmp_path: Path) -> None:
     result = read(tmp_path / "a.json", f"[{json.dumps(row(1))} {json.dumps(row(2))},]")
     assert (result.pairs.height, result.quarantined.height) == (2, 0)
 
@@ -231,14 +234,14 @@ def test_missing_and_extra_commas_are_forgiven(tmp_path):
         (f"[{json.dumps(GOOD)}, {'[' * 5000}]", "nested too deeply; the file cannot be read any further"),
     ],
 )
-def test_an_array_that_breaks_off_is_unfinished(tmp_path, text, reason):
+def test_an_array_that_breaks_off_is_unfinished(tmp_path: Path, text: str, reason: str) -> None:
     result = read(tmp_path / "a.json", text)
     assert result.pairs.height == 1
     assert reason in bad(result)[0][2]
     assert len(result.unfinished_files) == 1
 
 
-def test_elements_longer_than_the_window(tmp_path, monkeypatch):
+def test_elements_longer_than_the_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("models_py.sources.json_rows._WINDOW_BYTES", 10)
     rows = [{**GOOD, "output": "x" * length} for length in (0, 3, 5000, 40)]
     broken = '{"instruction": "x", "output": ' + " " * 900 + "}"
@@ -249,7 +252,7 @@ def test_elements_longer_than_the_window(tmp_path, monkeypatch):
     assert "123456789012345678901234567890" in bad(result)[1][2]
 
 
-def test_the_work_on_a_broken_array_is_linear(tmp_path):
+def test_the_work_on_a_broken_array_is_linear(tmp_path: Path) -> None:
     # json's own error counts the lines before it: on the whole text these 20 MB would take half a minute.
     element = '{"instruction": "a", "output": "odd " quote", "pad": "' + "x" * 2000 + '"}'
     started = time.process_time()
@@ -261,7 +264,7 @@ def test_the_work_on_a_broken_array_is_linear(tmp_path):
 # --- CSV
 
 
-def test_csv_with_embedded_newlines_and_quotes(tmp_path):
+def test_csv_with_embedded_newlines_and_quotes(tmp_path: Path) -> None:
     text = '\ufeffinstruction,input,output\r\n"a ""b""",,"one\r\ntwo"\r\n\r\nc,d,e'
     result = read(tmp_path / "a.csv", text)
     assert result.pairs.select("source_row", "instruction", "input", "output").rows() == [
@@ -282,7 +285,7 @@ def test_csv_with_embedded_newlines_and_quotes(tmp_path):
         (b"a,\x00", "field output: holds a NUL character"),
     ],
 )
-def test_one_bad_record_costs_one_row(tmp_path, record, reason):
+def test_one_bad_record_costs_one_row(tmp_path: Path, record: bytes, reason: str) -> None:
     result = read(tmp_path / "a.csv", b"instruction,output\nq,w\n" + record + b"\nx,y\n")
     assert result.pairs["output"].to_list() == ["w", "y"]
     ((number, offset, found),) = bad(result)
@@ -294,19 +297,19 @@ def test_one_bad_record_costs_one_row(tmp_path, record, reason):
     "text",
     ['instruction,output\na,b\n"never closed,c\nd,e\n', "instruction,output,output\na,b,c\n", '"instruction\n'],
 )
-def test_a_csv_that_cannot_be_read_on_is_unfinished(tmp_path, text):
+def test_a_csv_that_cannot_be_read_on_is_unfinished(tmp_path: Path, text: str) -> None:
     result = read(tmp_path / "a.csv", text)
     assert (result.quarantined.height, len(result.unfinished_files)) == (1, 1)
 
 
-def test_csv_fields_beyond_the_limit_of_the_csv_module(tmp_path):
+def test_csv_fields_beyond_the_limit_of_the_csv_module(tmp_path: Path) -> None:
     assert read(tmp_path / "a.csv", "instruction,output\na," + "x" * 200_000).pairs.height == 1
 
 
 # --- Parquet
 
 
-def test_parquet_with_wrong_types_and_nulls(tmp_path):
+def test_parquet_with_wrong_types_and_nulls(tmp_path: Path) -> None:
     pl.DataFrame(
         {"instruction": ["a", "b", None], "output": [1, 2, 3], "weights": [[0.5], None, []]},
     ).write_parquet(tmp_path / "a.parquet")
@@ -319,13 +322,13 @@ def test_parquet_with_wrong_types_and_nulls(tmp_path):
     assert result.quarantined["excerpt"][0] == '{"instruction": "a", "output": 1}'
 
 
-def test_parquet_chat_messages(tmp_path):
+def test_parquet_chat_messages(tmp_path: Path) -> None:
     turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "c"}]
     pl.DataFrame({"messages": [turns]}).write_parquet(tmp_path / "a.parquet")
     assert read(tmp_path / "a.parquet").pairs.select("instruction", "output").rows() == [("a", "c")]
 
 
-def test_a_damaged_parquet_file_is_unfinished(tmp_path):
+def test_a_damaged_parquet_file_is_unfinished(tmp_path: Path) -> None:
     pl.DataFrame({"instruction": [f"a{i}" for i in range(5000)], "output": "c"}).write_parquet(tmp_path / "a.parquet")
     whole = (tmp_path / "a.parquet").read_bytes()
     for content in (b"", b"nothing", whole[:-9], whole[:2000]):
@@ -336,7 +339,7 @@ def test_a_damaged_parquet_file_is_unfinished(tmp_path):
 # --- what the user must mend
 
 
-def test_no_files_a_missing_file_and_a_folder_name_the_key(tmp_path):
+def test_no_files_a_missing_file_and_a_folder_name_the_key(tmp_path: Path) -> None:
     for path in (tmp_path / "absent.jsonl", tmp_path):
         with pytest.raises(UserError, match=r"^sources\.mine\.path: "):
             read_sources([Source("mine", path=str(path))])
@@ -344,7 +347,7 @@ def test_no_files_a_missing_file_and_a_folder_name_the_key(tmp_path):
         Source("mine", paths=())
 
 
-def test_unknown_suffix_format_and_fields_name_the_key(tmp_path):
+def test_unknown_suffix_format_and_fields_name_the_key(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("")
     with pytest.raises(UserError, match=r"sources\.mine\.format to one of json, jsonl, csv, parquet"):
         read(tmp_path / "a.txt")
@@ -356,7 +359,7 @@ def test_unknown_suffix_format_and_fields_name_the_key(tmp_path):
         Source("mine", "a", fields={"instruction": "q", "output": "a", "answer": "a"})
 
 
-def test_the_bad_fraction_stops_and_names_file_share_and_first_rows(tmp_path):
+def test_the_bad_fraction_stops_and_names_file_share_and_first_rows(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     result = read(path, lines(*[row(i) for i in range(9)]) + "broken\n")
     check_bad_fraction(result, 0.1)
@@ -367,24 +370,25 @@ def test_the_bad_fraction_stops_and_names_file_share_and_first_rows(tmp_path):
     assert f"{path}, row 10: not valid JSON: Expecting value at position 1" in message
 
 
-def test_a_source_without_rows_stops(tmp_path):
+def test_a_source_without_rows_stops(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"sources\.mine: its files hold no rows"):
         check_bad_fraction(read(tmp_path / "a.jsonl", "\n"), 1.0)
 
 
-def test_progress_ends_whole(tmp_path):
+def test_progress_ends_whole(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(lines(*[row(i) for i in range(2500)]))
     seen: list[Progress] = []
     read_sources([Source("mine", path=str(tmp_path / "a.jsonl"))], seen.append)
     assert [(progress.done, progress.total) for progress in seen] == [(1000, None), (2000, None), (2500, 2500)]
-    assert 0 < seen[0].share < seen[1].share < 1 == seen[2].share
+    first, second, last = (known(progress.share) for progress in seen)
+    assert 0 < first < second < 1 == last
 
 
 # --- the shared samples
 
 
 @pytest.mark.parametrize(("name", "rows"), [("alpaca_sample.json", 1500), ("gsm8k_sample.jsonl", 2000)])
-def test_shared_samples_load(name, rows):
+def test_shared_samples_load(name: str, rows: int) -> None:
     if not (SHARED / name).exists():
         pytest.skip("the shared data folder is not here")
     result = read(SHARED / name)
@@ -414,7 +418,7 @@ def write(path: Path, rows: list[dict[str, str]]) -> None:
 @in_one_folder
 @example(rows=[GOOD, dict(reversed(GOOD.items()))], suffix="jsonl")  # the order of keys makes no other pair
 @given(rows=st.lists(pair_rows, min_size=1, max_size=8), suffix=st.sampled_from(["json", "jsonl", "csv", "parquet"]))
-def test_what_is_written_is_read(tmp_path, rows, suffix):
+def test_what_is_written_is_read(tmp_path: Path, rows: list[dict[str, str]], suffix: str) -> None:
     path = tmp_path / f"a.{suffix}"
     write(path, rows)
     result = read(path)
@@ -429,7 +433,9 @@ def test_what_is_written_is_read(tmp_path, rows, suffix):
     broken=st.lists(st.sampled_from(["{", "[1]", '"x"', '{"instruction": ""}', '{"instruction": "a", "output": 1}'])),
     order=st.randoms(use_true_random=False),
 )
-def test_every_row_is_a_pair_a_duplicate_or_quarantined(tmp_path, good, broken, order):
+def test_every_row_is_a_pair_a_duplicate_or_quarantined(
+    tmp_path: Path, good: list[int], broken: list[str], order: Random
+) -> None:
     all_lines = [json.dumps(row(number)) for number in good] + broken
     order.shuffle(all_lines)
     result = read(tmp_path / "a.jsonl", "\n".join(all_lines))
@@ -449,7 +455,7 @@ fragments = st.sampled_from(
     content=st.binary(max_size=200) | st.lists(fragments | st.binary(max_size=4), max_size=20).map(b"".join),
     suffix=st.sampled_from(["json", "jsonl", "jsonl.gz", "csv", "parquet"]),
 )
-def test_arbitrary_bytes_never_raise_and_lose_no_row(tmp_path, content, suffix):
+def test_arbitrary_bytes_never_raise_and_lose_no_row(tmp_path: Path, content: bytes, suffix: str) -> None:
     result = read(tmp_path / f"a.{suffix}", content)
     pairs = result.pairs.height + result.pairs["duplicate_count"].sum()
     assert result.rows_by_source["mine"] == pairs + result.quarantined.height

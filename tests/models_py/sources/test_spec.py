@@ -1,6 +1,8 @@
 """A source and its files, and the formats that files are told by."""
 
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,15 +26,15 @@ from models_py.sources.spec import Source
         ("json", None),
     ],
 )
-def test_a_suffix_tells_the_format(name: str, form: str | None):
+def test_a_suffix_tells_the_format(name: str, form: str | None) -> None:
     assert by_suffix(Path(name)) is (FORMATS[form] if form else None)
 
 
-def test_a_format_is_a_line_and_a_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def read(path: Path, wanted: object) -> list[Row]:
-        assert wanted == {"q", "a"}
+def test_a_format_is_a_line_and_a_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(path: Path, wanted: Collection[str]) -> Iterator[Row]:
+        assert set(wanted) == {"q", "a"}
         question, answer = path.read_text("utf-8").split("\t")
-        return [Row(1, 0, {"q": question, "a": answer}, b"")]
+        yield Row(1, 0, {"q": question, "a": answer}, b"")
 
     monkeypatch.setitem(FORMATS, "tabs", Format((".tab",), read))
     (tmp_path / "one.tab").write_text("Name a river.\tThe Rhine.", "utf-8")
@@ -40,13 +42,13 @@ def test_a_format_is_a_line_and_a_reader(tmp_path: Path, monkeypatch: pytest.Mon
     assert read_sources([source]).pairs.select("instruction", "output").rows() == [("Name a river.", "The Rhine.")]
 
 
-def test_relative_patterns_start_where_they_are_told(tmp_path: Path):
+def test_relative_patterns_start_where_they_are_told(tmp_path: Path) -> None:
     source = Source("mine", paths=("a.csv", "../b/*.csv")).at(tmp_path / "c")
     assert source.paths == (str(tmp_path / "c/a.csv"), str(tmp_path / "b/*.csv"))
     assert Source("mine", path="x.csv").at(tmp_path).path == str(tmp_path / "x.csv")
 
 
-def test_a_file_that_two_patterns_hold_is_read_once(tmp_path: Path):
+def test_a_file_that_two_patterns_hold_is_read_once(tmp_path: Path) -> None:
     for name in ("b.csv", "a.csv", ".c.csv", "d.txt"):
         (tmp_path / name).touch()
     source = Source("mine", paths=(str(tmp_path / "b.csv"), str(tmp_path), str(tmp_path / "[ab].csv")))
@@ -62,7 +64,7 @@ def test_a_file_that_two_patterns_hold_is_read_once(tmp_path: Path):
         ({"path": "a", "format": "cvs"}, "sources.mine.format: 'cvs' is not one of the formats (did you mean csv?)"),
     ],
 )
-def test_a_source_that_cannot_be_is_refused(keys: dict, complaint: str):
+def test_a_source_that_cannot_be_is_refused(keys: dict[str, Any], complaint: str) -> None:
     with pytest.raises(UserError) as caught:
         Source("mine", **keys)
     assert str(caught.value).startswith(complaint)

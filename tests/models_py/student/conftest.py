@@ -5,6 +5,7 @@ Random weights suffice: what is tested is which tokens are scored, not how well.
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ CHAT_TEMPLATE = (
     "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
 MAX_LENGTH = 512
-_SIZE = {
+_SIZE: dict[str, Any] = {
     "hidden_size": 32,
     "intermediate_size": 64,
     "num_hidden_layers": 2,
@@ -50,6 +51,7 @@ def make_tokenizer(bos: str | None, adds_bos: bool = False) -> PreTrainedTokeniz
     text = "Name the colour of the sky and say why it is blue. The answer: light is scattered by air. "
     backend.train_from_iterator([text * 3, DEFAULT_REVERSE_PROMPT.read_text("utf-8")], trainer)
     if adds_bos:
+        assert bos
         backend.post_processor = processors.TemplateProcessing(
             single=f"{bos} $A", special_tokens=[(bos, backend.token_to_id(bos))]
         )
@@ -70,7 +72,7 @@ def _llama() -> tuple[PreTrainedTokenizerFast, torch.nn.Module]:
 
 def _gpt2() -> tuple[PreTrainedTokenizerFast, torch.nn.Module]:
     tokenizer = make_tokenizer("</s>")
-    size = {"n_positions": MAX_LENGTH, "n_embd": 32, "n_layer": 2, "n_head": 4}
+    size: dict[str, Any] = {"n_positions": MAX_LENGTH, "n_embd": 32, "n_layer": 2, "n_head": 4}
     return tokenizer, GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), **size))
 
 
@@ -79,7 +81,7 @@ def _qwen() -> tuple[PreTrainedTokenizerFast, torch.nn.Module]:
     return tokenizer, Qwen3ForCausalLM(Qwen3Config(vocab_size=len(tokenizer), head_dim=8, **_SIZE))
 
 
-_FAMILIES: dict[str, Callable] = {"llama": _llama, "gpt2": _gpt2, "qwen": _qwen}
+_FAMILIES: dict[str, Callable[..., Any]] = {"llama": _llama, "gpt2": _gpt2, "qwen": _qwen}
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,12 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from models_py.student.spec import ResolvedStudent
 
 PROJECT = Path(__file__).resolve().parents[3]
 CODE = """
@@ -37,7 +40,9 @@ print(len(modules), *sorted(set(Absent.names) & sys.modules.keys()))
 
 
 @pytest.mark.parametrize("family", ["llama"])
-def test_the_student_scores_where_nothing_else_is_installed(student, tmp_path: Path, family: str) -> None:
+def test_the_student_scores_where_nothing_else_is_installed(
+    student: Callable[[str], ResolvedStudent], tmp_path: Path, family: str
+) -> None:
     ran = subprocess.run(
         [sys.executable, "-c", CODE, student(family).model, str(tmp_path)],
         cwd=PROJECT,

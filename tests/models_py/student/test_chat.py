@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,6 +9,7 @@ from models_py.student.chat import Failure, StudentChat, TermSequences, Training
 from models_py.student.spec import DEFAULT_CHAT_TEMPLATE
 from tests.models_py.student.conftest import CHAT_TEMPLATE, MAX_LENGTH, make_tokenizer
 from tests.support.properties import examples
+from tests.support.values import as_a
 
 # Texts that spell control tokens, whole and in parts.
 PARTS = ["</s>", "<|end|>", "<|user", "|>", "<tool>", "sky ", "ü漢\u0301", "\n", " "]
@@ -14,7 +17,7 @@ TEXTS = st.lists(st.sampled_from(PARTS)).map("".join)
 
 
 def tokens(chat: StudentChat, ids: list[int]) -> list[str]:
-    return chat.tokenizer.convert_ids_to_tokens(ids)
+    return list(chat.tokenizer.convert_ids_to_tokens(ids))
 
 
 def test_prompt_is_the_template_tokenized_whole(chat: StudentChat) -> None:
@@ -36,7 +39,7 @@ def test_bos_comes_once_where_the_tokenizer_adds_one() -> None:
 
 
 def test_what_is_saved_with_a_checkpoint_serves_the_same_ids() -> None:
-    tokenizer = make_tokenizer("<s>", adds_bos=True)
+    tokenizer: Any = make_tokenizer("<s>", adds_bos=True)
     chat = StudentChat(tokenizer, CHAT_TEMPLATE, MAX_LENGTH)
     tokenizer.chat_template = chat.template
     message = {"role": "user", "content": "Name the sky"}
@@ -51,7 +54,7 @@ def test_no_bos_where_the_tokenizer_has_none() -> None:
 
 
 def test_both_terms_end_in_the_same_target(chat: StudentChat) -> None:
-    terms = chat.answer_sequences("Name it", "", "The sky is blue")
+    terms = as_a(TermSequences, chat.answer_sequences("Name it", "", "The sky is blue"))
     target = chat.target_ids("The sky is blue")
     assert terms == TermSequences(
         alone=[chat.start_id, *target],
@@ -62,7 +65,7 @@ def test_both_terms_end_in_the_same_target(chat: StudentChat) -> None:
 
 
 def test_instruction_is_scored_after_the_prompt_that_shows_the_answer(chat: StudentChat) -> None:
-    terms = chat.instruction_sequences("Name it", "now", "The sky is blue")
+    terms = as_a(TermSequences, chat.instruction_sequences("Name it", "now", "The sky is blue"))
     target = chat.target_ids("Name it\nnow")
     assert terms.conditioned == [*chat.reverse_prompt_ids("The sky is blue"), *target]
     assert terms.alone == [chat.start_id, *target]
@@ -107,8 +110,8 @@ def test_end_of_turn_is_eos_otherwise(template: str) -> None:
 
 def test_the_training_mask_is_the_scored_span_and_the_end_of_turn(chat: StudentChat) -> None:
     for output in ("The sky is blue", "sky " * 400):
-        scored = chat.answer_sequences("Name it", "", output)
-        example = chat.training_example("Name it", "", output)
+        scored = as_a(TermSequences, chat.answer_sequences("Name it", "", output))
+        example = as_a(TrainingExample, chat.training_example("Name it", "", output))
         assert example.input_ids == [*scored.conditioned, chat.end_of_turn_id]
         prompt = len(scored.conditioned) - scored.target_tokens
         assert example.completion_mask == [0] * prompt + [1] * (scored.target_tokens + 1)
@@ -116,24 +119,24 @@ def test_the_training_mask_is_the_scored_span_and_the_end_of_turn(chat: StudentC
 
 
 def test_a_long_answer_loses_its_tail_in_both_terms(chat: StudentChat) -> None:
-    terms = chat.answer_sequences("Name it", "", "sky blue " * 400)
+    terms = as_a(TermSequences, chat.answer_sequences("Name it", "", "sky blue " * 400))
     assert terms.truncated
     assert len(terms.conditioned) == MAX_LENGTH - 1
     assert terms.alone[1:] == terms.conditioned[-terms.target_tokens :]
     assert terms.alone[1:] == chat.target_ids("sky blue " * 400)[: terms.target_tokens]
-    assert chat.training_example("Name it", "", "sky blue " * 400).truncated
+    assert as_a(TrainingExample, chat.training_example("Name it", "", "sky blue " * 400)).truncated
 
 
 def test_an_answer_that_just_fits_is_whole(chat: StudentChat) -> None:
     tail = chat.target_ids("!")
     room = MAX_LENGTH - 1 - len(chat.prompt_ids("Name it", ""))
     assert len(chat.target_ids("!" * room)) == room * len(tail)
-    assert not chat.answer_sequences("Name it", "", "!" * room).truncated
-    assert chat.answer_sequences("Name it", "", "!" * (room + 1)).truncated
+    assert not as_a(TermSequences, chat.answer_sequences("Name it", "", "!" * room)).truncated
+    assert as_a(TermSequences, chat.answer_sequences("Name it", "", "!" * (room + 1))).truncated
 
 
 def test_the_shown_answer_is_cut_so_that_the_instruction_fits(chat: StudentChat) -> None:
-    terms = chat.instruction_sequences("Name it", "", "sky blue " * 400)
+    terms = as_a(TermSequences, chat.instruction_sequences("Name it", "", "sky blue " * 400))
     assert terms.truncated
     assert len(terms.conditioned) == MAX_LENGTH - 1
     assert terms.conditioned[-terms.target_tokens :] == chat.target_ids("Name it")
@@ -157,7 +160,7 @@ def test_an_instruction_may_stand_in_the_input(chat: StudentChat) -> None:
 
 def test_a_prompt_without_room_is_a_failure(chat: StudentChat) -> None:
     for build in (chat.answer_sequences, chat.instruction_sequences, chat.training_example):
-        failure = build("why " * 900, "", "Blue")
+        failure = as_a(Failure, build("why " * 900, "", "Blue"))
         assert failure.status == "prompt_too_long" and f"max_length {MAX_LENGTH}" in failure.reason
 
 

@@ -6,6 +6,7 @@ The yardstick is `own_nll`: the model's own full logits, one sequence at a time.
 import itertools
 import logging
 import math
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -33,7 +34,7 @@ _SIZE: dict[str, Any] = {
 }
 _GROUPED = {"num_key_value_heads": 2, **_SIZE}
 _GEMMA = {"head_dim": 4, "query_pre_attn_scalar": 4, **_GROUPED}
-ARCHITECTURES = {
+ARCHITECTURES: dict[str, Callable[[], Any]] = {
     "llama": lambda: hf.LlamaForCausalLM(hf.LlamaConfig(num_key_value_heads=4, **_SIZE)),
     "llama, grouped queries": lambda: hf.LlamaForCausalLM(hf.LlamaConfig(**_GROUPED)),
     "llama, tied": lambda: hf.LlamaForCausalLM(hf.LlamaConfig(tie_word_embeddings=True, **_GROUPED)),
@@ -51,7 +52,7 @@ ARCHITECTURES = {
     "cohere, scaled logits": lambda: hf.CohereForCausalLM(hf.CohereConfig(logit_scale=0.3, **_GROUPED)),
     "neox, biases": lambda: hf.GPTNeoXForCausalLM(hf.GPTNeoXConfig(**_SIZE)),
 }
-PLAIN_ONLY = {
+PLAIN_ONLY: dict[str, Callable[[], Any]] = {
     "bloom, alibi": lambda: hf.BloomForCausalLM(
         hf.BloomConfig(vocab_size=VOCABULARY, hidden_size=16, n_layer=2, n_head=4)
     ),
@@ -67,7 +68,7 @@ PLAIN_ONLY = {
 @cache
 def model(name: str) -> Any:
     torch.manual_seed(1)
-    made = {**ARCHITECTURES, **PLAIN_ONLY}[name]()
+    made: Any = {**ARCHITECTURES, **PLAIN_ONLY}[name]()
     for parameter in made.parameters():  # far from uniform, so that a wrong position shows
         torch.nn.init.normal_(parameter, std=0.25)
     made = made.eval()
@@ -134,7 +135,12 @@ def test_a_path_that_leaks_is_left(caplog: pytest.LogCaptureFixture, monkeypatch
 
 def test_much_longer_sequences_are_checked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    monkeypatch.setattr("models_py.student.engine.own_nll", lambda m, s: asked.append(s.inputs) or own_nll(m, s))
+
+    def watched(model: Any, sequence: TargetSequence) -> float:
+        asked.append(sequence.inputs)
+        return own_nll(model, sequence)
+
+    monkeypatch.setattr("models_py.student.engine.own_nll", watched)
     engine = Engine(model("llama"))
     for length in (10, 19, 21, 22, 60):
         engine.prepare([TargetSequence(tuple(range(1, length + 1)), 2)])
@@ -152,7 +158,8 @@ def test_a_compiler_that_fails_is_told(caplog: pytest.LogCaptureFixture, monkeyp
     def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError("no C++ compiler")
 
-    ours = ARCHITECTURES["llama"]().eval()
+    ours: Any = ARCHITECTURES["llama"]()
+    ours.eval()
     monkeypatch.setattr(torch, "compile", broken)
     engine = Engine(ours, compile=True)
     engine.prepare(a_batch())

@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,7 +25,7 @@ def test_the_tokenizer_carries_the_template(student: Student) -> None:
 
 
 @pytest.mark.parametrize("load", [load_model, load_tokenizer])
-def test_a_folder_that_is_none_is_told(student: Student, tmp_path: Path, load: Callable) -> None:
+def test_a_folder_that_is_none_is_told(student: Student, tmp_path: Path, load: Callable[..., Any]) -> None:
     with pytest.raises(UserError, match=r"students\.llama\.model: .*cannot be read.*give a folder"):
         load(replace(student("llama"), model=str(tmp_path)))
 

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,9 +76,14 @@ def test_the_fingerprint_depends_on_every_setting_that_matters(spec: Student, tm
 
 
 def test_weights_are_hashed_once(spec: Student, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, hashed = found(spec, tmp_path), []
+    first, hashed = found(spec, tmp_path), list[str]()
     real = content.file_sha256
-    monkeypatch.setattr(content, "file_sha256", lambda path: hashed.append(path.name) or real(path))
+
+    def watched(path: Path) -> str:
+        hashed.append(path.name)
+        return real(path)
+
+    monkeypatch.setattr(content, "file_sha256", watched)
     assert found(spec, tmp_path) == first
     assert "model.safetensors" not in hashed
 
@@ -154,7 +160,7 @@ def test_a_field_of_a_later_release_changes_the_fingerprint_of_those_who_use_it(
 
 
 @pytest.mark.parametrize("more", [{"scratch": ScratchSpec()}, {"model": None}])
-def test_model_or_scratch_and_not_both(spec: Student, more: dict) -> None:
+def test_model_or_scratch_and_not_both(spec: Student, more: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=r"students\.tiny: give either model"):
         replace(spec, **more)
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from models_py.student.resolve import find_student, make_student
 from models_py.student.scorer import Scorer, ScoreRequest
 from models_py.student.scratch import read_corpus, scratch_identity, train_scratch
 from models_py.student.spec import ScratchSpec, Student
+from tests.support.values import known
 
 # As little as still learns something.
 SMALL = ScratchSpec(
@@ -45,7 +47,8 @@ def test_the_same_spec_gives_the_same_weights(students_dir: Path, tmp_path: Path
 
 def test_plain_transformers_loads_it_and_it_ends_its_turn(students_dir: Path) -> None:
     folder = find_student(TOY, students_dir).model
-    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    model: Any = AutoModelForCausalLM.from_pretrained(folder)
     message = {"role": "user", "content": "Name a colour ü漢"}
     prompt = tokenizer.apply_chat_template([message], add_generation_prompt=True, return_tensors="pt")
     assert tokenizer.decode(prompt["input_ids"][0]) == "<|start|><|user|>Name a colour ü漢<|end|><|assistant|>"
@@ -97,7 +100,10 @@ def test_a_killed_training_leaves_no_toy_and_the_next_one_clears_up(tmp_path: Pa
 
 def test_the_identity_is_spec_and_text_and_not_where_the_text_lies() -> None:
     assert scratch_identity(SMALL, "a") == scratch_identity(replace(SMALL, texts=(Path("x"),)), "a")
-    assert len({scratch_identity(SMALL, "a"), scratch_identity(SMALL, "b"), scratch_identity(TOY.scratch, "a")}) == 2
+    assert (
+        len({scratch_identity(SMALL, "a"), scratch_identity(SMALL, "b"), scratch_identity(known(TOY.scratch), "a")})
+        == 2
+    )
     assert scratch_identity(replace(SMALL, seed=7), "a") != scratch_identity(SMALL, "a")
 
 

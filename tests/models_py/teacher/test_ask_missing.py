@@ -1,5 +1,6 @@
 from collections.abc import Iterator
 from pathlib import Path
+from types import GeneratorType
 
 import pytest
 
@@ -9,6 +10,7 @@ from models_py.teacher.engines.recorded import RecordedEngine
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.request import TeacherReply, TeacherRequest
 from tests.support.engines import BETTER, Say, Scripted, fails, recording, request
+from tests.support.values import as_a
 
 
 @pytest.fixture
@@ -29,13 +31,13 @@ def engine(say: Say = plain, stop_after: int | None = None) -> Scripted:
 SEAS = [request(f"Name {number} seas.") for number in range(4)]
 
 
-def test_every_request_gets_its_reply(ledger: Ledger):
+def test_every_request_gets_its_reply(ledger: Ledger) -> None:
     answered = list(ask_missing(SEAS, engine(), ledger))
     assert sorted(place for place, _ in answered) == [0, 1, 2, 3]
     assert all(SEAS[place].request_id == reply.request_id and reply.reply == BETTER for place, reply in answered)
 
 
-def test_what_is_known_is_not_asked_again(ledger: Ledger):
+def test_what_is_known_is_not_asked_again(ledger: Ledger) -> None:
     list(ask_missing(SEAS[:3], engine(), ledger))
     teacher = engine()
     answered = list(ask_missing(SEAS, teacher, ledger))
@@ -43,45 +45,45 @@ def test_what_is_known_is_not_asked_again(ledger: Ledger):
     assert [place for place, _ in answered] == [0, 1, 2, 3]
 
 
-def test_a_teacher_with_nothing_to_do_is_not_called(ledger: Ledger, tmp_path: Path):
+def test_a_teacher_with_nothing_to_do_is_not_called(ledger: Ledger, tmp_path: Path) -> None:
     list(ask_missing(SEAS, engine(), ledger))
     assert len(list(ask_missing(SEAS, RecordedEngine(tmp_path / "none.jsonl"), ledger))) == 4
 
 
-def test_an_error_is_passed_on_and_asked_again(ledger: Ledger):
+def test_an_error_is_passed_on_and_asked_again(ledger: Ledger) -> None:
     assert {reply.error for _, reply in ask_missing(SEAS, engine(fails("timeout")), ledger)} == {"timeout"}
     teacher = engine()
     assert {reply.error for _, reply in ask_missing(SEAS, teacher, ledger)} == {None}
     assert len(teacher.asked) == 4
 
 
-def test_a_reply_is_committed_before_it_is_passed_on(ledger: Ledger):
+def test_a_reply_is_committed_before_it_is_passed_on(ledger: Ledger) -> None:
     for _, reply in ask_missing(SEAS, engine(), ledger):
         with Ledger(ledger.path) as other:
             assert reply.request_id in other.replies([reply.request_id])
 
 
-def test_what_an_early_end_leaves_is_asked_next_time(ledger: Ledger):
+def test_what_an_early_end_leaves_is_asked_next_time(ledger: Ledger) -> None:
     assert len(list(ask_missing(SEAS, engine(stop_after=1), ledger))) == 1
     teacher = engine()
     assert len(list(ask_missing(SEAS, teacher, ledger))) == 4
     assert len(teacher.asked) == 3
 
 
-def test_what_was_under_way_when_a_reader_leaves_is_kept(ledger: Ledger):
+def test_what_was_under_way_when_a_reader_leaves_is_kept(ledger: Ledger) -> None:
     outcomes = ask_missing(SEAS, engine(), ledger)
     next(outcomes)
-    outcomes.close()
+    as_a(GeneratorType, outcomes).close()
     assert len(list(ledger.all_since())) == 4  # this teacher takes all at once
 
 
-def test_the_same_request_twice_is_asked_once_and_answered_twice(ledger: Ledger):
+def test_the_same_request_twice_is_asked_once_and_answered_twice(ledger: Ledger) -> None:
     teacher = engine()
     assert len(list(ask_missing([SEAS[0], SEAS[0]], teacher, ledger))) == 2
     assert len(teacher.asked) == 1
 
 
-def test_progress_is_of_what_is_asked(ledger: Ledger):
+def test_progress_is_of_what_is_asked(ledger: Ledger) -> None:
     list(ask_missing(SEAS[:2], engine(), ledger))
     seen: list[Progress] = []
     list(ask_missing(SEAS, engine(), ledger, on_progress=seen.append))
@@ -89,12 +91,12 @@ def test_progress_is_of_what_is_asked(ledger: Ledger):
     assert [(step.done, step.total, step.note) for step in seen] == [(1, 2, known), (2, 2, known)]
 
 
-def test_an_answer_that_was_not_asked_for_is_a_fault_of_the_engine(ledger: Ledger):
+def test_an_answer_that_was_not_asked_for_is_a_fault_of_the_engine(ledger: Ledger) -> None:
     with pytest.raises(ValueError, match="other, which is not open"):
         list(ask_missing(SEAS, engine(lambda _: TeacherReply("other", reply="?")), ledger))
 
 
-def test_a_recorded_gap_is_stored_as_an_error(ledger: Ledger, tmp_path: Path):
+def test_a_recorded_gap_is_stored_as_an_error(ledger: Ledger, tmp_path: Path) -> None:
     one = SEAS[0]
     known = {"phase": one.phase, "content_id": one.content_id, "reply": BETTER, "finish_reason": "stop"}
     teacher = RecordedEngine(recording(tmp_path / "replies.jsonl", known))

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,7 +18,7 @@ from models_py.teacher.attempts import Attempt, counting
 from models_py.teacher.estimate import estimate
 from models_py.teacher.ledger import Ledger, LedgerRow
 from models_py.teacher.open_teacher import FIRST_TRY, OpenTeacher, Try
-from models_py.teacher.parser import ParsedReply
+from models_py.teacher.parser import ParsedReply, Status
 from models_py.teacher.reflect_pairs import Reflection, reflect_pairs
 from models_py.teacher.replies_file import current_replies, export_replies, import_replies
 from models_py.teacher.request import (
@@ -30,6 +31,7 @@ from models_py.teacher.request import (
 )
 from tests.support.engines import REWRITE, UNUSABLE, Scripted, asked, opened, said, seas, second_parser
 from tests.support.properties import examples
+from tests.support.values import as_a
 
 PAIRS = seas(4)
 FIN = REWRITE.replace("[End]", "[Fin]")  # what only parser 2 can use
@@ -60,7 +62,7 @@ OLD = by_pair([REWRITE], [UNUSABLE, FIN, REWRITE], [UNUSABLE] * 3, [FIN, UNUSABL
 
 def test_a_better_parser_takes_the_first_it_can_use_and_asks_nobody(
     ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     old = outcomes(opened(OLD), ledger)
     assert [old[pair.pair_id].status for pair in PAIRS] == ["ok", "ok", "missing_tag", "missing_tag"]
     second_parser(monkeypatch)
@@ -74,7 +76,7 @@ def test_a_better_parser_takes_the_first_it_can_use_and_asks_nobody(
     assert export_replies(ledger, tmp_path / "out.jsonl", teacher) == 1 + 2 + 3 + 1
 
 
-def test_a_stricter_parser_asks_on_only_where_tries_are_left(ledger: Ledger, monkeypatch: pytest.MonkeyPatch):
+def test_a_stricter_parser_asks_on_only_where_tries_are_left(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.MonkeyPatch.context() as looser:
         second_parser(looser)
         outcomes(opened(by_pair([FIN], [UNUSABLE, FIN], [UNUSABLE, UNUSABLE, FIN], [REWRITE])), ledger)
@@ -85,7 +87,9 @@ def test_a_stricter_parser_asks_on_only_where_tries_are_left(ledger: Ledger, mon
     assert told == [(PAIRS[0].pair_id, 1, 1), (PAIRS[1].pair_id, 2, 2)]
 
 
-def test_tries_of_another_sampling_prompt_or_phase_are_other_tries(ledger: Ledger, monkeypatch: pytest.MonkeyPatch):
+def test_tries_of_another_sampling_prompt_or_phase_are_other_tries(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
     outcomes(opened(OLD), ledger)
     second_parser(monkeypatch)
     warm = opened(lambda request: said(request, UNUSABLE), sampling=Sampling(0.9), parse_attempts=0)
@@ -97,7 +101,7 @@ def test_tries_of_another_sampling_prompt_or_phase_are_other_tries(ledger: Ledge
 
 def test_a_ledger_whose_first_tries_were_left_out_of_an_import_asks_only_where_none_can_be_used(
     ledger: Ledger, tmp_path: Path
-):
+) -> None:
     """As a complaint of `make import-replies` proposes to do with a line."""
     teacher = opened(by_pair([REWRITE], [UNUSABLE, REWRITE], [UNUSABLE] * 3, [UNUSABLE, UNUSABLE, REWRITE]))
     expected = outcomes(teacher, ledger)
@@ -107,7 +111,7 @@ def test_a_ledger_whose_first_tries_were_left_out_of_an_import_asks_only_where_n
     (tmp_path / "in.jsonl").write_text("\n".join(kept), "ascii")
     with Ledger(tmp_path / "other.sqlite") as other:
         import_replies(other, tmp_path / "in.jsonl")
-        again = opened(teacher.engine)
+        again = opened(as_a(Scripted, teacher.engine))
         asked(teacher).clear()
         assert outcomes(again, other) == expected
         assert [(one.content_id, one.parse_attempt) for one in asked(again)] == [
@@ -129,7 +133,7 @@ def reading(place: int) -> Iterator[None]:
     def parse(_: str, reply: str | None, finish_reason: str | None, error: str | None = None) -> ParsedReply:
         if error is not None:
             return ParsedReply("failed")
-        status = str(reply).split("|")[place]
+        status: Any = str(reply).split("|")[place]
         return ParsedReply(status, None, *(("x", "y") if status == "ok" else (None, None)))
 
     with pytest.MonkeyPatch.context() as patch:
@@ -161,7 +165,7 @@ def status(row: LedgerRow) -> str:
 
 
 def is_raised(row: LedgerRow) -> bool:
-    return json.loads(row.payload)["sampling"]["max_tokens"] > Sampling().max_tokens
+    return bool(json.loads(row.payload)["sampling"]["max_tokens"] > Sampling().max_tokens)
 
 
 def may_ask(rows: Sequence[LedgerRow], parse_attempts: int) -> bool:
@@ -175,8 +179,8 @@ def may_ask(rows: Sequence[LedgerRow], parse_attempts: int) -> bool:
 @examples(150)
 @given(SCRIPTS, SCRIPTS, st.integers(0, 3), st.none() | st.integers(0, 12))
 def test_the_first_usable_counts_and_the_engine_is_asked_only_where_tries_are_left(
-    first: list[list], second: list[list], parse_attempts: int, stop_after: int | None
-):
+    first: list[list[Any]], second: list[list[Any]], parse_attempts: int, stop_after: int | None
+) -> None:
     count = min(len(first), len(second))
     pairs, names = PAIRS[:count], [pair.pair_id for pair in PAIRS[:count]]
     with TemporaryDirectory() as folder, Ledger(Path(folder) / "teacher.sqlite") as ledger:
@@ -209,7 +213,7 @@ def test_the_first_usable_counts_and_the_engine_is_asked_only_where_tries_are_le
 @given(st.dictionaries(st.integers(0, 5), STATUSES), st.lists(STATUSES, min_size=6, max_size=6))
 def test_whatever_is_stored_a_usable_reply_counts_and_no_stored_one_is_asked_for(
     kept: dict[int, str], script: list[str]
-):
+) -> None:
     teacher = opened(scripted([[f"|{status}" for status in script]]), parse_attempts=2)
     tries = sorted(teacher.tries(), key=lambda one: (one.parse_attempt, one.raised))
     first = teacher.request(INSTRUCTION_REFLECTION, PAIRS[0])
@@ -234,7 +238,7 @@ def test_whatever_is_stored_a_usable_reply_counts_and_no_stored_one_is_asked_for
 # ── the parts ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def attempt(number: int, status: str, *, raised: bool = False) -> Attempt:
+def attempt(number: int, status: Status, *, raised: bool = False) -> Attempt:
     return Attempt(Try(number, raised), TeacherReply(f"{number} {raised}"), ParsedReply(status))
 
 
@@ -249,11 +253,11 @@ def attempt(number: int, status: str, *, raised: bool = False) -> Attempt:
         ([attempt(0, "empty"), attempt(2, "ok")], [0, 2]),
     ],
 )
-def test_what_counts_ends_with_the_first_usable_or_before_a_gap(given: list[Attempt], numbers: list[int]):
+def test_what_counts_ends_with_the_first_usable_or_before_a_gap(given: list[Attempt], numbers: list[int]) -> None:
     assert [one.this_try.parse_attempt for one in counting(given)] == numbers
 
 
-def test_of_two_with_one_number_the_usable_one_counts_else_that_with_the_raised_limit():
+def test_of_two_with_one_number_the_usable_one_counts_else_that_with_the_raised_limit() -> None:
     zero, plain, raised = attempt(0, "empty"), attempt(1, "empty"), attempt(1, "empty", raised=True)
     assert counting([raised, plain, zero]) == [zero, raised]
     usable = replace(plain, parsed=ParsedReply("ok"))
@@ -261,7 +265,7 @@ def test_of_two_with_one_number_the_usable_one_counts_else_that_with_the_raised_
 
 
 @pytest.mark.parametrize("parse_attempts", [0, 1, 3])
-def test_every_try_that_can_be_reached_is_known(parse_attempts: int):
+def test_every_try_that_can_be_reached_is_known(parse_attempts: int) -> None:
     teacher = opened(nobody, parse_attempts=parse_attempts)
     reached, waiting = set(), [FIRST_TRY]
     while waiting:
@@ -273,14 +277,14 @@ def test_every_try_that_can_be_reached_is_known(parse_attempts: int):
     assert (set(tries), len(tries)) == (reached, len(reached))
 
 
-def test_another_try_of_a_request_is_the_request_of_that_try():
+def test_another_try_of_a_request_is_the_request_of_that_try() -> None:
     teacher = opened(nobody)
     first = teacher.request(INSTRUCTION_REFLECTION, PAIRS[0])
     for one in teacher.tries():
         assert teacher.again(first, one) == teacher.request(INSTRUCTION_REFLECTION, PAIRS[0], one)
 
 
-def test_second_tries_are_found_by_an_index_of_their_own(ledger: Ledger):
+def test_second_tries_are_found_by_an_index_of_their_own(ledger: Ledger) -> None:
     outcomes(opened(by_pair([REWRITE], [UNUSABLE, REWRITE], [UNUSABLE] * 3, [REWRITE])), ledger)
     ids = [pair.pair_id for pair in PAIRS]
     assert ledger.asked_again("m", INSTRUCTION_REFLECTION, ids) == set(ids[1:3])

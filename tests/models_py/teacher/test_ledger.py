@@ -3,6 +3,7 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,11 +13,11 @@ from models_py.teacher.request import TeacherReply, TeacherRequest
 from tests.support.engines import BETTER, request
 
 
-def answer(to: TeacherRequest, **changes: object) -> TeacherReply:
+def answer(to: TeacherRequest, **changes: Any) -> TeacherReply:
     return TeacherReply(to.request_id, **({"reply": BETTER, "finish_reason": "stop"} | changes))
 
 
-def test_a_reply_survives_closing(tmp_path: Path):
+def test_a_reply_survives_closing(tmp_path: Path) -> None:
     one = request()
     reply = answer(one, prompt_tokens=3, completion_tokens=5, attempts=2, latency_s=0.25, cost_usd=0.001)
     with Ledger(tmp_path / "deep" / "teacher.sqlite") as ledger:
@@ -25,7 +26,7 @@ def test_a_reply_survives_closing(tmp_path: Path):
         assert ledger.replies([one.request_id, "unknown"]) == {one.request_id: reply}
 
 
-def test_the_file_is_in_wal_mode_and_keeps_what_was_asked(tmp_path: Path):
+def test_the_file_is_in_wal_mode_and_keeps_what_was_asked(tmp_path: Path) -> None:
     one = request("Name a sea \ud800.")
     with Ledger(tmp_path / "teacher.sqlite") as ledger:
         ledger.record(one, answer(one))
@@ -36,7 +37,7 @@ def test_the_file_is_in_wal_mode_and_keeps_what_was_asked(tmp_path: Path):
     assert row.created_at.endswith("+00:00")
 
 
-def test_an_unknown_price_is_null(tmp_path: Path):
+def test_an_unknown_price_is_null(tmp_path: Path) -> None:
     one = request()
     with Ledger(tmp_path / "teacher.sqlite") as ledger:
         ledger.record(one, answer(one))
@@ -44,7 +45,7 @@ def test_an_unknown_price_is_null(tmp_path: Path):
     assert sqlite3.connect(tmp_path / "teacher.sqlite").execute(query).fetchone() == (None, None, None)
 
 
-def test_the_first_reply_stays(tmp_path: Path):
+def test_the_first_reply_stays(tmp_path: Path) -> None:
     one = request()
     with Ledger(tmp_path / "teacher.sqlite") as ledger:
         ledger.record(one, answer(one, reply="first"))
@@ -52,7 +53,7 @@ def test_the_first_reply_stays(tmp_path: Path):
         assert ledger.record(one, answer(one, reply=None, error="timeout")).reply == "first"
 
 
-def test_a_reply_after_errors_replaces_them_and_shows_up_as_new(tmp_path: Path):
+def test_a_reply_after_errors_replaces_them_and_shows_up_as_new(tmp_path: Path) -> None:
     one, two = request(), request("Name a lake.")
     with Ledger(tmp_path / "teacher.sqlite") as ledger:
         for reason in ("timeout", "reset"):
@@ -67,7 +68,7 @@ def test_a_reply_after_errors_replaces_them_and_shows_up_as_new(tmp_path: Path):
     assert (late.seq, late.reply.reply, late.reply.error, late.reply.attempts) == (3, BETTER, None, 3)
 
 
-def test_rows_come_page_by_page_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_rows_come_page_by_page_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("models_py.teacher.ledger._PAGE_ROWS", 2)
     with Ledger(tmp_path / "teacher.sqlite") as ledger:
         for number in range(5):
@@ -76,14 +77,14 @@ def test_rows_come_page_by_page_in_order(tmp_path: Path, monkeypatch: pytest.Mon
         assert [row.seq for row in ledger.all_since(1)] == [2, 3, 4, 5]
 
 
-def test_any_text_can_be_stored(tmp_path: Path):
+def test_any_text_can_be_stored(tmp_path: Path) -> None:
     one = request()
     with Ledger(tmp_path / "teacher.sqlite") as ledger:
         assert ledger.record(one, answer(one, reply="a\x00b\ud800\u202e\r\n")).reply == "a\x00b\ufffd\u202e\r\n"
 
 
 @pytest.mark.parametrize("writes_version", [False, True])
-def test_a_file_that_is_no_ledger_of_this_version_is_refused(tmp_path: Path, writes_version: bool):
+def test_a_file_that_is_no_ledger_of_this_version_is_refused(tmp_path: Path, writes_version: bool) -> None:
     path = tmp_path / "teacher.sqlite"
     if writes_version:
         sqlite3.connect(path).execute("pragma user_version = 99")
@@ -110,13 +111,13 @@ with Ledger(Path(sys.argv[1])) as ledger:
 """
 
 
-def writer(path: Path, name: str) -> subprocess.Popen:
+def writer(path: Path, name: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", WRITER, str(path), name]
     root = Path(__file__).parents[3]
     return subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def test_two_processes_write_one_ledger(tmp_path: Path):
+def test_two_processes_write_one_ledger(tmp_path: Path) -> None:
     path = tmp_path / "teacher.sqlite"
     writers = [writer(path, name) for name in "ab"]
     for process in writers:
@@ -128,7 +129,7 @@ def test_two_processes_write_one_ledger(tmp_path: Path):
     assert [row.seq for row in rows] == list(range(1, 301))
 
 
-def test_what_was_recorded_survives_a_kill(tmp_path: Path):
+def test_what_was_recorded_survives_a_kill(tmp_path: Path) -> None:
     process = writer(tmp_path / "teacher.sqlite", "a")
     assert process.stdout is not None
     told = [process.stdout.readline().strip() for _ in range(30)]

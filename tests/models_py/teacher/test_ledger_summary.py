@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -18,9 +19,9 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
         yield opened
 
 
-def record(ledger: Ledger, text: str, *, phase: str = RESPONSE_REFLECTION, again: int = 0, **reply: object) -> None:
+def record(ledger: Ledger, text: str, *, phase: str = RESPONSE_REFLECTION, again: int = 0, **reply: Any) -> None:
     asked = replace(request(text, phase), parse_attempt=again)
-    ledger.record(asked, TeacherReply(asked.request_id, **{"reply": "Baltic.", **reply}))
+    ledger.record(asked, TeacherReply(asked.request_id, **({"reply": "Baltic."} | reply)))
 
 
 def test_a_summary_is_of_the_phase_and_the_teachers_and_of_replies_that_came(ledger: Ledger) -> None:

@@ -21,15 +21,15 @@ def response(reply: str | None, finish_reason: str | None = "stop") -> ParsedRep
     return parse_reply(RESPONSE_REFLECTION, reply, finish_reason)
 
 
-def test_reads_critique_instruction_and_answer():
+def test_reads_critique_instruction_and_answer() -> None:
     assert instruction(WHOLE) == ParsedReply("ok", "Vague.", "Compare two sorts.", "Merge sort splits.")
 
 
-def test_reads_a_better_answer():
+def test_reads_a_better_answer() -> None:
     assert response("Curt.\n[Better Answer]\nThe Baltic.\n[End]") == ParsedReply("ok", "Curt.", None, "The Baltic.")
 
 
-def test_reads_a_reply_on_one_line():
+def test_reads_a_reply_on_one_line() -> None:
     reply = "Vague. [New Instruction] Compare. [End] [New Answer] Merge sort. [End]"
     assert instruction(reply) == ParsedReply("ok", "Vague.", "Compare.", "Merge sort.")
 
@@ -44,7 +44,7 @@ def test_reads_a_reply_on_one_line():
         ("\u200e[New\u00a0Instruction]\u200f", "\u202a[End]\u202c", "\ufeff[New Answer]", "[\u200bEnd]"),
     ],
 )
-def test_tags_may_vary_in_case_space_and_decoration(tags: tuple[str, ...]):
+def test_tags_may_vary_in_case_space_and_decoration(tags: tuple[str, ...]) -> None:
     open_instruction, end_instruction, open_answer, end_answer = tags
     parsed = instruction(f"Why.\n{open_instruction} Ask.\n{end_instruction}\n\n{open_answer} Reply.\n{end_answer}")
     assert (parsed.status, parsed.critique) == ("ok", "Why.")
@@ -52,7 +52,7 @@ def test_tags_may_vary_in_case_space_and_decoration(tags: tuple[str, ...]):
 
 
 @pytest.mark.parametrize("tag", ["[New Instructions]", "(New Instruction)", "New Instruction:", "[NewInstruction]"])
-def test_look_alikes_are_text(tag: str):
+def test_look_alikes_are_text(tag: str) -> None:
     assert instruction(WHOLE.replace("[New Instruction]", tag)).status == "missing_tag"
 
 
@@ -66,7 +66,7 @@ def test_look_alikes_are_text(tag: str):
         "Write [New Instruction] first.",
     ],
 )
-def test_an_answer_may_speak_of_tags(answer: str):
+def test_an_answer_may_speak_of_tags(answer: str) -> None:
     assert instruction(f"Weak.\n[New Instruction] Explain it. [End]\n[New Answer] {answer} [End]").output == answer
     assert response(f"Weak.\n[Better Answer]\n{answer}\n[End]").output == answer
 
@@ -74,37 +74,37 @@ def test_an_answer_may_speak_of_tags(answer: str):
 @pytest.mark.parametrize(
     "mention", ["The `[New Instruction]` will ask more.", "I end with [End].", "No [New Answer] yet"]
 )
-def test_a_critique_may_speak_of_tags(mention: str):
+def test_a_critique_may_speak_of_tags(mention: str) -> None:
     assert instruction(f"{mention}\n{WHOLE}") == ParsedReply(
         "ok", f"{mention}\nVague.", "Compare two sorts.", "Merge sort splits."
     )
 
 
-def test_a_mention_alone_is_no_block():
+def test_a_mention_alone_is_no_block() -> None:
     assert response("The [Better Answer] would name a sea.").status == "missing_tag"
 
 
-def test_text_after_the_last_end_is_dropped():
+def test_text_after_the_last_end_is_dropped() -> None:
     assert response("Curt.\n[Better Answer] The Baltic. [End]\n\nI hope this helps!").output == "The Baltic."
 
 
-def test_a_second_try_replaces_the_first():
+def test_a_second_try_replaces_the_first() -> None:
     second = WHOLE.replace("Compare two", "Rank three").replace("splits", "wins")
     parsed = instruction(f"{WHOLE}\n\nBetter still:\n\n{second}")
     assert (parsed.instruction, parsed.output) == ("Rank three sorts.", "Merge sort wins.")
 
 
-def test_a_second_answer_goes_with_the_instruction_before_it():
+def test_a_second_answer_goes_with_the_instruction_before_it() -> None:
     parsed = instruction(f"{WHOLE}\n[New Answer] Merge sort halves. [End]")
     assert (parsed.instruction, parsed.output) == ("Compare two sorts.", "Merge sort halves.")
 
 
-def test_a_format_shown_inside_an_answer_stays_in_it():
+def test_a_format_shown_inside_an_answer_stays_in_it() -> None:
     answer = "Use this:\n[New Instruction] task [End]\n[New Answer] solution [End]\nand fill it in."
     assert instruction(f"[New Instruction] Design a format. [End]\n[New Answer]\n{answer}\n[End]").output == answer
 
 
-def test_repeated_tags_that_do_not_balance_are_not_guessed_at():
+def test_repeated_tags_that_do_not_balance_are_not_guessed_at() -> None:
     assert instruction(f"[New Instruction] is too easy.\n{WHOLE}").status == "missing_tag"
 
 
@@ -112,34 +112,34 @@ def test_repeated_tags_that_do_not_balance_are_not_guessed_at():
     ("finish_reason", "status"),
     [("stop", "ok"), (None, "missing_tag"), ("abort", "missing_tag"), ("length", "truncated")],
 )
-def test_the_last_end_may_be_forgotten_only_by_a_teacher_that_stopped(finish_reason: str | None, status: str):
+def test_the_last_end_may_be_forgotten_only_by_a_teacher_that_stopped(finish_reason: str | None, status: str) -> None:
     parsed = instruction(WHOLE.removesuffix("[End]"), finish_reason)
     assert (parsed.status, parsed.output) == (status, "Merge sort splits." if status == "ok" else None)
 
 
-def test_a_next_block_closes_an_instruction():
+def test_a_next_block_closes_an_instruction() -> None:
     assert instruction(WHOLE.replace("sorts. [End]", "sorts.")).instruction == "Compare two sorts."
 
 
-def test_a_reply_without_the_answer_tag_keeps_only_the_critique():
+def test_a_reply_without_the_answer_tag_keeps_only_the_critique() -> None:
     assert instruction("Vague.\n[New Instruction] Compare. [End]\nMerge sort.") == ParsedReply("missing_tag", "Vague.")
 
 
-def test_blocks_in_the_wrong_order_are_missing():
+def test_blocks_in_the_wrong_order_are_missing() -> None:
     assert instruction("[New Answer] Merge sort. [End]\n[New Instruction] Compare. [End]").status == "missing_tag"
 
 
-def test_a_cut_reply_is_truncated_even_if_it_looks_whole():
+def test_a_cut_reply_is_truncated_even_if_it_looks_whole() -> None:
     assert instruction(WHOLE, "length") == ParsedReply("truncated", "Vague.")
 
 
 @pytest.mark.parametrize("reply", [None, "", " \n\t", "\u200b\ufeff\x00"])
-def test_nothing_is_empty(reply: str | None):
+def test_nothing_is_empty(reply: str | None) -> None:
     assert instruction(reply).status == "empty"
 
 
 @pytest.mark.parametrize("body", ["", "\n \n", "\u200f\u202e", "\x00"])
-def test_an_empty_block_is_empty(body: str):
+def test_an_empty_block_is_empty(body: str) -> None:
     assert response(f"Fine.\n[Better Answer]{body}[End]") == ParsedReply("empty", "Fine.")
 
 
@@ -156,19 +156,19 @@ def test_an_empty_block_is_empty(body: str):
         "The new answer goes here",
     ],
 )
-def test_an_echo_is_a_placeholder(body: str):
+def test_an_echo_is_a_placeholder(body: str) -> None:
     assert response(f"Fine.\n[Better Answer] {body} [End]").status == "placeholder"
 
 
 @pytest.mark.parametrize(
     "body", ["Question", "Text.", "[]", "Your answer is wrong: 7.", "42", "😀", "Write a new poem."]
 )
-def test_a_short_answer_is_no_placeholder(body: str):
+def test_a_short_answer_is_no_placeholder(body: str) -> None:
     assert response(f"Fine.\n[Better Answer] {body} [End]").output == body
 
 
 @pytest.mark.parametrize("phase", PHASES)
-def test_echoing_the_bundled_prompt_is_a_placeholder(phase: str):
+def test_echoing_the_bundled_prompt_is_a_placeholder(phase: str) -> None:
     asked = load_prompts("any")[phase].messages("Name a sea.", "", "Baltic.")[-1].content
     assert parse_reply(phase, asked, "stop").status == "placeholder"
 
@@ -183,34 +183,34 @@ def test_echoing_the_bundled_prompt_is_a_placeholder(phase: str):
         "I cannot write a [New Instruction] about weapons.",
     ],
 )
-def test_a_refusal_is_refused(reply: str):
+def test_a_refusal_is_refused(reply: str) -> None:
     assert instruction(reply) == ParsedReply("refused")
 
 
-def test_a_polite_critique_with_blocks_is_no_refusal():
+def test_a_polite_critique_with_blocks_is_no_refusal() -> None:
     assert instruction(f"I'm sorry to say this is weak.\n{WHOLE}").status == "ok"
 
 
-def test_the_content_filter_refuses():
+def test_the_content_filter_refuses() -> None:
     assert instruction(None, "content_filter").status == "refused"
     assert instruction(WHOLE, "content_filter") == ParsedReply("refused", "Vague.")
 
 
-def test_an_error_is_failed():
+def test_an_error_is_failed() -> None:
     assert parse_reply(RESPONSE_REFLECTION, None, None, "timeout after 60 s") == ParsedReply("failed")
 
 
-def test_thinking_is_not_part_of_the_reply():
+def test_thinking_is_not_part_of_the_reply() -> None:
     assert response(
         "<think>\n[Better Answer] draft [End]\n</think>\nCurt.\n[Better Answer] Done. [End]"
     ) == ParsedReply("ok", "Curt.", None, "Done.")
 
 
-def test_line_ends_nul_and_surrogates_are_normalised():
+def test_line_ends_nul_and_surrogates_are_normalised() -> None:
     assert response("Curt.\r\n[Better Answer]\r\none\r\ntwo\x00\ud800\r\n[End]\r\n").output == "one\ntwo\ufffd"
 
 
-def test_a_long_hostile_reply_is_read_in_linear_time():
+def test_a_long_hostile_reply_is_read_in_linear_time() -> None:
     began = time.process_time()
     for unit in ("[End] ", "[New Answer] ", "[New Answer]\n", "[ ", "**[End]** x", "[New Instruction]\n[End]\n"):
         instruction(unit * (300_000 // len(unit)))
@@ -229,7 +229,9 @@ FINISHES = st.sampled_from(["stop", "length", "content_filter", None, "other"])
 
 
 @given(st.sampled_from(PHASES), REPLIES, FINISHES, st.sampled_from([None, "timeout"]))
-def test_never_raises_and_returns_only_text_of_the_reply(phase: str, reply: str, finish: str | None, error: str | None):
+def test_never_raises_and_returns_only_text_of_the_reply(
+    phase: str, reply: str, finish: str | None, error: str | None
+) -> None:
     parsed = parse_reply(phase, reply, finish, error)
     source = normalise_reply(reply)
     assert all(text is None or text in source for text in (parsed.critique, parsed.instruction, parsed.output))
@@ -249,7 +251,9 @@ def well_formed(text: str) -> str:
 
 
 @given(TEXTS, TEXTS, TEXTS, st.sampled_from(["stop", None]))
-def test_rendered_blocks_come_back_exactly(critique: str, new_instruction: str, answer: str, finish: str | None):
+def test_rendered_blocks_come_back_exactly(
+    critique: str, new_instruction: str, answer: str, finish: str | None
+) -> None:
     expected = (well_formed("c" + critique), well_formed(new_instruction), well_formed(answer))
     reply = f"c{critique}\n\n[New Instruction] {new_instruction} [End]\n\n[New Answer]\n{answer}\n[End]"
     parsed = instruction(reply, finish)
@@ -259,7 +263,7 @@ def test_rendered_blocks_come_back_exactly(critique: str, new_instruction: str, 
 
 
 @given(st.sampled_from(PHASES), REPLIES, FINISHES, st.randoms(use_true_random=False))
-def test_line_ends_and_nuls_change_nothing(phase: str, reply: str, finish: str | None, random: Random):
+def test_line_ends_and_nuls_change_nothing(phase: str, reply: str, finish: str | None, random: Random) -> None:
     parsed = parse_reply(phase, reply, finish)
     as_windows = normalise_reply(reply).replace("\n", "\r\n")
     with_nuls = "".join(random.choice(["", "\x00"]) + char for char in reply.replace("\r\n", "\n"))
@@ -289,7 +293,7 @@ def promised(before: str, text: str) -> str:
 @given(TAGGED, TAGGED, TAGGED, st.sampled_from([" ", "\n"]))
 def test_what_the_docstring_promises_of_texts_that_speak_of_tags_holds(
     first: str, second: str, third: str, before: str
-):
+) -> None:
     critique, new_instruction, answer = f"c {first}", f"{second} q7", f"{third} q8"
     expected = (promised("", critique), promised(before, new_instruction), promised(before, answer))
     reply = f"{critique}\n\n[New Instruction]{before}{new_instruction}\n[End]\n\n[New Answer]{before}{answer}\n[End]"
@@ -299,7 +303,7 @@ def test_what_the_docstring_promises_of_texts_that_speak_of_tags_holds(
     assert (better.status, better.critique, better.output) == ("ok", expected[0], expected[2])
 
 
-def test_a_reply_of_megabytes_is_read_whole():
+def test_a_reply_of_megabytes_is_read_whole() -> None:
     answer = "It says [End]. " + "One more word. " * 200_000
     parsed = instruction(f"Vague.\n[New Instruction] Explain. [End]\n[New Answer] {answer}[End]")
     assert (parsed.status, parsed.instruction, len(parsed.output or "")) == ("ok", "Explain.", len(answer) - 1)

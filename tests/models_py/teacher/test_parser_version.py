@@ -1,8 +1,9 @@
 """PARSER_VERSION says when replies are read differently; nobody has to remember to raise it: this test does."""
 
+import re
 from dataclasses import astuple
 from itertools import product
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
@@ -69,21 +70,21 @@ def reads_as() -> str:
     return fingerprint(all_read())[:16]
 
 
-def test_what_is_read_differently_has_another_version():
+def test_what_is_read_differently_has_another_version() -> None:
     assert reads_as() == READ_AS.get(parser.PARSER_VERSION), REMEDY
 
 
-def test_the_corpus_has_every_status_in_both_phases():
+def test_the_corpus_has_every_status_in_both_phases() -> None:
     assert {(phase, status) for phase, (status, *_) in all_read()} == set(product(PHASES, get_args(Status)))
 
 
 @pytest.mark.parametrize("name", ["_LINE_PREFIX", "_REFUSAL", "_PLACEHOLDER", "_ELLIPSIS", "_THINKING"])
-def test_a_rule_that_is_dropped_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(parser, name, parser.re.compile(r"(?!)"))
+def test_a_rule_that_is_dropped_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parser, name, re.compile(r"(?!)"))
     assert reads_as() not in READ_AS.values()
 
 
-def test_one_more_closing_tag_is_noticed(monkeypatch: pytest.MonkeyPatch):
+def test_one_more_closing_tag_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     second_parser(monkeypatch, closing="I hope this helps!")
     assert reads_as() not in READ_AS.values()
 
@@ -101,8 +102,8 @@ def test_one_more_closing_tag_is_noticed(monkeypatch: pytest.MonkeyPatch):
     ],
 )
 def test_the_first_parser_leaves_reflections_current_and_another_does_not(
-    phase: str, arguments: tuple, version: str, monkeypatch: pytest.MonkeyPatch
-):
+    phase: str, arguments: tuple[Any, ...], version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(parser, "PARSER_VERSION", parser.FIRST_VERSION)
     assert prompt_version(phase, *arguments)[:16] == version
     versions = {version}

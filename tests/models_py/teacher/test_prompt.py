@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ def replace(path: Path, text: str) -> PromptSettings:
 
 
 @pytest.mark.parametrize("phase", PHASES)
-def test_a_bundled_prompt_shows_the_record_before_the_criteria(phase: str):
+def test_a_bundled_prompt_shows_the_record_before_the_criteria(phase: str) -> None:
     system, user = load_prompts("gpt")[phase].messages("Name a sea.", "In Europe.", "Baltic.")
     assert (system.role, user.role) == ("system", "user")
     places = [
@@ -27,28 +28,28 @@ def test_a_bundled_prompt_shows_the_record_before_the_criteria(phase: str):
     assert places == sorted(places)
 
 
-def test_the_instruction_prompt_names_every_criterion_and_tag():
+def test_the_instruction_prompt_names_every_criterion_and_tag() -> None:
     user = load_prompts("gpt")[INSTRUCTION_REFLECTION].messages("Name a sea.", "", "Baltic.")[-1].content
     for words in ("complexity", "level of detail", "knowledge", "ambiguity", "reasoning", "relevant", "detailed"):
         assert words in user
     assert user.count("[New Instruction]") == user.count("[New Answer]") == 1
 
 
-def test_an_absent_input_leaves_no_trace():
+def test_an_absent_input_leaves_no_trace() -> None:
     assert "<input>" not in load_prompts("gpt")[RESPONSE_REFLECTION].messages("Name a sea.", "", "Baltic.")[-1].content
 
 
-def test_text_of_a_pair_is_never_a_template():
+def test_text_of_a_pair_is_never_a_template() -> None:
     hostile = "{{ 7 * 7 }} {% if x %} {# gone #} &lt;\n\n  indented"
     assert hostile in load_prompts("gpt")[RESPONSE_REFLECTION].messages(hostile, "", "Baltic.")[-1].content
 
 
-def test_a_template_without_blocks_is_one_user_message(tmp_path: Path):
+def test_a_template_without_blocks_is_one_user_message(tmp_path: Path) -> None:
     prompt = load_prompts("gpt", replace(tmp_path / "mine.jinja", GOOD))[RESPONSE_REFLECTION]
     assert prompt.messages("Q", "", "A") == (Message("user", "Q A [Better Answer] [End]"),)
 
 
-def test_the_version_of_a_prompt_is_its_text(tmp_path: Path):
+def test_the_version_of_a_prompt_is_its_text(tmp_path: Path) -> None:
     first = load_prompts("gpt", replace(tmp_path / "one.jinja", GOOD))[RESPONSE_REFLECTION]
     second = load_prompts("gpt", replace(tmp_path / "two.jinja", GOOD))[RESPONSE_REFLECTION]
     third = load_prompts("gpt", replace(tmp_path / "two.jinja", GOOD + "!"))[RESPONSE_REFLECTION]
@@ -69,26 +70,26 @@ def test_the_version_of_a_prompt_is_its_text(tmp_path: Path):
         ("{% block user %}" + GOOD + "{% endblock %}{% block shot %}{% endblock %}", "blocks shot, user"),
     ],
 )
-def test_a_broken_template_names_the_field_and_the_fault(tmp_path: Path, text: str, complaint: str):
+def test_a_broken_template_names_the_field_and_the_fault(tmp_path: Path, text: str, complaint: str) -> None:
     with pytest.raises(UserError) as caught:
         load_prompts("gpt", replace(tmp_path / "mine.jinja", text))
     assert str(caught.value).startswith("teachers.gpt.prompts.response_reflection: ")
     assert complaint in str(caught.value)
 
 
-def test_a_missing_template_names_the_field(tmp_path: Path):
+def test_a_missing_template_names_the_field(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^teachers\.gpt\.prompts\.response_reflection: cannot read .*none\.jinja"):
         load_prompts("gpt", PromptSettings(response_reflection=tmp_path / "none.jinja"))
 
 
-def test_a_template_must_be_utf8(tmp_path: Path):
+def test_a_template_must_be_utf8(tmp_path: Path) -> None:
     (tmp_path / "latin.jinja").write_bytes(b"\xe9" + GOOD.encode())
     with pytest.raises(UserError, match=r"not UTF-8 \(byte 0\)"):
         load_prompts("gpt", PromptSettings(response_reflection=tmp_path / "latin.jinja"))
 
 
 @pytest.mark.parametrize("phase", PHASES)
-def test_criteria_first_shares_its_head_between_pairs_and_its_words_with_record_first(phase: str):
+def test_criteria_first_shares_its_head_between_pairs_and_its_words_with_record_first(phase: str) -> None:
     first, second = (load_prompts("gpt")[phase], load_prompts("gpt", PromptSettings("criteria_first"))[phase])
     one, other = (second.messages(f"Name {n} seas.", "", "Baltic.") for n in (1, 2))
     assert one[0] == other[0] and one[0].role == "system"
@@ -96,7 +97,7 @@ def test_criteria_first_shares_its_head_between_pairs_and_its_words_with_record_
     assert set(words[0]) ^ set(words[1]) <= {"You", "are", "shown", "The", "user", "shows", "you"}
 
 
-def test_a_request_carries_what_it_is_about():
+def test_a_request_carries_what_it_is_about() -> None:
     one = request("Name a sea.", input="In Europe.", output="Baltic.")
     assert one.content_id == content_id("Name a sea.", "In Europe.", "Baltic.")
     assert one.request_id == request("Name a sea.", input="In Europe.", output="Baltic.").request_id
@@ -112,25 +113,31 @@ def test_a_request_carries_what_it_is_about():
         {"output": "North Sea."},
     ],
 )
-def test_the_id_changes_with_all_that_decides_the_reply(change: dict):
+def test_the_id_changes_with_all_that_decides_the_reply(change: dict[str, Any]) -> None:
     assert request(**change).request_id != request().request_id
 
 
-def test_the_id_ignores_names_and_the_form_of_numbers():
+def test_the_id_ignores_names_and_the_form_of_numbers() -> None:
     assert request(teacher="other", sampling=Sampling(temperature=0, top_p=1)).request_id == request().request_id
 
 
-def test_the_id_changes_with_the_template_even_where_the_messages_agree(tmp_path: Path):
+def test_the_id_changes_with_the_template_even_where_the_messages_agree(tmp_path: Path) -> None:
     prompts = [
         load_prompts("fake", replace(tmp_path / "mine.jinja", text))[RESPONSE_REFLECTION]
         for text in (GOOD, GOOD + "{# note #}")
     ]
-    values = {"teacher": "fake", "identity": "fake:1", "sampling": Sampling(), "instruction": "Q", "input": ""}
+    values: dict[str, Any] = {
+        "teacher": "fake",
+        "identity": "fake:1",
+        "sampling": Sampling(),
+        "instruction": "Q",
+        "input": "",
+    }
     first, second = (build_request(prompt, output="A", **values) for prompt in prompts)
     assert first.messages == second.messages and first.request_id != second.request_id
 
 
-def test_the_prompt_version_changes_with_each_of_its_parts():
+def test_the_prompt_version_changes_with_each_of_its_parts() -> None:
     versions = {
         prompt_version(phase, text, sampling, identity, parse_attempts)
         for phase in PHASES

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from models_py.teacher.replies_file import export_replies, import_replies
 from models_py.teacher.request import (
     INSTRUCTION_REFLECTION,
     RESPONSE_REFLECTION,
+    PendingPair,
     Sampling,
     TeacherReply,
     TeacherRequest,
@@ -33,6 +35,7 @@ from tests.support.engines import (
     said,
     seas,
 )
+from tests.support.values import near
 
 PAIRS = seas(4)
 ODD = pair_of("Name \ud800 \u202e\x00\r\n a sea.", output="Östersjön.")
@@ -62,7 +65,9 @@ def other(tmp_path: Path) -> Iterator[Ledger]:
         yield opened_ledger
 
 
-def reflect_on(teacher: OpenTeacher, ledger: Ledger, phase: str = INSTRUCTION_REFLECTION, pairs: list = PAIRS) -> dict:
+def reflect_on(
+    teacher: OpenTeacher, ledger: Ledger, phase: str = INSTRUCTION_REFLECTION, pairs: list[PendingPair] = PAIRS
+) -> dict[str, tuple[str | None, ...]]:
     found = reflect_pairs(phase, pairs, teacher, ledger, account=teacher.account(ledger.spent(teacher.spec.name)))
     return {one.pair.pair_id: texts_of(one) for one in found}
 
@@ -71,11 +76,11 @@ def texts_of(one: Reflection) -> tuple[str | None, ...]:
     return one.status, one.critique, one.instruction, one.output
 
 
-def lines(file: Path) -> list[dict]:
+def lines(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text(encoding="ascii").splitlines()]
 
 
-def write(file: Path, rows: list[dict]) -> Path:
+def write(file: Path, rows: list[dict[str, Any]]) -> Path:
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return file
 
@@ -96,7 +101,7 @@ def exported(ledger: Ledger, tmp_path: Path) -> Path:
 # --- out
 
 
-def test_a_line_holds_what_the_ledger_holds(ledger: Ledger, exported: Path):
+def test_a_line_holds_what_the_ledger_holds(ledger: Ledger, exported: Path) -> None:
     rows = {row.reply.request_id: row for row in ledger.all_since()}
     for line in lines(exported):
         row = rows[line["request_id"]]
@@ -111,7 +116,7 @@ def test_a_line_holds_what_the_ledger_holds(ledger: Ledger, exported: Path):
         ] == [*(row.teacher, row.identity, row.phase, row.content_id, row.parse_attempt, row.created_at)]
 
 
-def test_tries_of_a_pair_stand_together_in_the_order_of_first_replies(exported: Path):
+def test_tries_of_a_pair_stand_together_in_the_order_of_first_replies(exported: Path) -> None:
     order = [pair.pair_id for pair in PAIRS]
     told = [
         (order.index(line["content_id"]), line["parse_attempt"])
@@ -121,12 +126,12 @@ def test_tries_of_a_pair_stand_together_in_the_order_of_first_replies(exported: 
     assert told == [(0, 0), (1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2)]
 
 
-def test_two_exports_are_the_same_bytes(ledger: Ledger, exported: Path, tmp_path: Path):
+def test_two_exports_are_the_same_bytes(ledger: Ledger, exported: Path, tmp_path: Path) -> None:
     export_replies(ledger, tmp_path / "again.jsonl", opened(say))
     assert (tmp_path / "again.jsonl").read_bytes() == exported.read_bytes()
 
 
-def test_errors_do_not_travel(ledger: Ledger, tmp_path: Path):
+def test_errors_do_not_travel(ledger: Ledger, tmp_path: Path) -> None:
     teacher = opened(lambda request: TeacherReply(request.request_id, error="timeout"))
     reflect_on(teacher, ledger)
     assert (
@@ -144,7 +149,7 @@ def test_errors_do_not_travel(ledger: Ledger, tmp_path: Path):
 )
 def test_another_model_sampling_or_prompt_stays_out_of_a_recording(
     ledger: Ledger, exported: Path, tmp_path: Path, another: Callable[[], OpenTeacher]
-):
+) -> None:
     theirs = another()
     reflect_on(theirs, ledger)
     assert export_replies(ledger, tmp_path / "mine.jsonl", opened(say)) == 10
@@ -153,7 +158,7 @@ def test_another_model_sampling_or_prompt_stays_out_of_a_recording(
     assert export_replies(ledger, tmp_path / "all.jsonl") == 14
 
 
-def test_an_export_is_a_recording_that_answers_the_same(ledger: Ledger, other: Ledger, tmp_path: Path):
+def test_an_export_is_a_recording_that_answers_the_same(ledger: Ledger, other: Ledger, tmp_path: Path) -> None:
     teacher = opened(say)
     first = reflect_on(teacher, ledger)
     reflect_on(opened(always(BETTER)), ledger, RESPONSE_REFLECTION)
@@ -166,7 +171,7 @@ def test_an_export_is_a_recording_that_answers_the_same(ledger: Ledger, other: L
     assert sum(row.reply.error is None for row in other.all_since()) == len(lines(tmp_path / "out.jsonl"))
 
 
-def test_a_recording_can_be_exported_in_its_turn(exported: Path, other: Ledger, tmp_path: Path):
+def test_a_recording_can_be_exported_in_its_turn(exported: Path, other: Ledger, tmp_path: Path) -> None:
     recorded = tape(exported)
     reflect_on(recorded, other)
     assert export_replies(other, tmp_path / "copy.jsonl", recorded) == 9
@@ -178,7 +183,7 @@ def test_a_recording_can_be_exported_in_its_turn(exported: Path, other: Ledger, 
 
 def test_an_export_that_breaks_off_leaves_what_was_there(
     ledger: Ledger, exported: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     before = exported.read_bytes()
     monkeypatch.setattr(ledger, "row", lambda request_id: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -187,7 +192,7 @@ def test_an_export_that_breaks_off_leaves_what_was_there(
     assert [file.name for file in exported.parent.glob("*unfinished*")] == []
 
 
-def test_who_reads_the_old_file_reads_it_to_its_end(ledger: Ledger, exported: Path):
+def test_who_reads_the_old_file_reads_it_to_its_end(ledger: Ledger, exported: Path) -> None:
     before = exported.read_bytes()
     with exported.open("rb") as reader:
         reader.read(100)
@@ -196,7 +201,7 @@ def test_who_reads_the_old_file_reads_it_to_its_end(ledger: Ledger, exported: Pa
     assert exported.read_bytes() == b""
 
 
-def test_a_folder_that_is_not_there_is_named(ledger: Ledger, tmp_path: Path):
+def test_a_folder_that_is_not_there_is_named(ledger: Ledger, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none/out\.jsonl: cannot be written \(No such file or directory\)"):
         export_replies(ledger, tmp_path / "none" / "out.jsonl")
 
@@ -204,25 +209,25 @@ def test_a_folder_that_is_not_there_is_named(ledger: Ledger, tmp_path: Path):
 # --- in
 
 
-def test_an_import_is_the_same_ledger_and_asks_nothing(exported: Path, ledger: Ledger, other: Ledger):
+def test_an_import_is_the_same_ledger_and_asks_nothing(exported: Path, ledger: Ledger, other: Ledger) -> None:
     assert import_replies(other, exported) == (10, 10)
     by_id = [{row.reply.request_id: replace(row, seq=0) for row in one.all_since()} for one in (ledger, other)]
     assert by_id[0] == by_id[1]
     assert [row.seq for row in other.all_since()] == list(range(1, 11))
-    assert other.spent("gpt") == ledger.spent("gpt") == Spent(10, 5000, pytest.approx(10 * 600 / 1e6))
+    assert other.spent("gpt") == ledger.spent("gpt") == Spent(10, 5000, near(10 * 600 / 1e6))
     teacher = opened(say)
     assert len(reflect_on(teacher, other, pairs=[*PAIRS, ODD])) == 5
     assert asked(teacher) == []
 
 
-def test_a_second_import_changes_nothing(exported: Path, other: Ledger):
+def test_a_second_import_changes_nothing(exported: Path, other: Ledger) -> None:
     import_replies(other, exported)
     before = list(other.all_since())
     assert import_replies(other, exported) == (10, 0)
     assert list(other.all_since()) == before
 
 
-def test_a_reply_that_is_there_stays_and_an_error_gives_way(exported: Path, other: Ledger):
+def test_a_reply_that_is_there_stays_and_an_error_gives_way(exported: Path, other: Ledger) -> None:
     reflect_on(opened(lambda request: TeacherReply(request.request_id, error="timeout")), other, pairs=PAIRS[:1])
     reflect_on(opened(always("Mine.")), other, pairs=PAIRS[1:2])
     mine = [row.reply.request_id for row in other.all_since() if row.reply.reply == "Mine."]
@@ -232,7 +237,7 @@ def test_a_reply_that_is_there_stays_and_an_error_gives_way(exported: Path, othe
     assert [reply.error for reply in kept.values()] == [None] * 10
 
 
-def test_numbers_written_by_another_tool_are_the_same_request(exported: Path, other: Ledger):
+def test_numbers_written_by_another_tool_are_the_same_request(exported: Path, other: Ledger) -> None:
     rows = lines(exported)
     for row in rows:
         row["payload"]["sampling"] = {
@@ -241,7 +246,7 @@ def test_numbers_written_by_another_tool_are_the_same_request(exported: Path, ot
     assert import_replies(other, write(exported, rows)) == (10, 10)
 
 
-def test_blank_lines_are_skipped_and_an_absent_count_is_unknown(exported: Path, other: Ledger):
+def test_blank_lines_are_skipped_and_an_absent_count_is_unknown(exported: Path, other: Ledger) -> None:
     row = lines(exported)[0]
     for name in ("prompt_tokens", "completion_tokens", "latency_s", "cost_usd", "usage", "attempts", "finish_reason"):
         del row[name]
@@ -251,7 +256,7 @@ def test_blank_lines_are_skipped_and_an_absent_count_is_unknown(exported: Path, 
     assert kept.reply == TeacherReply(row["request_id"], reply=REWRITE)
 
 
-def changed(**values: object) -> Callable[[dict], None]:
+def changed(**values: object) -> Callable[[dict[str, Any]], None]:
     return lambda row: row.update(values)
 
 
@@ -284,8 +289,8 @@ def changed(**values: object) -> Callable[[dict], None]:
     ],
 )
 def test_a_wrong_line_is_named_and_nothing_is_imported(
-    exported: Path, other: Ledger, change: Callable[[dict], None], complaint: str
-):
+    exported: Path, other: Ledger, change: Callable[[dict[str, Any]], None], complaint: str
+) -> None:
     rows = lines(exported)
     change(rows[6])
     with pytest.raises(UserError) as caught:
@@ -294,19 +299,19 @@ def test_a_wrong_line_is_named_and_nothing_is_imported(
     assert list(other.all_since()) == []
 
 
-def test_a_file_that_breaks_off_is_not_imported(exported: Path, other: Ledger):
+def test_a_file_that_breaks_off_is_not_imported(exported: Path, other: Ledger) -> None:
     exported.write_bytes(exported.read_bytes()[:-300])
     with pytest.raises(UserError, match=r"out\.jsonl:10: not a JSON object"):
         import_replies(other, exported)
     assert list(other.all_since()) == []
 
 
-def test_a_recording_without_requests_says_where_it_belongs(other: Ledger, tmp_path: Path):
+def test_a_recording_without_requests_says_where_it_belongs(other: Ledger, tmp_path: Path) -> None:
     row = {"phase": RESPONSE_REFLECTION, "content_id": "a", "reply": BETTER, "finish_reason": "stop"}
     with pytest.raises(UserError, match=r":1: request_id is missing.* under `replies` of a recorded teacher"):
         import_replies(other, write(tmp_path / "tape.jsonl", [row]))
 
 
-def test_a_missing_file_is_named(other: Ledger, tmp_path: Path):
+def test_a_missing_file_is_named(other: Ledger, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none\.jsonl: cannot be read \(No such file or directory\)"):
         import_replies(other, tmp_path / "none.jsonl")

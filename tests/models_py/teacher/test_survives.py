@@ -17,7 +17,7 @@ from contextlib import closing
 from multiprocessing.context import ForkServerProcess
 from multiprocessing.synchronize import Event as ProcessEvent
 from pathlib import Path
-from types import FrameType
+from types import FrameType, GeneratorType
 
 import pytest
 
@@ -31,6 +31,7 @@ from models_py.teacher.spec import OpenAISettings, TeacherSpec
 from tests.support.engines import request
 from tests.support.servers import TRANSIENT, ChatServer, body_id, every, mixed
 from tests.support.soak import seeds
+from tests.support.values import as_a
 
 PAIRS = [
     PendingPair(str(number), instruction=f"Name {number} seas.", input="", output=f"Sea {number}.")
@@ -72,7 +73,7 @@ def reflect_all(url: str, ledger_path: Path, pause_s: float, interrupted: Proces
         signal.signal(number, interrupt)
     pacing._FIRST_BACKOFF_S = 0.002
     try:
-        with Ledger(ledger_path) as ledger, closing(outcomes(url, ledger)) as found:
+        with Ledger(ledger_path) as ledger, closing(as_a(GeneratorType, outcomes(url, ledger))) as found:
             for _ in found:
                 time.sleep(pause_s)
     except KeyboardInterrupt:
@@ -112,13 +113,13 @@ def misbehaving() -> ChatServer:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[int, Reflection], int]:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Reflection], int]:
     """The reflections of a run that nothing disturbs, and how many calls it makes."""
     with misbehaving() as server, Ledger(tmp_path_factory.mktemp("undisturbed") / "teacher.sqlite") as ledger:
         return by_pair(outcomes(server.url, ledger)), len(server.calls)
 
 
-def test_an_undisturbed_run_has_good_and_bad_outcomes(undisturbed: tuple[dict[int, Reflection], int]):
+def test_an_undisturbed_run_has_good_and_bad_outcomes(undisturbed: tuple[dict[str, Reflection], int]) -> None:
     found, calls = undisturbed
     statuses = Counter(reflection.status for reflection in found.values())
     assert sum(statuses.values()) == 500 and calls > 800
@@ -127,8 +128,8 @@ def test_an_undisturbed_run_has_good_and_bad_outcomes(undisturbed: tuple[dict[in
 
 @pytest.mark.parametrize("seed", seeds(4, 20))
 def test_killed_at_any_moment_and_run_again_it_ends_the_same(
-    seed: int, tmp_path: Path, undisturbed: tuple[dict[int, Reflection], int]
-):
+    seed: int, tmp_path: Path, undisturbed: tuple[dict[str, Reflection], int]
+) -> None:
     chance, path = random.Random(seed), tmp_path / "teacher.sqlite"
     expected, calls = undisturbed
     moment = chance.uniform(0, 0.9 * calls)
@@ -150,7 +151,9 @@ def test_killed_at_any_moment_and_run_again_it_ends_the_same(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("pause_s", [0.0, 600.0], ids=["while it waits", "while it works"])
-def test_an_interrupt_keeps_what_is_under_way_and_sends_nothing_more(number: int, pause_s: float, tmp_path: Path):
+def test_an_interrupt_keeps_what_is_under_way_and_sends_nothing_more(
+    number: int, pause_s: float, tmp_path: Path
+) -> None:
     path = tmp_path / "teacher.sqlite"
     with ChatServer(every("good"), hold_from=50) as server:
         child, interrupted = started(server, path, pause_s)
@@ -167,7 +170,9 @@ def test_an_interrupt_keeps_what_is_under_way_and_sends_nothing_more(number: int
     assert answered(path) == {call.body_id for call in server.calls}
 
 
-def test_an_interrupt_while_the_asking_begins_leaves_nobody_asking(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_an_interrupt_while_the_asking_begins_leaves_nobody_asking(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     class Interrupted(threading.Thread):
         def start(self) -> None:
             super().start()
@@ -182,7 +187,7 @@ def test_an_interrupt_while_the_asking_begins_leaves_nobody_asking(monkeypatch: 
         assert len(server.calls) <= WORKERS
 
 
-def test_a_slow_reader_delays_no_commit(tmp_path: Path):
+def test_a_slow_reader_delays_no_commit(tmp_path: Path) -> None:
     seas = [request(f"Name {number} seas.", identity="m") for number in range(100)]
     with ChatServer(every("good")) as server, Ledger(tmp_path / "teacher.sqlite") as ledger:
         replies = ask_missing(seas, teacher(server.url).engine, ledger)

@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from models_py.errors import UserError
 from models_py.progress import Progress
 from models_py.student.chat import StudentChat
+from models_py.student.spec import ResolvedStudent
 from models_py.training.examples import labelled_rows
 from models_py.training.fine_tune import LOSS_LOG, _Trainer, fine_tune, mean_loss
 from models_py.training.manifest import Manifest
@@ -32,32 +33,37 @@ class Tuned(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def tuned(student, rows, settings, tmp_path_factory):
+def tuned(
+    student: ResolvedStudent,
+    rows: list[TrainingRow],
+    settings: TrainingSettings,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Tuned:
     """One published checkpoint that the tests below look at from all sides."""
     out = tmp_path_factory.mktemp("checkpoints") / "paper"
     broken = TrainingRow("empty", "name a colour", "", "")
-    reports = []
+    reports: list[Progress] = []
     manifest = fine_tune(
         [*rows, broken], student=student, settings=settings, out_dir=out, manifest=MANIFEST, on_progress=reports.append
     )
     return Tuned(out, manifest, reports)
 
 
-def weights(folder):
+def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "model.safetensors")
 
 
-def same(left, right):
+def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
     return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
 
 
-def run(code, *arguments):
+def run(code: str, *arguments: object) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=False
     )
 
 
-def test_training_lowers_the_loss_and_says_so(tuned):
+def test_training_lowers_the_loss_and_says_so(tuned: Tuned) -> None:
     manifest, reports = tuned.manifest, tuned.reports
     assert 0 < manifest.loss_after < manifest.loss_before - 0.3
     assert (manifest.steps, manifest.rows) == (4, 8)
@@ -66,7 +72,9 @@ def test_training_lowers_the_loss_and_says_so(tuned):
     assert all(report.note.startswith("loss ") for report in reports[1:])
 
 
-def test_the_losses_are_those_of_the_base_and_of_the_published_weights(tuned, student, rows):
+def test_the_losses_are_those_of_the_base_and_of_the_published_weights(
+    tuned: Tuned, student: ResolvedStudent, rows: list[TrainingRow]
+) -> None:
     losses = ((student.model, tuned.manifest.loss_before), (tuned.folder, tuned.manifest.loss_after))
     for folder, reported in losses:
         tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -80,7 +88,9 @@ def test_the_losses_are_those_of_the_base_and_of_the_published_weights(tuned, st
         assert reported == pytest.approx(nll / targets, rel=1e-5)
 
 
-def test_the_manifest_names_what_the_checkpoint_was_made_of(tuned, student, settings):
+def test_the_manifest_names_what_the_checkpoint_was_made_of(
+    tuned: Tuned, student: ResolvedStudent, settings: TrainingSettings
+) -> None:
     manifest = json.loads((tuned.folder / "manifest.json").read_text())
     assert manifest == tuned.manifest.content
     assert MANIFEST.items() <= manifest.items()
@@ -91,25 +101,31 @@ def test_the_manifest_names_what_the_checkpoint_was_made_of(tuned, student, sett
     assert len(losses) == 4 and losses[0] > losses[-1]
 
 
-def test_nothing_lies_beside_the_checkpoint(tuned):
+def test_nothing_lies_beside_the_checkpoint(tuned: Tuned) -> None:
     assert [path.name for path in tuned.folder.parent.iterdir()] == ["paper"]
     assert {path.suffix for path in tuned.folder.iterdir()} == {".json", ".jsonl", ".jinja", ".safetensors"}
 
 
-def test_a_published_checkpoint_is_found_and_not_trained_again(tuned, student, settings):
+def test_a_published_checkpoint_is_found_and_not_trained_again(
+    tuned: Tuned, student: ResolvedStudent, settings: TrainingSettings
+) -> None:
     before = (tuned.folder / "model.safetensors").stat().st_mtime_ns
     again = fine_tune([], student=student, settings=settings, out_dir=tuned.folder, manifest=MANIFEST)
     assert again == tuned.manifest
     assert (tuned.folder / "model.safetensors").stat().st_mtime_ns == before
 
 
-def test_a_checkpoint_of_other_rows_is_never_passed_off(tuned, student, rows, settings):
+def test_a_checkpoint_of_other_rows_is_never_passed_off(
+    tuned: Tuned, student: ResolvedStudent, rows: list[TrainingRow], settings: TrainingSettings
+) -> None:
     other = {**MANIFEST, "data_version": "d2"}
     with pytest.raises(UserError, match="another data_version"):
         fine_tune(rows, student=student, settings=settings, out_dir=tuned.folder, manifest=other)
 
 
-def test_the_seed_decides_the_weights(tuned, student, rows, settings, tmp_path):
+def test_the_seed_decides_the_weights(
+    tuned: Tuned, student: ResolvedStudent, rows: list[TrainingRow], settings: TrainingSettings, tmp_path: Path
+) -> None:
     for seed, equal in ((settings.seed, True), (settings.seed + 1, False)):
         other = dataclasses.replace(settings, seed=seed)
         torch.rand(seed)  # whatever ran before must not matter
@@ -117,7 +133,9 @@ def test_the_seed_decides_the_weights(tuned, student, rows, settings, tmp_path):
         assert same(weights(tuned.folder), weights(tmp_path / f"s{seed}")) is equal
 
 
-def test_the_device_batch_changes_memory_and_not_the_gradient(student, rows, settings, tmp_path):
+def test_the_device_batch_changes_memory_and_not_the_gradient(
+    student: ResolvedStudent, rows: list[TrainingRow], settings: TrainingSettings, tmp_path: Path
+) -> None:
     for size in (1, 4):
         split = dataclasses.replace(settings, device_batch_size=size, max_steps=2)
         fine_tune(rows, student=student, settings=split, out_dir=tmp_path / str(size), manifest=MANIFEST)
@@ -126,14 +144,24 @@ def test_the_device_batch_changes_memory_and_not_the_gradient(student, rows, set
     assert not same(one, weights(Path(student.model)))
 
 
-def test_the_loss_of_a_cpu_is_trls_own(tuned, student, rows, settings, *, tmp_path, monkeypatch):
+def test_the_loss_of_a_cpu_is_trls_own(
+    tuned: Tuned,
+    student: ResolvedStudent,
+    rows: list[TrainingRow],
+    settings: TrainingSettings,
+    *,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delattr(_Trainer, "compute_loss")
     fine_tune(rows, student=student, settings=settings, out_dir=tmp_path / "trl", manifest=MANIFEST)
     ours, theirs = weights(tuned.folder), weights(tmp_path / "trl")
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-4) for name in ours)
 
 
-def test_a_killed_run_publishes_nothing_and_the_next_one_is_as_if_nothing_had_been(tuned, student, rows, tmp_path):
+def test_a_killed_run_publishes_nothing_and_the_next_one_is_as_if_nothing_had_been(
+    tuned: Tuned, student: ResolvedStudent, rows: list[TrainingRow], tmp_path: Path
+) -> None:
     """The child dies by SIGKILL in its second step; until then it prints nothing and opens no connection."""
     out = tmp_path / "paper"
     code = """
@@ -164,7 +192,9 @@ fine_tune([TrainingRow(**row) for row in rows], student=ResolvedStudent(**studen
     assert same(weights(out), weights(tuned.folder))
 
 
-def test_plain_transformers_loads_it_generates_and_stops_at_the_end_of_turn(student, tmp_path):
+def test_plain_transformers_loads_it_generates_and_stops_at_the_end_of_turn(
+    student: ResolvedStudent, tmp_path: Path
+) -> None:
     """Overfitted on one row, a fresh process gives its answer through the saved template and ends there."""
     row = TrainingRow("p", "name a colour", "", "blue and green.")
     settings = TrainingSettings(epochs=40, learning_rate=2e-2, batch_size=1)
@@ -187,7 +217,9 @@ print(json.dumps([prompt["input_ids"][0].tolist(), reply.tolist(), tokenizer.dec
     assert text == "blue and green.</s>"
 
 
-def test_a_bfloat16_base_gives_a_bfloat16_checkpoint_and_the_loss_of_its_rounded_weights(rows, settings, tmp_path):
+def test_a_bfloat16_base_gives_a_bfloat16_checkpoint_and_the_loss_of_its_rounded_weights(
+    rows: list[TrainingRow], settings: TrainingSettings, tmp_path: Path
+) -> None:
     student = save_tiny_student(tmp_path / "base", dtype="bfloat16")
     manifest = fine_tune(rows, student=student, settings=settings, out_dir=tmp_path / "c", manifest=MANIFEST)
     assert {tensor.dtype for tensor in weights(tmp_path / "c").values()} == {torch.bfloat16}
@@ -196,20 +228,26 @@ def test_a_bfloat16_base_gives_a_bfloat16_checkpoint_and_the_loss_of_its_rounded
     assert mean_loss(model, labelled_rows(rows, chat)[0], pad_id=0) == pytest.approx(manifest.loss_after, rel=1e-6)
 
 
-def test_a_diverged_run_publishes_nothing(student, rows, settings, tmp_path):
+def test_a_diverged_run_publishes_nothing(
+    student: ResolvedStudent, rows: list[TrainingRow], settings: TrainingSettings, tmp_path: Path
+) -> None:
     wild = dataclasses.replace(settings, learning_rate=1e38)
     with pytest.raises(UserError, match=r"diverged: the loss is .*learning_rate"):
         fine_tune(rows, student=student, settings=wild, out_dir=tmp_path / "c", manifest=MANIFEST)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_rows_end_in_one_message_and_leave_no_folder(student, settings, tmp_path):
+def test_no_rows_end_in_one_message_and_leave_no_folder(
+    student: ResolvedStudent, settings: TrainingSettings, tmp_path: Path
+) -> None:
     with pytest.raises(UserError, match="Recipe paper: its selection keeps no row"):
         fine_tune([], student=student, settings=settings, out_dir=tmp_path / "c", manifest=MANIFEST)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_mean_loss_of_an_indifferent_model_is_the_log_of_its_vocabulary(student, rows):
+def test_mean_loss_of_an_indifferent_model_is_the_log_of_its_vocabulary(
+    student: ResolvedStudent, rows: list[TrainingRow]
+) -> None:
     model = AutoModelForCausalLM.from_pretrained(student.model)
     torch.nn.init.zeros_(model.lm_head.weight)
     chat = StudentChat(AutoTokenizer.from_pretrained(student.model), student.chat_template, student.max_length)

@@ -1,17 +1,19 @@
+from typing import Any
+
 import pytest
 
 from models_py.errors import UserError
 from models_py.training.settings import TrainingSettings
 
 
-def test_the_defaults_are_the_papers():
+def test_the_defaults_are_the_papers() -> None:
     paper = TrainingSettings()
     assert (paper.learning_rate, paper.epochs, paper.warmup_ratio, paper.weight_decay) == (2e-5, 3, 0.03, 0)
     assert (paper.max_length, paper.batch_size) == (2048, 128)
 
 
 @pytest.mark.parametrize(("batch", "device", "a_pass", "accumulation"), [(128, 8, 8, 16), (4, 8, 4, 1), (6, 3, 3, 2)])
-def test_accumulation_reaches_the_global_batch(batch, device, a_pass, accumulation):
+def test_accumulation_reaches_the_global_batch(batch: int, device: int, a_pass: int, accumulation: int) -> None:
     settings = TrainingSettings(batch_size=batch, device_batch_size=device)
     assert (settings.rows_a_pass, settings.accumulation) == (a_pass, accumulation)
 
@@ -29,6 +31,6 @@ def test_accumulation_reaches_the_global_batch(batch, device, a_pass, accumulati
         ("schedule", "zigzag"),
     ],
 )
-def test_a_bad_value_is_refused_by_its_name(field, value):
+def test_a_bad_value_is_refused_by_its_name(field: str, value: Any) -> None:
     with pytest.raises(UserError, match=rf"training\.{field} is {value}"):
         TrainingSettings(**{field: value})

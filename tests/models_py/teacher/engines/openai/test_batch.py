@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -51,8 +52,8 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "teacher.sqlite"
 
 
-def teacher(server: BatchServer, path: Path, name: str = "gpt", **changes: object) -> OpenAIBatchEngine:
-    values: dict = {"model": "gpt", "poll_s": 0.01, "batch_requests": 3, "attempts": 3} | changes
+def teacher(server: BatchServer, path: Path, name: str = "gpt", **changes: Any) -> OpenAIBatchEngine:
+    values: dict[str, Any] = {"model": "gpt", "poll_s": 0.01, "batch_requests": 3, "attempts": 3} | changes
     settings = OpenAIBatchSettings(base_url=server.url, api_key_env="KEY_OF_THE_TESTS", **values)
     return OpenAIBatchEngine(name, settings, path)
 
@@ -82,7 +83,7 @@ def stored(path: Path, server: BatchServer, name: str = "gpt") -> list[tuple[str
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_every_request_gets_its_reply_over_several_batches(path: Path, seed: int):
+def test_every_request_gets_its_reply_over_several_batches(path: Path, seed: int) -> None:
     with BatchServer(seed=seed) as server:
         found = replies(teacher(server, path), path)
         assert texts(found) == RIGHT
@@ -91,14 +92,14 @@ def test_every_request_gets_its_reply_over_several_batches(path: Path, seed: int
         assert stored(path, server) == []
 
 
-def test_a_reply_is_what_the_server_said_and_its_latency_is_unknown(server: BatchServer, path: Path):
+def test_a_reply_is_what_the_server_said_and_its_latency_is_unknown(server: BatchServer, path: Path) -> None:
     one = replies(teacher(server, path), path)[IDS[0]]
     usage = '{"prompt_tokens": 100, "completion_tokens": 40}'
     assert (one.finish_reason, one.prompt_tokens, one.completion_tokens, one.usage) == ("stop", 100, 40, usage)
     assert (one.attempts, one.latency_s, one.error) == (1, None, None)
 
 
-def test_a_line_is_a_chat_completion_request(server: BatchServer, path: Path):
+def test_a_line_is_a_chat_completion_request(server: BatchServer, path: Path) -> None:
     one = request("Name a sea \ud800.", identity="gpt", sampling=Sampling(seed=7, extra_body={"user": "me"}))
     replies(teacher(server, path), path, [one])
     line = server.uploads[0][0]
@@ -110,7 +111,7 @@ def test_a_line_is_a_chat_completion_request(server: BatchServer, path: Path):
 
 def test_an_input_file_has_no_more_bytes_than_servers_take(
     server: BatchServer, path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr("models_py.teacher.engines.openai.batch_files._INPUT_BYTES", 6000)
     assert texts(replies(teacher(server, path, batch_requests=100), path)) == RIGHT
     sizes = [len(server.files[batch["input_file_id"]]) for batch in server.batches.values()]
@@ -118,7 +119,7 @@ def test_an_input_file_has_no_more_bytes_than_servers_take(
     assert max(sizes) <= 6000
 
 
-def test_what_the_ledger_knows_is_not_asked_and_nothing_to_ask_needs_no_server(server: BatchServer, path: Path):
+def test_what_the_ledger_knows_is_not_asked_and_nothing_to_ask_needs_no_server(server: BatchServer, path: Path) -> None:
     replies(teacher(server, path), path)
     calls = dict(server.calls)
     assert texts(replies(teacher(server, path), path)) == RIGHT
@@ -128,7 +129,7 @@ def test_what_the_ledger_knows_is_not_asked_and_nothing_to_ask_needs_no_server(s
 
 def test_progress_is_logged_as_the_server_counts(
     server: BatchServer, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-):
+) -> None:
     monkeypatch.setattr("models_py.teacher.engines.openai.batch._LOG_EVERY_S", 0.0)
     caplog.set_level(logging.INFO)
     replies(teacher(server, path), path)
@@ -199,14 +200,14 @@ def killed(server: BatchServer, path: Path, call: str, number: int, reads: int =
 )
 def test_a_run_that_was_killed_goes_on_and_creates_no_batch_twice(
     server: BatchServer, path: Path, call: str, number: int, reads: int
-):
+) -> None:
     killed(server, path, call, number, reads)
     assert texts(replies(teacher(server, path), path)) == RIGHT
     assert sorted(line["custom_id"] for lines in server.uploads for line in lines) == sorted(IDS)
     assert stored(path, server) == []
 
 
-def test_a_batch_that_was_stored_and_never_created_is_asked_anew(server: BatchServer, path: Path):
+def test_a_batch_that_was_stored_and_never_created_is_asked_anew(server: BatchServer, path: Path) -> None:
     with Batches(path, teacher="gpt", identity="gpt", base_url=server.url) as store:
         store.begin(IDS[:5])
     assert texts(replies(teacher(server, path), path)) == RIGHT
@@ -214,7 +215,7 @@ def test_a_batch_that_was_stored_and_never_created_is_asked_anew(server: BatchSe
     assert stored(path, server) == []
 
 
-def test_a_stored_batch_knows_its_lines(path: Path):
+def test_a_stored_batch_knows_its_lines(path: Path) -> None:
     owner = {"teacher": "gpt", "identity": "gpt", "base_url": "http://here"}
     with Batches(path, **owner) as store:
         token = store.begin(IDS[:3]).token
@@ -223,7 +224,9 @@ def test_a_stored_batch_knows_its_lines(path: Path):
     assert (batch.token, batch.batch_id, batch.lines) == (token, None, dict(zip(IDS[:3], (1, 2, 3), strict=True)))
 
 
-def test_a_stop_leaves_open_batches_to_the_next_run(server: BatchServer, path: Path, caplog: pytest.LogCaptureFixture):
+def test_a_stop_leaves_open_batches_to_the_next_run(
+    server: BatchServer, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     stop = Event()
     server.before_answer = lambda call: stop.set() if call == "GET batch" else None
@@ -234,7 +237,7 @@ def test_a_stop_leaves_open_batches_to_the_next_run(server: BatchServer, path: P
 
 
 @pytest.mark.parametrize("call", ["POST files", "GET batch", "GET content"])
-def test_a_stop_does_not_wait_for_a_slow_call(server: BatchServer, path: Path, call: str):
+def test_a_stop_does_not_wait_for_a_slow_call(server: BatchServer, path: Path, call: str) -> None:
     stop, answer = Event(), Event()
 
     def hang(now: str) -> None:
@@ -248,21 +251,21 @@ def test_a_stop_does_not_wait_for_a_slow_call(server: BatchServer, path: Path, c
     answer.set()
 
 
-def test_a_batch_under_creation_when_the_run_stops_is_stored(server: BatchServer, path: Path):
+def test_a_batch_under_creation_when_the_run_stops_is_stored(server: BatchServer, path: Path) -> None:
     stop = Event()
     server.before_answer = lambda call: stop.set() if call == "POST batches" else None
     assert list(teacher(server, path).ask(SEAS, stop)) == []
     assert stored(path, server) == [("batch_0", 3)]
 
 
-def test_nothing_is_sent_after_a_stop(server: BatchServer, path: Path):
+def test_nothing_is_sent_after_a_stop(server: BatchServer, path: Path) -> None:
     stop = Event()
     stop.set()
     assert list(teacher(server, path).ask(SEAS, stop)) == []
     assert not server.calls
 
 
-def test_what_is_not_asked_for_now_stays_in_its_batch(server: BatchServer, path: Path):
+def test_what_is_not_asked_for_now_stays_in_its_batch(server: BatchServer, path: Path) -> None:
     stop = Event()
     server.before_answer = lambda call: stop.set() if call == "GET batch" else None
     list(teacher(server, path).ask(SEAS, stop))
@@ -273,7 +276,7 @@ def test_what_is_not_asked_for_now_stays_in_its_batch(server: BatchServer, path:
     assert (len(server.batches), stored(path, server)) == (3, [])
 
 
-def test_teachers_and_servers_do_not_share_batches(server: BatchServer, path: Path):
+def test_teachers_and_servers_do_not_share_batches(server: BatchServer, path: Path) -> None:
     stop = Event()
     server.before_answer = lambda call: stop.set() if call == "GET batch" else None
     list(teacher(server, path).ask(SEAS[:2], stop))
@@ -287,7 +290,7 @@ def test_teachers_and_servers_do_not_share_batches(server: BatchServer, path: Pa
 # --- what goes wrong with a batch
 
 
-def test_what_an_expired_batch_did_not_come_to_is_asked_again(server: BatchServer, path: Path):
+def test_what_an_expired_batch_did_not_come_to_is_asked_again(server: BatchServer, path: Path) -> None:
     server.outcomes = ["expired"]
     first = replies(teacher(server, path, batch_requests=7), path)
     assert errors(first)[:3] == [None] * 3
@@ -296,7 +299,7 @@ def test_what_an_expired_batch_did_not_come_to_is_asked_again(server: BatchServe
     assert [len(lines) for lines in server.uploads] == [7, 4]
 
 
-def test_what_a_cancelled_batch_did_not_come_to_is_asked_again(server: BatchServer, path: Path):
+def test_what_a_cancelled_batch_did_not_come_to_is_asked_again(server: BatchServer, path: Path) -> None:
     server.outcomes = ["completed", "cancelled"]
     first = replies(teacher(server, path), path)
     assert [one.error for one in first.values() if one.error] == [
@@ -305,7 +308,7 @@ def test_what_a_cancelled_batch_did_not_come_to_is_asked_again(server: BatchServ
     assert texts(replies(teacher(server, path), path)) == RIGHT
 
 
-def test_a_failed_batch_names_the_rows_and_why(server: BatchServer, path: Path):
+def test_a_failed_batch_names_the_rows_and_why(server: BatchServer, path: Path) -> None:
     server.outcomes = ["completed", "failed"]
     server.errors = [
         {"code": "too_long", "message": "a file too long", "line": None},
@@ -319,7 +322,7 @@ def test_a_failed_batch_names_the_rows_and_why(server: BatchServer, path: Path):
 
 
 @pytest.mark.parametrize(("room", "seed"), [(3, 0), (3, 1), (4, 2), (6, 3)])
-def test_batches_that_find_too_much_enqueued_are_created_again_one_by_one(path: Path, room: int, seed: int):
+def test_batches_that_find_too_much_enqueued_are_created_again_one_by_one(path: Path, room: int, seed: int) -> None:
     with BatchServer(seed=seed) as server:
         server.room = room
         assert texts(replies(teacher(server, path), path)) == RIGHT
@@ -328,7 +331,7 @@ def test_batches_that_find_too_much_enqueued_are_created_again_one_by_one(path: 
         assert stored(path, server) == []
 
 
-def test_a_batch_that_waits_for_room_does_not_wait_for_all_others(path: Path):
+def test_a_batch_that_waits_for_room_does_not_wait_for_all_others(path: Path) -> None:
     with BatchServer(seed=4) as server:
         server.room = 4
         open_then: list[list[str]] = []
@@ -339,7 +342,7 @@ def test_a_batch_that_waits_for_room_does_not_wait_for_all_others(path: Path):
         assert ["batch_1", "batch_4"] in open_then
 
 
-def test_a_run_that_was_killed_while_batches_wait_for_room_goes_on(server: BatchServer, path: Path):
+def test_a_run_that_was_killed_while_batches_wait_for_room_goes_on(server: BatchServer, path: Path) -> None:
     server.room = 3
     killed(server, path, "POST batches", 4)
     assert texts(replies(teacher(server, path), path)) == RIGHT
@@ -348,20 +351,24 @@ def test_a_run_that_was_killed_while_batches_wait_for_room_goes_on(server: Batch
     assert sorted(worked_off) == sorted(IDS)
 
 
-def test_a_batch_that_alone_is_too_much_fails_with_a_remedy(server: BatchServer, path: Path):
+def test_a_batch_that_alone_is_too_much_fails_with_a_remedy(server: BatchServer, path: Path) -> None:
     server.room = 5
     found = replies(teacher(server, path, batch_requests=6), path)
     reason = "Lower batch_requests. batch_2 failed: token_limit_exceeded: Enqueued token limit reached"
     assert errors(found) == [reason] * 6 + [None]
 
 
-def test_one_lines_trouble_is_its_own(server: BatchServer, path: Path, caplog: pytest.LogCaptureFixture):
-    def line(asked: dict) -> dict | bytes:
+def test_one_lines_trouble_is_its_own(server: BatchServer, path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def line(asked: dict[str, Any]) -> dict[str, Any] | bytes:
         number = IDS.index(asked["custom_id"])
         stranger = answered(asked) | {"custom_id": "stranger"}
         wrong = answered(asked)
         wrong["response"]["body"] = {"choices": []}
-        special = {1: answered(asked, 400), 2: answered(asked, 503), 3: without_an_answer(asked)}
+        special: dict[int, dict[str, Any] | bytes] = {
+            1: answered(asked, 400),
+            2: answered(asked, 503),
+            3: without_an_answer(asked),
+        }
         return (special | {4: stranger, 5: b'{"custom_id": "\xff', 6: wrong}).get(number) or answered(asked)
 
     server.line = line
@@ -380,12 +387,14 @@ def test_one_lines_trouble_is_its_own(server: BatchServer, path: Path, caplog: p
     assert "1 lines that cannot be read, 1 of unknown requests" in caplog.text
 
 
-def test_the_first_of_two_lines_about_a_request_counts(server: BatchServer, path: Path):
+def test_the_first_of_two_lines_about_a_request_counts(server: BatchServer, path: Path) -> None:
     server.line = lambda asked: json.dumps(answered(asked)).encode() + b"\n\n" + json.dumps(answered(asked)).encode()
     assert texts(replies(teacher(server, path), path)) == RIGHT
 
 
-def test_a_batch_the_server_does_not_know_any_more_is_asked_anew_by_the_next_run(server: BatchServer, path: Path):
+def test_a_batch_the_server_does_not_know_any_more_is_asked_anew_by_the_next_run(
+    server: BatchServer, path: Path
+) -> None:
     with Batches(path, teacher="gpt", identity="gpt", base_url=server.url) as store:
         store.created(store.begin(IDS[:3]), "batch_of_last_year")
     found = replies(teacher(server, path), path)
@@ -393,7 +402,7 @@ def test_a_batch_the_server_does_not_know_any_more_is_asked_anew_by_the_next_run
     assert texts(replies(teacher(server, path), path)) == RIGHT
 
 
-def test_a_batch_that_nobody_could_look_for_at_first_is_found_or_not_later(server: BatchServer, path: Path):
+def test_a_batch_that_nobody_could_look_for_at_first_is_found_or_not_later(server: BatchServer, path: Path) -> None:
     with Batches(path, teacher="gpt", identity="gpt", base_url=server.url) as store:
         lost, real = store.begin(IDS[:3]), store.begin(IDS[3:5])
     server.faults["GET batches"] = [500] * 6
@@ -405,13 +414,17 @@ def test_a_batch_that_nobody_could_look_for_at_first_is_found_or_not_later(serve
     assert errors(found)[3:] == [None, "batch_0 completed without a line about this request", None, None]
 
 
-def test_a_batch_that_is_not_there_at_first_sight_is_looked_at_twice(server: BatchServer, path: Path):
+def test_a_batch_that_is_not_there_at_first_sight_is_looked_at_twice(server: BatchServer, path: Path) -> None:
     server.faults["GET batch"] = [404]
     assert texts(replies(teacher(server, path), path)) == RIGHT
 
 
-def test_results_the_server_no_longer_has_are_a_reason(server: BatchServer, path: Path):
-    server.before_answer = lambda call: server.files.pop("file-1", None) if call == "GET batch" else None
+def test_results_the_server_no_longer_has_are_a_reason(server: BatchServer, path: Path) -> None:
+    def forget(call: str) -> None:
+        if call == "GET batch":
+            server.files.pop("file-1", None)
+
+    server.before_answer = forget
     found = replies(teacher(server, path, batch_requests=7), path)
     assert set(errors(found)) == {"output_file_id of batch_0 cannot be read: status 404: no such file"}
 
@@ -420,7 +433,7 @@ def test_results_the_server_no_longer_has_are_a_reason(server: BatchServer, path
 
 
 @pytest.mark.parametrize("call", ["POST files", "POST batches", "GET batches", "GET batch", "GET content"])
-def test_every_call_is_tried_again(server: BatchServer, path: Path, call: str):
+def test_every_call_is_tried_again(server: BatchServer, path: Path, call: str) -> None:
     server.faults[call] = [429, 500, 429, 429, 503]
     if call == "GET batches":  # which is looked at when it is unknown whether a batch was created
         server.lost["POST batches"] = 1
@@ -429,7 +442,9 @@ def test_every_call_is_tried_again(server: BatchServer, path: Path, call: str):
     assert server.faults[call] == []
 
 
-def test_a_batch_whose_creation_was_answered_by_silence_is_found_on_the_second_page(server: BatchServer, path: Path):
+def test_a_batch_whose_creation_was_answered_by_silence_is_found_on_the_second_page(
+    server: BatchServer, path: Path
+) -> None:
     def others_create_too(call: str) -> None:
         for name in ("theirs_1", "theirs_2") if call == "POST batches" else ():
             server.batches[name] = {**server.batches["batch_0"], "id": name, "metadata": None}
@@ -441,7 +456,7 @@ def test_a_batch_whose_creation_was_answered_by_silence_is_found_on_the_second_p
     assert server.calls["GET batches"] == 2
 
 
-def test_a_server_that_creates_nothing_leaves_the_requests_to_the_next_run(server: BatchServer, path: Path):
+def test_a_server_that_creates_nothing_leaves_the_requests_to_the_next_run(server: BatchServer, path: Path) -> None:
     server.faults["POST batches"] = [500] * 3
     found = replies(teacher(server, path), path)
     reason = 'the batch was not created: status 500: {"error": {"message": "fault 500"}}'
@@ -451,14 +466,14 @@ def test_a_server_that_creates_nothing_leaves_the_requests_to_the_next_run(serve
     assert sorted(len(lines) for lines in server.uploads) == [1, 3, 3]
 
 
-def test_one_refused_batch_fails_its_rows(server: BatchServer, path: Path):
+def test_one_refused_batch_fails_its_rows(server: BatchServer, path: Path) -> None:
     server.faults["POST files"] = [413]
     found = replies(teacher(server, path), path)
     reason = 'the batch was refused: status 413: {"error": {"message": "fault 413"}}'
     assert errors(found) == [reason] * 3 + [None] * 4
 
 
-def test_a_server_that_takes_no_batch_at_all_is_an_error_for_people(server: BatchServer, path: Path):
+def test_a_server_that_takes_no_batch_at_all_is_an_error_for_people(server: BatchServer, path: Path) -> None:
     server.faults["POST batches"] = [404] * 3
     with pytest.raises(UserError, match=r"teachers\.gpt: http.* takes no batch \(status 404.*`engine: openai`"):
         replies(teacher(server, path), path)
@@ -467,7 +482,7 @@ def test_a_server_that_takes_no_batch_at_all_is_an_error_for_people(server: Batc
 
 def test_a_wrong_key_names_its_variable_and_open_batches_stay(
     server: BatchServer, path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     server.before_answer = lambda call: setattr(server, "key", "other") if server.calls["GET batch"] == 1 else None
     with pytest.raises(UserError, match="KEY_OF_THE_TESTS"):
         replies(teacher(server, path), path)
@@ -477,7 +492,9 @@ def test_a_wrong_key_names_its_variable_and_open_batches_stay(
     assert len(server.batches) == 3
 
 
-def test_a_batch_out_of_sight_is_left_to_the_next_run(server: BatchServer, path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_batch_out_of_sight_is_left_to_the_next_run(
+    server: BatchServer, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("models_py.teacher.engines.openai.batch._GIVE_UP_S", 0.1)
     server.faults["GET content"] = [500] * 1000
     found = replies(teacher(server, path, batch_requests=7), path)
@@ -487,14 +504,16 @@ def test_a_batch_out_of_sight_is_left_to_the_next_run(server: BatchServer, path:
     assert len(server.batches) == 1
 
 
-def test_failures_to_look_at_a_batch_do_not_add_up(server: BatchServer, path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_failures_to_look_at_a_batch_do_not_add_up(
+    server: BatchServer, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clock = SimpleNamespace(monotonic=itertools.count(step=1000).__next__)
     monkeypatch.setattr("models_py.teacher.engines.openai.batch.time", clock)
     server.faults["GET batch"] = [500, 500, 500, 200, 500, 500, 500, 200]
     assert texts(replies(teacher(server, path, batch_requests=7), path)) == RIGHT
 
 
-def test_the_key_is_nowhere_in_the_file(server: BatchServer, path: Path):
+def test_the_key_is_nowhere_in_the_file(server: BatchServer, path: Path) -> None:
     server.line = lambda asked: without_an_answer(asked, code=f"Bearer {KEY}")
     found = replies(teacher(server, path), path)
     assert set(errors(found)) == {"Bearer ***: not in time"}
@@ -504,7 +523,7 @@ def test_the_key_is_nowhere_in_the_file(server: BatchServer, path: Path):
 # --- money
 
 
-def test_a_batch_costs_half(server: BatchServer, path: Path):
+def test_a_batch_costs_half(server: BatchServer, path: Path) -> None:
     spec = TeacherSpec("gpt", teacher(server, path).settings, Price(2.0, 4.0, cached_input=1.0))
     assert spec.charged == Price(1.0, 2.0, cached_input=0.5)
     assert TeacherSpec("gpt", OpenAISettings(model="gpt"), Price(2.0, 4.0)).charged == Price(2.0, 4.0)
@@ -514,7 +533,7 @@ def test_a_batch_costs_half(server: BatchServer, path: Path):
     assert costs == [pytest.approx((100 * 1.0 + 40 * 2.0) / 1e6)] * 7
 
 
-def test_a_budget_ends_what_is_put_into_batches(server: BatchServer, path: Path):
+def test_a_budget_ends_what_is_put_into_batches(server: BatchServer, path: Path) -> None:
     settings = teacher(server, path, budget=Budget(max_requests=4)).settings
     open_teacher = OpenTeacher(TeacherSpec("gpt", settings), teacher(server, path), load_prompts("gpt"))
     account = open_teacher.account(Spent())
@@ -527,23 +546,23 @@ def test_a_budget_ends_what_is_put_into_batches(server: BatchServer, path: Path)
 # --- lines
 
 
-def test_lines_that_cannot_be_read_are_none_and_blank_ones_nothing():
+def test_lines_that_cannot_be_read_are_none_and_blank_ones_nothing() -> None:
     file = [b'{"custom_id": "a", "x": 1}\n', b"\n", b"[]\n", b'{"custom_id": 7}\n', b"[" * 100_000, b"\xff\n", b"{"]
     assert list(result_lines(file)) == [("a", {"custom_id": "a", "x": 1}), None, None, None, None, None]
 
 
 @pytest.mark.parametrize("row", [{}, {"response": None}, {"response": {"body": None}}, {"response": []}])
-def test_a_line_without_a_body_is_an_error(row: dict):
+def test_a_line_without_a_body_is_an_error(row: dict[str, Any]) -> None:
     assert reply_of("a", row, str) == TeacherReply("a", error="status None: null")
 
 
 @pytest.mark.parametrize("state", [{}, {"errors": None}, {"errors": {"data": None}}, {"errors": ["x"]}])
-def test_a_failure_without_errors_has_none(state: dict):
+def test_a_failure_without_errors_has_none(state: dict[str, Any]) -> None:
     assert batch_errors(state) == []
 
 
-def test_two_threads_of_one_process_can_ask(server: BatchServer, tmp_path: Path):
-    found: list[dict] = []
+def test_two_threads_of_one_process_can_ask(server: BatchServer, tmp_path: Path) -> None:
+    found: list[dict[str, TeacherReply]] = []
     paths = [tmp_path / "a.sqlite", tmp_path / "b.sqlite"]
     threads = [threading.Thread(target=lambda p=path: found.append(replies(teacher(server, p), p))) for path in paths]
     for thread in threads:

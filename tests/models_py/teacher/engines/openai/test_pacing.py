@@ -26,7 +26,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.now = 1000.0
-        self._sleepers: list[tuple[float, int, asyncio.Future]] = []
+        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
         self._order = itertools.count()
 
     def monotonic(self) -> float:
@@ -73,49 +73,49 @@ async def times(clock: Clock, bucket: TokenBucket, units: float, count: int) -> 
     return taken
 
 
-def test_a_wait_lasts_as_long_as_asked(clock: Clock):
+def test_a_wait_lasts_as_long_as_asked(clock: Clock) -> None:
     assert clock.run(wait(7.25, Event())) == [True]
     assert clock.now == pytest.approx(1007.25)
 
 
-def test_a_stop_ends_a_wait(clock: Clock):
+def test_a_stop_ends_a_wait(clock: Clock) -> None:
     stop = Event()
     assert clock.run(wait(600.0, stop), after(clock, 3.0, stop.set))[0] is False
     assert clock.now == pytest.approx(1003.0, abs=0.2)
 
 
-def test_no_limit_never_waits(clock: Clock):
+def test_no_limit_never_waits(clock: Clock) -> None:
     stop = Event()
     assert clock.run(times(clock, TokenBucket(None), 1e9, 3)) == [[0, 0, 0]]
     stop.set()
     assert clock.run(TokenBucket(None).take(1, stop)) == [False]
 
 
-def test_a_seconds_worth_at_once_then_the_rate(clock: Clock):
+def test_a_seconds_worth_at_once_then_the_rate(clock: Clock) -> None:
     assert clock.run(times(clock, TokenBucket(120), 1, 6)) == [[0, 0, 0.5, 1, 1.5, 2]]
 
 
-def test_a_low_rate_is_one_at_a_time(clock: Clock):
+def test_a_low_rate_is_one_at_a_time(clock: Clock) -> None:
     assert clock.run(times(clock, TokenBucket(6), 1, 4)) == [[0, 10, 20, 30]]
 
 
-def test_a_call_larger_than_the_bucket_goes_into_debt(clock: Clock):
+def test_a_call_larger_than_the_bucket_goes_into_debt(clock: Clock) -> None:
     assert clock.run(times(clock, TokenBucket(600), 100, 3)) == [[0, 10, 20]]
 
 
-def test_workers_share_a_bucket(clock: Clock):
+def test_workers_share_a_bucket(clock: Clock) -> None:
     bucket = TokenBucket(60)
     taken = clock.run(*(times(clock, bucket, 1, 2) for _ in range(3)))
     assert sorted(itertools.chain(*taken)) == [0, 1, 2, 3, 4, 5]
 
 
-def test_an_idle_bucket_fills_up_to_a_second(clock: Clock):
+def test_an_idle_bucket_fills_up_to_a_second(clock: Clock) -> None:
     bucket = TokenBucket(120)
     clock.run(times(clock, bucket, 1, 2), after(clock, 3600.0, int))
     assert clock.run(times(clock, bucket, 1, 4)) == [[0, 0, 0.5, 1]]
 
 
-def test_units_given_back_can_be_taken_again(clock: Clock):
+def test_units_given_back_can_be_taken_again(clock: Clock) -> None:
     bucket = TokenBucket(600)
     assert clock.run(times(clock, bucket, 10, 1)) == [[0]]
     bucket.give_back(8)
@@ -124,13 +124,13 @@ def test_units_given_back_can_be_taken_again(clock: Clock):
     assert clock.run(times(clock, bucket, 10, 2)) == [[0, 1]]
 
 
-def test_whoever_waits_gets_at_once_what_is_given_back(clock: Clock):
+def test_whoever_waits_gets_at_once_what_is_given_back(clock: Clock) -> None:
     bucket = TokenBucket(600)
     clock.run(times(clock, bucket, 600, 1))
     assert clock.run(times(clock, bucket, 1, 1), after(clock, 5.0, lambda: bucket.give_back(590)))[0] == [5.0]
 
 
-def test_who_came_first_is_served_first(clock: Clock):
+def test_who_came_first_is_served_first(clock: Clock) -> None:
     bucket, order = TokenBucket(600), []
 
     async def call(units: int) -> None:
@@ -141,7 +141,7 @@ def test_who_came_first_is_served_first(clock: Clock):
     assert order == [8, 9, 1, 7, 2]
 
 
-def test_whoever_is_stopped_takes_nothing(clock: Clock):
+def test_whoever_is_stopped_takes_nothing(clock: Clock) -> None:
     bucket, stop = TokenBucket(60), Event()
     clock.run(times(clock, bucket, 1, 1))
     assert clock.run(bucket.take(30, stop), after(clock, 1.0, stop.set))[0] is False
@@ -151,7 +151,7 @@ def test_whoever_is_stopped_takes_nothing(clock: Clock):
 
 @examples(40, suppress=SHARED_FIXTURES)
 @given(per_minute=st.integers(30, 3000), units=st.lists(st.integers(1, 30), min_size=2, max_size=12))
-def test_no_stretch_of_time_sees_more_than_its_share(clock: Clock, per_minute: int, units: list[int]):
+def test_no_stretch_of_time_sees_more_than_its_share(clock: Clock, per_minute: int, units: list[int]) -> None:
     bucket, taken = TokenBucket(per_minute), list[tuple[float, int]]()
 
     async def call(wanted: int) -> None:
@@ -165,7 +165,7 @@ def test_no_stretch_of_time_sees_more_than_its_share(clock: Clock, per_minute: i
         assert used <= rate * (until - since) + max(1.0, rate, *units) + 1e-6
 
 
-def test_a_pause_is_for_all_and_as_long_as_the_longest_said(clock: Clock):
+def test_a_pause_is_for_all_and_as_long_as_the_longest_said(clock: Clock) -> None:
     pause = CoolDown()
     pause.begin(5.0)
     pause.begin(2.0)
@@ -177,7 +177,7 @@ def test_a_pause_is_for_all_and_as_long_as_the_longest_said(clock: Clock):
     assert all(5.0 <= waited <= 5.5 for waited in clock.run(*(caller() for _ in range(20))))
 
 
-def test_a_pause_can_be_prolonged(clock: Clock):
+def test_a_pause_can_be_prolonged(clock: Clock) -> None:
     pause = CoolDown()
     pause.begin(5.0)
     clock.run(pause.over(Event()), after(clock, 4.0, lambda: pause.begin(10.0)))
@@ -185,7 +185,7 @@ def test_a_pause_can_be_prolonged(clock: Clock):
 
 
 @pytest.mark.parametrize("said", [None, 0.0])
-def test_where_nothing_is_said_each_pause_in_a_row_is_twice_as_long(clock: Clock, said: float | None):
+def test_where_nothing_is_said_each_pause_in_a_row_is_twice_as_long(clock: Clock, said: float | None) -> None:
     pause, lasted = CoolDown(), []
     for _ in range(4):
         for _ in range(3):  # three calls answered 429 at once are one reason
@@ -200,7 +200,7 @@ def test_where_nothing_is_said_each_pause_in_a_row_is_twice_as_long(clock: Clock
     assert pause.lasts_s == 0
 
 
-def test_a_pause_ends_with_a_stop(clock: Clock):
+def test_a_pause_ends_with_a_stop(clock: Clock) -> None:
     pause, stop = CoolDown(), Event()
     pause.begin(900.0)
     assert clock.run(pause.over(stop), after(clock, 1.0, stop.set))[0] is False
@@ -208,7 +208,7 @@ def test_a_pause_ends_with_a_stop(clock: Clock):
 
 
 @given(attempt=st.integers(1, 2000))
-def test_a_backoff_is_a_share_of_a_delay_that_doubles_up_to_a_minute(attempt: int):
+def test_a_backoff_is_a_share_of_a_delay_that_doubles_up_to_a_minute(attempt: int) -> None:
     longest = backoff(attempt, jitter=False)
     assert longest == min(60.0, 0.5 * 2 ** min(attempt - 1, 10))
     assert 0 <= backoff(attempt) <= longest
@@ -232,12 +232,12 @@ def test_a_backoff_is_a_share_of_a_delay_that_doubles_up_to_a_minute(attempt: in
         ("Mon, 01 Jan 99999999999 00:00:00 GMT", None),
     ],
 )
-def test_retry_after(header: str | None, seconds: float | None):
+def test_retry_after(header: str | None, seconds: float | None) -> None:
     assert retry_after(header, NOW) == seconds
 
 
 @given(st.floats(0, 1e6))
-def test_retry_after_reads_any_date(seconds: float):
+def test_retry_after_reads_any_date(seconds: float) -> None:
     date = NOW + timedelta(seconds=int(seconds))
     assert retry_after(format_datetime(date, usegmt=True), NOW) == int(seconds)
 
@@ -251,6 +251,6 @@ DATE_LIKE = st.lists(
 
 @examples(200)
 @given(st.one_of(st.text(), NUMBER, DATE_LIKE))
-def test_retry_after_never_raises_and_is_never_negative(header: str):
+def test_retry_after_never_raises_and_is_never_negative(header: str) -> None:
     seconds = retry_after(header)
     assert seconds is None or 0 <= seconds < float("inf")

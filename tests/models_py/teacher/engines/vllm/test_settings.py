@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,7 +59,7 @@ def test_weights_are_read_once_a_warehouse(
 @pytest.mark.parametrize("field", ["model", "chat_template"])
 def test_a_path_that_is_nowhere_is_told(settings: VllmSettings, tmp_path: Path, field: str) -> None:
     missing = tmp_path / "missing"
-    value = str(missing) if field == "model" else missing
+    value: Any = str(missing) if field == "model" else missing
     with pytest.raises(UserError, match=rf"^teachers\.local\.{field}: .*missing cannot be read"):
         identity(replace(settings, **{field: value}))
 
@@ -70,6 +71,6 @@ def test_a_path_that_is_nowhere_is_told(settings: VllmSettings, tmp_path: Path, 
         ({"max_length": 0}, "max_length: 0 is below 1"),
     ],
 )
-def test_a_setting_that_cannot_be_is_refused(settings: VllmSettings, changes: dict, complaint: str) -> None:
+def test_a_setting_that_cannot_be_is_refused(settings: VllmSettings, changes: dict[str, Any], complaint: str) -> None:
     with pytest.raises(UserError, match=complaint):
         replace(settings, **changes)
