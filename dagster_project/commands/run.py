@@ -11,6 +11,7 @@ import os
 import sys
 import time
 import uuid
+from functools import lru_cache
 from pathlib import Path
 
 import dagster as dg
@@ -30,8 +31,17 @@ DAGSTER_YAML = "telemetry:\n  enabled: false\nnux:\n  enabled: false\n"  # ask n
 
 
 def job_of_profile(name: str) -> dg.JobDefinition:
-    """A job of the profile that the environment names; steps in processes of their own load it again through this."""
+    """A job of the profile that the environment names, as its files are now."""
     return build_definitions(load_profile(policies=policies())).resolve_job_def(name)
+
+
+@lru_cache(maxsize=1)
+def job_of_run(name: str, token: str) -> dg.JobDefinition:
+    """The same for one run, which Dagster asks for several times: as it was when a process of the run began.
+
+    `token` stands for the run. Steps in processes of their own load the job again through this.
+    """
+    return job_of_profile(name)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -57,13 +67,12 @@ def _run(profile_name: str | None, job: str, console: Console) -> int:
     lake = open_lake(profile)
     lake.prepare()  # a lake of another version is said before anything is computed
     home = dagster_home()
-    reconstructable = dg.build_reconstructable_job("dagster_project.commands.run", "job_of_profile", (job,))
+    token = uuid.uuid4().hex
+    reconstructable = dg.build_reconstructable_job("dagster_project.commands.run", "job_of_run", (job, token))
     log = _log_to(home / "logs" / f"{time.strftime('%Y%m%d-%H%M%S')}.log")
     console.print(f"[bold]reflection-lake[/]  profile {profile.name}   [dim]log {_short(log)}[/]\n")
-    with dg.DagsterInstance.get() as instance:
-        token = uuid.uuid4().hex
-        with RunWatcher(instance, token, console) as watcher:
-            result = dg.execute_job(reconstructable, instance, run_config=_QUIET, tags={WATCH_TAG: token})
+    with dg.DagsterInstance.get() as instance, RunWatcher(instance, token, console) as watcher:
+        result = dg.execute_job(reconstructable, instance, run_config=_QUIET, tags={WATCH_TAG: token})
     if not result.success:
         for failure in watcher.failures:
             console.print(f"\n[bold red]Failed[/] {escape(failure)}")

@@ -18,6 +18,13 @@ from dagster_project.steps.step_progress import PROGRESS_KEY, PROGRESS_TAG, dura
 
 WATCH_TAG = "reflection_lake/watch"  # how the watcher finds its run
 _POLL_S = 0.25
+_SHOWN = {
+    DagsterEventType.STEP_START,
+    DagsterEventType.ASSET_MATERIALIZATION,
+    DagsterEventType.ASSET_OBSERVATION,
+    DagsterEventType.ASSET_CHECK_EVALUATION,
+    DagsterEventType.STEP_FAILURE,
+}
 _CANDIDATES = ("original", "instruction", "response", "both")
 _BAR_CHARS = 32
 _TOLD = ("UserError", "Failure")  # errors whose message was written for people
@@ -56,7 +63,7 @@ class RunWatcher:
             runs = self.instance.get_runs(dg.RunsFilter(tags={WATCH_TAG: self.token}), limit=1)
             self._run_id = runs[0].run_id if runs else None
         while self._run_id is not None:
-            page = self.instance.get_records_for_run(self._run_id, cursor=self._cursor, limit=500)
+            page = self.instance.get_records_for_run(self._run_id, cursor=self._cursor, of_type=_SHOWN, limit=500)
             for record in page.records:
                 self._show(record.event_log_entry)
             self._cursor = page.cursor
@@ -64,8 +71,6 @@ class RunWatcher:
                 return
 
     def _show(self, entry: dg.EventLogEntry) -> None:
-        if not entry.is_dagster_event:
-            return
         event = entry.get_dagster_event()
         step = event.step_key or ""
         match event.event_type:
