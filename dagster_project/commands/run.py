@@ -68,7 +68,9 @@ def _run(profile_name: str | None, job: str, console: Console) -> int:
     lake.prepare()  # a lake of another version is said before anything is computed
     home = dagster_home()
     token = uuid.uuid4().hex
-    reconstructable = dg.build_reconstructable_job("dagster_project.commands.run", "job_of_run", (job, token))
+    reconstructable = dg.build_reconstructable_job(
+        "dagster_project.commands.run", "job_of_run", reconstructable_kwargs={"name": job, "token": token}
+    )
     log = _log_to(home / "logs" / f"{time.strftime('%Y%m%d-%H%M%S')}.log")
     console.print(f"[bold]reflection-lake[/]  profile {profile.name}   [dim]log {_short(log)}[/]\n")
     with dg.DagsterInstance.get() as instance, RunWatcher(instance, token, console) as watcher:
