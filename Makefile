@@ -1,6 +1,7 @@
 # Everything starts here. `make run` and `make test` need nothing but Python 3.11+ and make.
 PYTHON ?= python3
 BIN := .venv/bin
+SETUP = $(PYTHON) requirements/install.py
 PYTEST = $(BIN)/python -m pytest
 PROFILE ?=
 AS_OF ?=
@@ -11,7 +12,7 @@ TEACHER ?=
 FILE ?=
 ALL ?=
 ARGS ?=
-export PYTHONPATH := $(CURDIR)
+WITH ?=
 export DAGSTER_HOME ?= $(CURDIR)/.dagster
 export HF_HUB_DISABLE_TELEMETRY := 1
 # Idle OpenMP threads sleep instead of spinning: on a few busy cores that is several times faster.
@@ -26,46 +27,58 @@ endif
 help: ## this list
 	awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
-setup: ## the environment, once (run, test and the others do this themselves)
-	$(PYTHON) requirements/install.py
+setup: ## the environment, once (the others do this themselves), WITH="vllm evaluation ray checks"
+	$(SETUP) $(WITH)
 
-run: setup ## every asset of PROFILE (default quickstart), the checkpoints last
+run: ## every asset of PROFILE (default quickstart), the checkpoints last
+	$(SETUP) --profile
 	$(BIN)/python -m dagster_project.commands.run
 
-test: setup ## all tests, or what ARGS says: make test ARGS="-m 'not slow' tests/sql"
+test: ## all tests, or what ARGS says: make test ARGS="-m 'not slow' tests/sql"
+	$(SETUP) checks vllm
 	$(PYTEST) $(ARGS)
 
-fuzz: setup ## the property tests, each with twenty times the examples, drawn at random
+fuzz: ## the property tests, each with twenty times the examples, drawn at random
+	$(SETUP) checks
 	$(PYTEST) -m hypothesis --hypothesis-profile=fuzz $(ARGS)
 
-soak: setup ## the long forms of tests that draw their cases: runs killed at many more moments
+soak: ## the long forms of tests that draw their cases: runs killed at many more moments
+	$(SETUP) checks vllm
 	$(PYTEST) -m soak $(ARGS)
 
-lint: setup ## ruff, mypy
+lint: ## ruff, mypy
+	$(SETUP) checks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-ui: setup ## the Dagster UI on http://127.0.0.1:PORT
+ui: ## the Dagster UI on http://127.0.0.1:PORT
+	$(SETUP) --profile
 	$(BIN)/python -c "from dagster_project.commands.run import dagster_home; dagster_home()"
 	$(BIN)/dagster dev --workspace workspace.yaml --host 127.0.0.1 --port $(PORT)
 
-sql: setup ## one read-only query: make sql Q="select ..." [AS_OF=snapshot]
+sql: ## one read-only query: make sql Q="select ..." [AS_OF=snapshot]
+	$(SETUP)
 	$(BIN)/python -m dagster_project.commands.sql "$$Q" $(if $(AS_OF),--as-of $(AS_OF))
 
-estimate: setup ## what a run would still ask the teachers: requests, tokens, dollars, time; asks nothing
+estimate: ## what a run would still ask the teachers: requests, tokens, dollars, time; asks nothing
+	$(SETUP)
 	$(BIN)/python -m dagster_project.commands.teacher estimate
 
-prompt: setup ## the messages about one pair: make prompt PAIR=its-id-or-the-beginning [TEACHER=name]
+prompt: ## the messages about one pair: make prompt PAIR=its-id-or-the-beginning [TEACHER=name]
+	$(SETUP)
 	$(BIN)/python -m dagster_project.commands.teacher prompt "$$PAIR" $(if $(TEACHER),--teacher "$$TEACHER")
 
-export-replies: setup ## the ledger as JSON Lines: make export-replies FILE=replies.jsonl [TEACHER=name] [ALL=1]
+export-replies: ## the ledger as JSON Lines: make export-replies FILE=replies.jsonl [TEACHER=name] [ALL=1]
+	$(SETUP)
 	$(BIN)/python -m dagster_project.commands.teacher export "$$FILE" $(if $(TEACHER),--teacher "$$TEACHER") $(if $(ALL),--all)
 
-import-replies: setup ## such a file into the ledger of PROFILE: make import-replies FILE=replies.jsonl
+import-replies: ## such a file into the ledger of PROFILE: make import-replies FILE=replies.jsonl
+	$(SETUP)
 	$(BIN)/python -m dagster_project.commands.teacher import "$$FILE"
 
-bench: setup ## the benchmarks, as ratios in one run
+bench: ## the benchmarks, as ratios in one run
+	$(SETUP) checks vllm
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 clean: ## remove the quickstart's warehouse and Dagster's records, keep the environment

@@ -243,7 +243,13 @@ def test_a_target_runs_the_console(target: str, variables: tuple[str, ...], comm
 def test_make_passes_a_name_with_spaces_and_quotes(tmp_path: Path) -> None:
     file = tmp_path / 'it\'s "mine" $HOME.jsonl'
     file.write_text("{\n", encoding="utf-8")
-    make = ["make", "import-replies", f"FILE={str(file).replace('$', '$$')}", f"PROFILE={quickstart(tmp_path)}"]
+    make = [
+        "make",
+        "SETUP=true",
+        "import-replies",
+        f"FILE={str(file).replace('$', '$$')}",
+        f"PROFILE={quickstart(tmp_path)}",
+    ]
     done = subprocess.run(make, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert f"{file}:1: not a JSON object" in done.stderr
