@@ -76,8 +76,8 @@ class VllmEngine(Engine):
     def ask(self, requests: Iterable[TeacherRequest], stop: Event) -> Iterator[TeacherReply]:
         """Yields replies as they finish; when `stop` is set, what has not finished is left for the next run.
 
-        Raises UserError when the model cannot be loaded, when vLLM does not know a key of `extra_body`, and when it
-        breaks down.
+        Raises UserError when vLLM is not installed, when the model cannot be loaded, when vLLM does not know a key of
+        `extra_body`, and when it breaks down.
         """
         waiting = iter(requests)
         first = next(waiting, None)
@@ -185,7 +185,14 @@ class VllmEngine(Engine):
         return self._llm
 
     def _load(self, scratch: Path) -> Any:
-        from vllm import LLM
+        try:
+            from vllm import LLM
+        except ModuleNotFoundError as error:
+            if error.name != "vllm":
+                raise
+            raise UserError(
+                f"teachers.{self.name}.engine: vLLM is not installed. `make setup WITH=vllm` installs it."
+            ) from error
 
         settings = self.settings
         self._errors = scratch / "errors.log"

@@ -1,8 +1,10 @@
 """What the engine `vllm` says of itself without vLLM: nothing is loaded here."""
 
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from models_py import content
 from models_py.errors import UserError
 from models_py.teacher.open_teacher import open_teacher
 from models_py.teacher.spec import TeacherSpec, VllmSettings
+from tests.support.engines import request
 
 
 @pytest.fixture
@@ -74,3 +77,12 @@ def test_a_path_that_is_nowhere_is_told(settings: VllmSettings, tmp_path: Path, 
 def test_a_setting_that_cannot_be_is_refused(settings: VllmSettings, changes: dict[str, Any], complaint: str) -> None:
     with pytest.raises(UserError, match=complaint):
         replace(settings, **changes)
+
+
+def test_a_missing_vllm_is_told_with_the_command_that_installs_it(
+    settings: VllmSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    engine = open_teacher(TeacherSpec("local", settings)).engine
+    with pytest.raises(UserError, match=r"^teachers\.local\.engine: vLLM is not installed\. `make setup WITH=vllm`"):
+        next(engine.ask([request()], Event()))
