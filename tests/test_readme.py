@@ -41,7 +41,7 @@ def test_every_policy_is_named() -> None:
 
 
 def test_every_variable_of_the_makefile_that_people_set_is_documented() -> None:
-    for variable in ("PROFILE", "AS_OF", "Q", "PORT", "PAIR", "TEACHER", "FILE", "ALL", "ARGS"):
+    for variable in ("PROFILE", "AS_OF", "Q", "PORT", "PAIR", "TEACHER", "FILE", "ALL", "ARGS", "WITH"):
         assert f"{variable}=" in README
 
 
