@@ -37,7 +37,6 @@ from typing import Any
 import torch
 import transformers
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from models_py.student.chat import StudentChat, TermSequences
 from models_py.student.nll import TargetSequence
 from models_py.student.scorer import Scorer, ScoreRequest, ScoreRow

@@ -19,7 +19,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from dagster_project.steps.commits import commit_batches
 from models_py.student.scorer import Scorer, ScoreRequest
 

@@ -37,7 +37,6 @@ from typing import Any
 import duckdb
 import polars as pl
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.sql_files import Model, load_checks, load_models, pending_files, policies
 from dagster_project.lakehouse.tables import TABLES_BY_NAME

@@ -30,7 +30,6 @@ from typing import Literal
 
 import psutil
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from models_py.student.scratch import train_scratch
 from models_py.student.spec import ScratchSpec
 from models_py.teacher.engines.vllm.offline import VllmEngine

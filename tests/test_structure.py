@@ -47,3 +47,9 @@ def test_only_the_table_of_contents_knows_the_assets() -> None:
     wiring = {name: modules for name, modules in IMPORTS.items() if name.startswith("dagster_project")}
     knowing = [name for name, modules in wiring.items() if any(read.startswith("assets") for read in modules)]
     assert knowing == ["dagster_project.definitions"]
+
+
+def test_no_file_touches_the_search_path() -> None:
+    """The project is installed in place: its modules and benchmarks are found from any folder."""
+    files = (file for room in (*ROOMS, "benchmarks", "requirements") for file in (PROJECT / room).rglob("*.py"))
+    assert [file for file in files if "sys.path" in file.read_text()] == []

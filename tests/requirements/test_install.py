@@ -1,6 +1,7 @@
 """requirements/install.py on a tiny project: it is killed, hurried, contradicted and must end with a sound .venv."""
 
 import os
+import random
 import resource
 import shutil
 import signal
@@ -14,6 +15,7 @@ import pytest
 from requirements.install import needed_by_profile
 from tests.conftest import PROJECT
 from tests.requirements.tiny_wheels import write_project, write_wheel
+from tests.support.soak import seeds
 
 pytestmark = pytest.mark.slow
 
@@ -87,6 +89,20 @@ def test_it_mends_itself_wherever_it_was_killed(project: Project, tmp_path: Path
     assert moved.python(MODULES) == "1"
     assert str(moved.root) in (moved.root / ".venv" / "bin" / "pip").read_text()
     assert moved.set_up() == ""
+
+
+@pytest.mark.kill
+@pytest.mark.parametrize("seed", seeds(short=0, long=30))
+def test_it_mends_itself_whenever_it_was_killed(project: Project, seed: int) -> None:
+    chance = random.Random(seed)
+    shutil.rmtree(project.site_packages / chance.choice(("pip", "torch", "slow")), ignore_errors=True)
+    for _ in range(chance.randint(1, 4)):
+        process = project.start()
+        time.sleep(chance.uniform(0, 6))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate(timeout=60)
+    project.set_up()
+    assert project.python(MODULES) == "1"
 
 
 @pytest.mark.kill
