@@ -37,8 +37,9 @@ from typing import Any
 import duckdb
 import polars as pl
 
+from dagster_project.checks import claims
 from dagster_project.lakehouse.lake import Commit, Lake
-from dagster_project.lakehouse.sql_files import Model, load_checks, load_models, pending_files, policies
+from dagster_project.lakehouse.sql_files import Model, load_models, pending_files, policies
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from dagster_project.steps.commits import commit_batches
 from models_py.content import content_id
@@ -206,10 +207,10 @@ def _also(watch: Stopwatch, lake: Lake) -> None:
         return left
 
     def checks() -> int:
-        for check in load_checks().values():
-            violations = lake.read(check.sql)
-            assert violations.is_empty(), f"{check.name}: {violations}"
-        return len(load_checks())
+        for claim in claims():
+            violations = lake.read(claim.sql)
+            assert violations.is_empty(), f"{claim.name}: {violations}"
+        return len(claims())
 
     watch.measure("also", "what the assets of views report", facts)
     watch.measure("also", "refresh with nothing new", refresh_again)

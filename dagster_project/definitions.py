@@ -31,7 +31,7 @@ def build_definitions(profile: Profile) -> dg.Definitions:
     ]
     return dg.Definitions(
         assets=with_observed(assets, profile),
-        asset_checks=asset_checks(),
+        asset_checks=asset_checks([*profile.recipes]),
         jobs=[*jobs(), bring_up_to_date],
         sensors=[sources_changed(lambda: observed_version(SOURCES, profile))],
         resources={"lake": open_lake(profile), "profile": profile},

@@ -53,7 +53,7 @@ second_phase as (
         bases.teacher,
         bases.student,
         bases.pair_id,
-        case bases.candidate when 'original' then 'response' when 'instruction' then 'both' end as candidate,
+        selection.twin_of_base(bases.candidate) as candidate,
         reflections.content_id,
         bases.instruction,
         bases.input,

@@ -57,7 +57,7 @@ reasoned as (
             when not has_rewrite then 'no_rewrite'
             when ifd_instruction is null then 'rewrite_not_scored'
             when ifd_original is null then 'base_not_scored'
-            when ifd_instruction > ifd_original then 'rewrite_wins'
+            when selection.higher_wins(ifd_instruction, ifd_original) then 'rewrite_wins'
             when ifd_instruction = ifd_original then 'tie'
             else 'rewrite_vetoed'
         end as reason

@@ -8,7 +8,7 @@ with first_choices as (
         student,
         pair_id,
         choice as base,
-        case choice when 'original' then 'response' when 'instruction' then 'both' end as twin,
+        selection.twin_of_base(choice) as twin,
         reason as first_reason
     from selection.instruction_choices
 ),

@@ -230,16 +230,15 @@ select pair_id from reflection.instruction_reflections where status = 'refused'
 """
 TELL = """
 from pathlib import Path
-import dagster as dg
-from dagster_project.checks import evaluate
+from dagster_project.checks import claims, evaluate
 from dagster_project.lakehouse.lake import Lake
-from dagster_project.lakehouse.sql_files import load_checks
 from tests.sql.story import Story, Text
 
 lake = Lake(Path("house"))
 lake.prepare()
-claim = load_checks()["nobody_refuses"]
-print(evaluate(claim, lake, dg.AssetCheckSeverity.ERROR).passed)
+[claim] = [claim for claim in claims() if claim.name == "nobody_refuses"]
+with lake.recalling() as recall:
+    print(evaluate(claim, recall).passed)
 story = Story(lake)
 story.pair("a", Text(ifd=0.5), Text(ifd=0.9, r_ifd=0.9), both=Text(r_ifd=0.1))
 story.pair("b", Text(ifd=0.5), "refused", response=Text(r_ifd=0.1))
@@ -247,6 +246,7 @@ story.recipe("first", "backwards")
 story.tell()
 print(lake.read("select pair_id, candidate from selection.recycled_pairs order by 1").rows())
 print(lake.read("select round(answer_bits, 2) from selection.candidate_scores where pair_id = 'b' order by 1").rows())
-result = evaluate(claim, lake, dg.AssetCheckSeverity.ERROR)
+with lake.recalling() as recall:
+    result = evaluate(claim, recall)
 print(result.passed, result.metadata["violations"].value)
 """

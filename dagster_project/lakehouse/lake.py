@@ -116,7 +116,7 @@ class Lake:
 
     def recall(self, sql: str, params: Sequence[object] = ()) -> pl.DataFrame:
         """As `read`, for queries of few rows: where nothing that it reads has changed, the answer is known already."""
-        with self._recalling() as recall:
+        with self.recalling() as recall:
             return recall(sql, params).rows
 
     def scalar(self, sql: str, params: Sequence[object] = ()) -> object:
@@ -146,7 +146,7 @@ class Lake:
         Of these, a column of `unused` does only where a row holds something else than is named there (SQL).
         """
         told_by_id = _CONTENT if "content_id" in columns else ()
-        with self._recalling() as recall:
+        with self.recalling() as recall:
             if unused:
                 used = (
                     f"coalesce(bool_or({_names([c])} is distinct from {nothing}), false)"
@@ -342,7 +342,8 @@ class Lake:
             raise
 
     @contextmanager
-    def _recalling(self) -> Iterator["_Recall"]:
+    def recalling(self) -> Iterator["_Recall"]:
+        """Several queries as `recall` answers them, all of one snapshot."""
         with self.connect() as connection:
             connection.execute("begin")
             yield _Recall(connection, self._answers)
@@ -427,8 +428,8 @@ def _definitions() -> dict[str, str]:
 
     `prepare` compares a lake with it. `columns` are those of the tables in tables.py, whose rows are never dropped.
     """
-    models = {model.definition: fingerprint(model.file.sql, model.description) for model in load_models().values()}
-    macros = {f"macro {MACRO_SCHEMA}.{name}": fingerprint(file.sql) for name, file in load_macros().items()}
+    models = {model.definition: fingerprint(model.file.meaning, model.description) for model in load_models().values()}
+    macros = {f"macro {MACRO_SCHEMA}.{name}": fingerprint(file.meaning) for name, file in load_macros().items()}
     columns = {f"columns {table.name}": fingerprint(repr(table)) for table in TABLES}
     return models | macros | columns
 
@@ -462,12 +463,26 @@ def _create_views(connection: duckdb.DuckDBPyConnection, present: dict[str, str]
     for model in load_models().values():
         if present.get(model.definition) == wanted[model.definition]:
             continue
-        if model.materialized == "table":  # rows come with its next materialization, the old ones stay in old snapshots
-            connection.execute(f"drop table if exists {model.table}")
-            connection.execute(f"create table {model.table} as {model.file.sql} limit 0")
+        if model.materialized == "table":
+            _create_stored(connection, model, exists=model.definition in present)
         else:
             connection.execute(f"create or replace view {model.table} as {model.file.sql}")
         connection.execute(f"comment on {model.definition} is {_literal(model.description)}")
+
+
+def _create_stored(connection: duckdb.DuckDBPyConnection, model: Model, *, exists: bool) -> None:
+    """Make room for a stored model's rows; they come with its next materialization, and those it has stay until then.
+
+    Only where its columns changed they go at once (old snapshots keep them).
+    """
+
+    def columns(of: str) -> list[tuple[str, str]]:
+        return [(name, type) for name, type, *_ in connection.execute(f"describe {of}").fetchall()]
+
+    if exists and columns(model.table) == columns(model.file.sql):
+        return
+    connection.execute(f"drop table if exists {model.table}")
+    connection.execute(f"create table {model.table} as {model.file.sql} limit 0")
 
 
 def _commit(

@@ -12,9 +12,8 @@ last SELECT documents the column. sqlglot reads the rest: which tables a stateme
 each column of a model comes from.
 """
 
-import difflib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from graphlib import CycleError, TopologicalSorter
@@ -27,9 +26,9 @@ import sqlglot.lineage
 from sqlglot import exp
 from sqlglot.optimizer.scope import build_scope
 
-from dagster_project.lakehouse.tables import SCHEMAS, TABLES, TABLES_BY_NAME
+from dagster_project.lakehouse.tables import SCHEMAS, TABLES, TABLES_BY_NAME, grain_text
 from dagster_project.root import PROJECT_ROOT
-from models_py.errors import UserError
+from models_py.errors import UserError, did_you_mean, unknown
 
 SQL_DIR = PROJECT_ROOT / "sql"
 MACRO_SCHEMA = "selection"
@@ -37,7 +36,7 @@ _FOLDER_SCHEMA = {"": "selection", "policies": "selection"}  # any other folder 
 _OTHER_FOLDERS = ("checks", "pending", "macros")
 _KEY_LINE = re.compile(r"^([a-z_-]+)\s*:(?!//)\s*(.*)$")
 _GRAIN = re.compile(r"^one row an? (?:(\w+)|\((\w+(?:, \w+)*)\))$")
-_MACRO_CALL = re.compile(rf"\b{MACRO_SCHEMA} \. (\w+) \(")
+_MACRO_CALL = re.compile(rf"\b(?<!macro ){MACRO_SCHEMA} \. (\w+) \(")
 Value = TypeVar("Value")
 
 
@@ -95,13 +94,13 @@ class SqlFile:
     def macros(self) -> tuple[str, ...]:
         """The names of the macros it calls, and of those that they call, sorted."""
         known, found = load_macros(self.folder), set[str]()
-        called = set(_MACRO_CALL.findall(self._tokens)) - {self.name}
+        called = set(self._calls)
         while called:
             name = called.pop()
             if name not in known:
-                raise UserError(f"{self.path}: calls the macro {MACRO_SCHEMA}.{name}. {_remedy(name, known)}")
+                raise UserError(f"{self.path}: {unknown(f'a macro of {MACRO_SCHEMA}', name, known)}")
             found.add(name)
-            called |= set(_MACRO_CALL.findall(known[name]._tokens)) - found
+            called |= known[name]._calls - found
         return tuple(sorted(found))
 
     @cached_property
@@ -109,6 +108,11 @@ class SqlFile:
         """What it computes, as text: its statement and those of its macros, without comments and layout."""
         macros = load_macros(self.folder)
         return "\n".join([self._tokens, *(macros[name]._tokens for name in self.macros)])
+
+    @cached_property
+    def _calls(self) -> frozenset[str]:
+        """The macros it calls itself."""
+        return frozenset(_MACRO_CALL.findall(self._tokens))
 
     @cached_property
     def _tokens(self) -> str:
@@ -159,7 +163,16 @@ class Model:
 
 
 def _read(path: Path, folder: Path, **variables: object) -> SqlFile:
+    """The file, its template filled in with `variables`."""
     text = path.read_text(encoding="utf-8")
+    description, header = _leading_comment(path, text)
+    if "{%" in text or "{{" in text:
+        text = jinja2.Template(text, undefined=jinja2.StrictUndefined).render(**variables)
+    return SqlFile(path, text.strip(), description, header, folder)
+
+
+def _leading_comment(path: Path, text: str) -> tuple[str, Header]:
+    """Its sentences in one, ending with the grain, and what its keys say."""
     sentences, found = [], dict[str, Any]()
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.startswith("--"):
@@ -174,17 +187,10 @@ def _read(path: Path, folder: Path, **variables: object) -> SqlFile:
             sentences.append(comment)
     if not sentences:
         raise UserError(f"{path}: begins with no comment. Say in its first line what one row is for.")
-    if "{%" in text or "{{" in text:
-        text = jinja2.Template(text, undefined=jinja2.StrictUndefined).render(**variables)
     header = Header(**found)
     if header.grain:
         sentences.append(f"Grain: {grain_text(header.grain)}.")
-    return SqlFile(path, text.strip(), " ".join(sentences), header, folder)
-
-
-def grain_text(columns: Sequence[str]) -> str:
-    """`one row a (recipe, pair_id)`, the way headers and descriptions say it."""
-    return f"one row a {columns[0]}" if len(columns) == 1 else f"one row a ({', '.join(columns)})"
+    return " ".join(sentences), header
 
 
 def _one_of(*allowed: Value) -> Callable[[str], Value]:
@@ -192,7 +198,7 @@ def _one_of(*allowed: Value) -> Callable[[str], Value]:
 
     def parse(text: str) -> Value:
         if text not in by_text:
-            raise ValueError(_remedy(text, by_text))
+            raise ValueError(unknown("a value of this key", text, by_text))
         return by_text[text]
 
     return parse
@@ -200,7 +206,7 @@ def _one_of(*allowed: Value) -> Callable[[str], Value]:
 
 def _grain(text: str) -> tuple[str, ...]:
     if not (match := _GRAIN.match(text)):
-        raise ValueError("Write `one row a column` or `one row a (column, column)`.")
+        raise ValueError(f"{text!r} is not a grain: write `one row a column` or `one row a (column, column)`")
     return tuple((match[1] or match[2]).split(", "))
 
 
@@ -210,7 +216,7 @@ def _assets(text: str) -> tuple[str, ...]:
 
 def _asset(text: str) -> tuple[str, ...]:
     if "," in text:
-        raise ValueError("Write `assets:` for more than one.")
+        raise ValueError("write `assets:` for more than one")
     return (text,)
 
 
@@ -228,18 +234,12 @@ _KEYS: dict[str, tuple[str, Callable[[str], object]]] = {  # as written -> field
 def _key(key: str, value: str, where: str) -> tuple[str, object]:
     """A line of the header as a field of `Header` and its value; `where` begins the complaint."""
     if key not in _KEYS:
-        raise UserError(f"{where}: {key!r} is no key of a header. {_remedy(key, _KEYS)}")
+        raise UserError(f"{where}: {unknown('a key of a header', key, _KEYS)}")
     name, parse = _KEYS[key]
     try:
         return name, parse(value)
     except ValueError as error:
-        raise UserError(f"{where}: {value!r} is no value of {key}. {error}") from error
-
-
-def _remedy(found: str, known: Sequence[str] | Mapping[str, object] | set[str]) -> str:
-    """Which of the known names was meant, or all of them."""
-    near = difflib.get_close_matches(found, sorted(known), n=1, cutoff=0.5)
-    return f"Did you mean {near[0]}?" if near else f"Known: {', '.join(known) or 'none'}."
+        raise UserError(f"{where}: {error}") from error
 
 
 def _columns(file: SqlFile) -> dict[str, str]:
@@ -257,9 +257,7 @@ def _columns(file: SqlFile) -> dict[str, str]:
         raise UserError(f"{file.path}: no comment beside the columns {', '.join(undocumented)} of the last SELECT.")
     for name in file.header.grain:
         if name not in columns:
-            raise UserError(
-                f"{file.path}: the grain names {name}, no column of the last SELECT. {_remedy(name, columns)}"
-            )
+            raise UserError(f"{file.path}: grain: {unknown('a column of the last SELECT', name, columns)}")
     return columns
 
 
@@ -287,13 +285,18 @@ def load_models(sql_dir: Path = SQL_DIR) -> dict[str, Model]:
             raise UserError(f"{path}: {model.table} is a table of the lake already. Rename the file.")
         models[model.table] = model
     _check_dependencies(models)
-    graph = {table: {read for read in model.depends_on if read in models} for table, model in models.items()}
+    files = {table: model.file for table, model in models.items()}
+    return {table: models[table] for table in _in_order({t: file.depends_on for t, file in files.items()}, files)}
+
+
+def _in_order(needs: Mapping[str, Iterable[str]], files: Mapping[str, SqlFile]) -> list[str]:
+    """The names of the files, each after those of them that it needs."""
+    graph = {name: [need for need in needed if need in files] for name, needed in needs.items()}
     try:
-        order = list(TopologicalSorter(graph).static_order())
+        return list(TopologicalSorter(graph).static_order())
     except CycleError as error:
-        files = ", ".join(str(models[table].file.path) for table in sorted(set(error.args[1])))
-        raise UserError(f"{files}: read each other in a circle, so none can be created first.") from error
-    return {table: models[table] for table in order}
+        circle = ", ".join(str(files[name].path) for name in sorted(set(error.args[1])))
+        raise UserError(f"{circle}: read each other in a circle, so none can be created first.") from error
 
 
 def _model_paths(sql_dir: Path) -> list[Path]:
@@ -302,7 +305,7 @@ def _model_paths(sql_dir: Path) -> list[Path]:
     for folder in folders:
         if folder.name not in {*_FOLDER_SCHEMA, *SCHEMAS} and any(folder.glob("*.sql")):
             known = ["policies", *_OTHER_FOLDERS, *SCHEMAS]
-            raise UserError(f"{folder}: no schema of the lake is called so. {_remedy(folder.name, known)}")
+            raise UserError(f"{folder}: {unknown('a schema of the lake', folder.name, known)}")
     return [path for folder in [sql_dir, *folders] for path in sorted(folder.glob("*.sql"))]
 
 
@@ -315,8 +318,8 @@ def _check_dependencies(models: Mapping[str, Model]) -> None:
         for table in model.depends_on:
             if table not in models and table not in TABLES_BY_NAME:
                 raise UserError(
-                    f"{model.file.path}: reads {table}, which is neither a table of the lake nor a model. "
-                    f"{_remedy(table, {*models, *TABLES_BY_NAME})}"
+                    f"{model.file.path}: reads {table}, which is neither a table of the lake nor a model"
+                    f"{did_you_mean(table, (*models, *TABLES_BY_NAME))}."
                 )
 
 
@@ -327,16 +330,23 @@ def policies(sql_dir: Path = SQL_DIR) -> dict[str, str]:
 
 
 @cache
-def load_checks(sql_dir: Path = SQL_DIR) -> dict[str, SqlFile]:
-    """Every claim by its name; `header.assets` says what it is a claim about."""
-    checks = {path.stem: _read(path, sql_dir) for path in sorted(sql_dir.glob("checks/*.sql"))}
-    known = {table.replace(".", "/") for table in (*TABLES_BY_NAME, *load_models(sql_dir))}
-    for check in checks.values():
-        if not check.header.assets:
-            raise UserError(f"{check.path}: names no asset. Add a line `-- asset: <group>/<name>`.")
-        for asset in check.header.assets:
-            if asset not in known:
-                raise UserError(f"{check.path}: asset: {asset!r} is no table or model. {_remedy(asset, known)}")
+def load_checks(sql_dir: Path = SQL_DIR) -> dict[tuple[str, str], SqlFile]:
+    """Every claim by the table (`schema.name`) it is made of and its own name.
+
+    A claim over several assets is made of each: `{{ table }}` stands for the table, `{{ name }}` for its last part.
+    """
+    known = {*TABLES_BY_NAME, *load_models(sql_dir)}
+    checks = {}
+    for path in sorted(sql_dir.glob("checks/*.sql")):
+        _, header = _leading_comment(path, path.read_text(encoding="utf-8"))
+        if not header.assets:
+            raise UserError(f"{path}: names no asset. Add a line `-- asset: <group>/<name>`.")
+        for asset in header.assets:
+            table = asset.replace("/", ".")
+            if table not in known:
+                near = did_you_mean(asset, [name.replace(".", "/") for name in known])
+                raise UserError(f"{path}: asset: {asset!r} is neither a table of the lake nor a model{near}.")
+            checks[table, path.stem] = _read(path, sql_dir, table=table, name=table.split(".")[1])
     return checks
 
 
@@ -347,7 +357,7 @@ def pending_files(sql_dir: Path = SQL_DIR) -> dict[str, SqlFile]:
     files = {}
     for path in sorted(sql_dir.glob("pending/*.sql")):
         if path.stem not in tables:
-            raise UserError(f"{path}: no table of the lake is called {path.stem}. {_remedy(path.stem, tables)}")
+            raise UserError(f"{path}: {unknown('a table of the lake', path.stem, tables)}")
         files[tables[path.stem]] = _read(path, sql_dir)
     return files
 
@@ -380,13 +390,13 @@ def pending_reads(table: str, sql_dir: Path = SQL_DIR) -> tuple[str, ...]:
 
 @cache
 def load_macros(sql_dir: Path = SQL_DIR) -> dict[str, SqlFile]:
-    """Every macro by its name, which is also its file's."""
+    """Every macro by its name, which is also its file's, in an order in which they can be created."""
     macros = {path.stem: _read(path, sql_dir) for path in sorted(sql_dir.glob("macros/*.sql"))}
     for name, file in macros.items():
         beginning = f"create or replace macro {MACRO_SCHEMA}.{name}("
         if beginning not in file.sql:
             raise UserError(f"{file.path}: the statement must begin with `{beginning}`, as the file is called.")
-    return macros
+    return {name: macros[name] for name in _in_order({name: file._calls for name, file in macros.items()}, macros)}
 
 
 # ── lineage ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -8,6 +8,7 @@ column that is added to a table later names in `unused` what it holds where nobo
 while every row holds just that, the data version is the one that it was without the column.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -39,8 +40,13 @@ class Column:
 @dataclass(frozen=True, slots=True)
 class Table:
     name: str  # schema.table
-    description: str
+    about: str  # a sentence
+    grain: tuple[str, ...]  # the columns that tell its rows apart
     columns: tuple[Column, ...]
+
+    @property
+    def description(self) -> str:
+        return f"{self.about} Grain: {grain_text(self.grain)}."
 
     @property
     def ddl(self) -> str:
@@ -63,8 +69,13 @@ class Table:
         return {column.name: column.unused for column in self.columns if column.unused is not None}
 
 
-def _table(name: str, description: str, *columns: Column) -> Table:
-    return Table(name, description, columns)
+def grain_text(columns: Sequence[str]) -> str:
+    """`one row a (recipe, pair_id)`, the way descriptions and the files of sql/ say it."""
+    return f"one row a {columns[0]}" if len(columns) == 1 else f"one row a ({', '.join(columns)})"
+
+
+def _table(name: str, about: str, grain: str, *columns: Column) -> Table:
+    return Table(name, about, tuple(grain.split(", ")), columns)
 
 
 _SCORE_COLUMNS = (
@@ -86,7 +97,8 @@ _SCORE_COLUMNS = (
 TABLES: tuple[Table, ...] = (
     _table(
         "profile.sources",
-        "What the profile reads pairs from; one row a source.",
+        "What the profile reads pairs from.",
+        "source",
         Column("source", "varchar", "name in the profile"),
         Column("paths", "varchar[]", "files, in reading order"),
         Column("max_bad_fraction", "double", "share of bad rows that stops a run"),
@@ -94,7 +106,8 @@ TABLES: tuple[Table, ...] = (
     ),
     _table(
         "profile.teachers",
-        "The profile's teachers with their current prompt versions; one row a teacher.",
+        "The profile's teachers with their current prompt versions.",
+        "teacher",
         Column("teacher", "varchar", "name in the profile"),
         Column("engine", "varchar", "how it is reached"),
         Column("identity", "varchar", "what answers: part of every request id"),
@@ -112,7 +125,8 @@ TABLES: tuple[Table, ...] = (
     ),
     _table(
         "profile.students",
-        "The profile's students with their current fingerprints; one row a student.",
+        "The profile's students with their current fingerprints.",
+        "student",
         Column("student", "varchar", "name in the profile"),
         Column("model", "varchar", "hub id or folder"),
         Column("revision", "varchar", "resolved revision of a hub model, NULL for folders"),
@@ -125,7 +139,8 @@ TABLES: tuple[Table, ...] = (
     ),
     _table(
         "profile.recipes",
-        "The profile's recipes; one row a recipe.",
+        "The profile's recipes.",
+        "recipe",
         Column("recipe", "varchar", "name in the profile"),
         Column("policy", "varchar", "file in sql/policies"),
         Column("teacher", "varchar", "teacher whose rewrites compete"),
@@ -140,7 +155,8 @@ TABLES: tuple[Table, ...] = (
     ),
     _table(
         "raw.raw_pairs",
-        "The distinct instruction/response pairs of all sources; one row a pair.",
+        "The distinct instruction/response pairs of all sources.",
+        "pair_id",
         Column("pair_id", "varchar", "content id: sha256 of instruction, input and output"),
         Column("source", "varchar", "source of its first occurrence"),
         Column("file", "varchar", "file of that source, relative to the project where it lies below it"),
@@ -153,7 +169,8 @@ TABLES: tuple[Table, ...] = (
     ),
     _table(
         "raw.quarantined_rows",
-        "The input rows that are no pairs, with the reason; one row a rejected row.",
+        "The input rows that are no pairs, with the reason.",
+        "source, file, source_row",
         Column("source", "varchar", "source"),
         Column("file", "varchar", "file, relative to the project where it lies below it"),
         Column("source_row", "bigint", "row in the file, from 1"),
@@ -163,7 +180,8 @@ TABLES: tuple[Table, ...] = (
     ),
     _table(
         "reflection.teacher_replies",
-        "Every reply a teacher ever gave; one row a request.",
+        "Every reply a teacher ever gave.",
+        "request_id",
         Column("request_id", "varchar", "sha256 of what was asked: model, messages, sampling, prompt version"),
         Column("teacher", "varchar", "name in the profile"),
         Column("identity", "varchar", "what answered, NULL = mirrored before this was kept"),
@@ -188,7 +206,9 @@ TABLES: tuple[Table, ...] = (
     ),
     _table(
         "reflection.instruction_reflections",
-        "The teacher's new instruction and answer for every raw pair; one row a (teacher, prompt_version, pair).",
+        "The teacher's new instruction and answer for every raw pair; one that failed in transport and was asked again "
+        "has a row of each status.",
+        "teacher, prompt_version, pair_id, status",
         Column("teacher", "varchar", "name in the profile"),
         Column("prompt_version", "varchar", "hash of identity, sampling, prompt, parse_attempts and parser"),
         Column("pair_id", "varchar", "raw pair that was shown"),
@@ -202,7 +222,9 @@ TABLES: tuple[Table, ...] = (
     ),
     _table(
         "reflection.response_reflections",
-        "The teacher's better answer to a base pair; one row a (teacher, prompt_version, pair, base, base content).",
+        "The teacher's better answer to a base pair; one that failed in transport and was asked again has a row of "
+        "each status.",
+        "teacher, prompt_version, pair_id, base, base_content_id, status",
         Column("teacher", "varchar", "name in the profile"),
         Column("prompt_version", "varchar", "hash of identity, sampling, prompt, parse_attempts and parser"),
         Column("pair_id", "varchar", "raw pair it descends from"),
@@ -217,23 +239,27 @@ TABLES: tuple[Table, ...] = (
     ),
     _table(
         "scoring.instruction_scores",
-        "IFD terms of the first phase's texts; one row a (student_fingerprint, content).",
+        "IFD terms of the first phase's texts.",
+        "student_fingerprint, content_id",
         *_SCORE_COLUMNS,
     ),
     _table(
         "scoring.response_scores",
-        "Reversed-IFD terms of the second phase's texts; one row a (student_fingerprint, content).",
+        "Reversed-IFD terms of the second phase's texts.",
+        "student_fingerprint, content_id",
         *_SCORE_COLUMNS,
     ),
     _table(
         "scoring.chosen_scores",
         "IFD terms of rewritten answers: of those that won the second choice, with `response_reflection: all` of every "
-        "one; one row a (student_fingerprint, content).",
+        "one.",
+        "student_fingerprint, content_id",
         *_SCORE_COLUMNS,
     ),
     _table(
         "training.training_pairs",
-        "The exact rows that models were trained on, frozen; one row a (recipe, data_version, rank).",
+        "The exact rows that models were trained on, frozen.",
+        "recipe, data_version, rank",
         Column("recipe", "varchar", "recipe"),
         Column("data_version", "varchar", "hash of the rows in order"),
         Column("rank", "bigint", "order in the set, 1 = highest IFD"),
@@ -246,7 +272,8 @@ TABLES: tuple[Table, ...] = (
     ),
     _table(
         "training.student_checkpoints",
-        "Every fine-tuned student; one row a checkpoint.",
+        "Every fine-tuned student.",
+        "checkpoint_id",
         Column("recipe", "varchar", "recipe"),
         Column("checkpoint_id", "varchar", "hash of rows, base student and settings"),
         Column("path", "varchar", "folder"),

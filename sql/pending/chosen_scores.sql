@@ -40,12 +40,12 @@ contests as (
         on bases.teacher = twins.teacher
         and bases.student = twins.student
         and bases.pair_id = twins.pair_id
-        and bases.candidate = case twins.candidate when 'response' then 'original' when 'both' then 'instruction' end
+        and bases.candidate = selection.base_of_twin(twins.candidate)
     left join scores as base_scores
         on base_scores.student_fingerprint = bases.student_fingerprint
         and base_scores.content_id = bases.content_id
     where
-        twins.candidate in ('response', 'both')
+        selection.base_of_twin(twins.candidate) is not null
         and (settings.response_reflection = 'all' or selection.lower_wins(twin_scores.r_ifd, base_scores.r_ifd))
 )
 

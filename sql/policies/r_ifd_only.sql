@@ -15,5 +15,5 @@ select
 from scores
 qualify row_number() over (
     partition by scores.teacher, scores.student, scores.pair_id
-    order by scores.r_ifd, list_position(['original', 'instruction', 'response', 'both'], scores.candidate)
+    order by scores.r_ifd, selection.candidate_order(scores.candidate)
 ) = 1

@@ -1,23 +1,28 @@
 """Every claim of sql/checks passes on a sound lake and fails on one that violates it, naming the offenders."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
 import duckdb
-import polars as pl
 import pytest
-from dagster._core.definitions.decorators.op_decorator import DecoratedOpFunction
 
-from dagster_project.checks import asset_checks, evaluate
-from dagster_project.lakehouse.lake import Lake
-from dagster_project.lakehouse.sql_files import load_checks
+from dagster_project.checks import asset_checks, claims, evaluate
+from dagster_project.lakehouse.answers import Answer
+from dagster_project.lakehouse.lake import Commit, Lake
+from dagster_project.lakehouse.sql_files import load_models
+from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from tests.sql.story import Story, Text
-from tests.support.values import as_a
 
-CHECKS = load_checks()
+RECIPES = ["original", "paper"]
+CLAIMS = {f"{claim.asset.to_user_string()}:{claim.name}": claim for claim in claims(RECIPES)}
+TABLE = re.compile(" from ([a-z_.]+) ")
+GRAINS = {table.name: table.grain for table in TABLES_BY_NAME.values()}
+GRAINS |= {table: model.header.grain for table, model in load_models().items()}
+UNIQUE = [key for key, claim in CLAIMS.items() if claim.name == "rows_are_unique"]
 
 
 class Held:
@@ -26,8 +31,8 @@ class Held:
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self.connection = connection
 
-    def recall(self, sql: str) -> pl.DataFrame:
-        return self.connection.execute(sql).pl()
+    def recall(self, sql: str, params: Sequence[object] = ()) -> Answer:
+        return Answer([], self.connection.execute(sql, params).pl())
 
     @contextmanager
     def spoiled(self, change: str) -> Iterator["Held"]:
@@ -69,10 +74,11 @@ def _score(table: str, **values: str) -> str:
 
 
 def _scores(phase: str, content_id: str = "both") -> list[Violation]:
-    table, sound = f"{phase}_scores", f"{phase}_scores_are_sound"
+    table = f"{phase}_scores"
+    sound, unique = f"scoring/{table}:scores_are_sound", f"scoring/{table}:rows_are_unique"
     again = f"insert into scoring.{table} select * from scoring.{table} where content_id = '{content_id}'"
     return [
-        Violation(f"{phase}_scores_are_unique", again, {"content_id": content_id, "copies": "2"}),
+        Violation(unique, again, {"content_id": content_id, "copies": "2"}),
         Violation(sound, _score(table, answer_nll="'nan'", answer_tokens="1"), {"content_id": "x"}),
         Violation(sound, _score(table, answer_nll="-1", answer_tokens="1"), {"content_id": "x"}),
         Violation(sound, _score(table, answer_nll="1", answer_tokens="0"), {"content_id": "x"}),
@@ -87,22 +93,28 @@ def _scores(phase: str, content_id: str = "both") -> list[Violation]:
 
 def _reflections(phase: str) -> Violation:
     spoil = f"update reflection.{phase}_reflections set status = 'truncated'"
-    return Violation(f"{phase}_reflections_are_usable", spoil, {"teacher": "gpt", "usable": "0"})
+    return Violation(f"reflection/{phase}_reflections:reflections_are_usable", spoil, {"teacher": "gpt", "usable": "0"})
 
 
 PAIR = "insert into raw.raw_pairs (pair_id, source, instruction, input, output, duplicate_count) values"
 
 VIOLATIONS = [
-    Violation("raw_pairs_are_unique", f"{PAIR} ('both', 's', 'x', '', 'y', 0)", {"pair_id": "both", "copies": "2"}),
-    Violation("raw_pairs_have_instructions", f"{PAIR} ('blank', 's', '  ', '', 'y', 0)", {"pair_id": "blank"}),
-    Violation("raw_pairs_have_instructions", f"{PAIR} ('mute', 's', 'x', '', NULL, 0)", {"pair_id": "mute"}),
     Violation(
-        "quarantine_share",
+        "raw/raw_pairs:rows_are_unique", f"{PAIR} ('both', 's', 'x', '', 'y', 0)", {"pair_id": "both", "copies": "2"}
+    ),
+    Violation(
+        "raw/raw_pairs:raw_pairs_have_instructions", f"{PAIR} ('blank', 's', '  ', '', 'y', 0)", {"pair_id": "blank"}
+    ),
+    Violation(
+        "raw/raw_pairs:raw_pairs_have_instructions", f"{PAIR} ('mute', 's', 'x', '', NULL, 0)", {"pair_id": "mute"}
+    ),
+    Violation(
+        "raw/quarantined_rows:quarantine_share",
         "insert into raw.quarantined_rows (source, reason) values ('s', 'no JSON')",
         {"source": "s", "quarantined_rows": "2", "max_bad_fraction": "0.25"},
     ),
     Violation(
-        "quarantine_share",
+        "raw/quarantined_rows:quarantine_share",
         "insert into profile.sources by name select 'empty' as source, 0.5 as max_bad_fraction; "
         "insert into raw.quarantined_rows (source, reason) values ('empty', 'all of it')",
         {"source": "empty", "share": "1.0"},
@@ -113,47 +125,49 @@ VIOLATIONS = [
     *_scores("response"),
     *_scores("chosen", "both-both"),
     Violation(
-        "choices_conserve_pairs",
+        "selection/response_choices:choices_conserve_pairs",
         "delete from selection.response_choices where pair_id = 'both'",
         {"teacher": "gpt", "student": "toy", "pairs": "5", "choices": "4"},
     ),
     Violation(
-        "choices_conserve_pairs",
+        "selection/response_choices:choices_conserve_pairs",
         "insert into selection.response_choices select * from selection.response_choices where pair_id = 'both'",
         {"pairs": "5", "choices": "6"},
     ),
     Violation(
-        "choices_conserve_pairs",
+        "selection/response_choices:choices_conserve_pairs",
         "update selection.response_choices set reason = NULL where pair_id = 'failed'",
         {"unexplained": "1"},
     ),
-    Violation("choices_conserve_pairs", "delete from selection.response_choices", {"choices": "0"}),
     Violation(
-        "decisions_conserve_pairs",
+        "selection/response_choices:choices_conserve_pairs", "delete from selection.response_choices", {"choices": "0"}
+    ),
+    Violation(
+        "selection/recycled_pairs:decisions_conserve_pairs",
         "insert into selection.pair_decisions select * from selection.pair_decisions "
         "where recipe = 'paper' and pair_id = 'both'",
         {"recipe": "paper", "pairs": "5", "kept": "4"},
     ),
     Violation(
-        "recycled_pairs_trace_to_one_raw_pair",
+        "selection/recycled_pairs:recycled_pairs_trace_to_one_raw_pair",
         f"{PAIR} ('both', 's', 'x', '', 'y', 0)",
         {"pair_id": "both"},
     ),
     Violation(
-        "failed_scores_are_never_chosen",
+        "selection/recycled_pairs:failed_scores_are_never_chosen",
         "update selection.candidate_scores set status = 'not_finite' where pair_id = 'both' and candidate = 'both'",
         {"recipe": "paper", "pair_id": "both", "candidate": "both", "status": "not_finite"},
     ),
     Violation(
-        "failed_scores_are_never_chosen",
+        "selection/recycled_pairs:failed_scores_are_never_chosen",
         "update selection.pair_decisions set ifd = NULL where recipe = 'paper' and pair_id = 'response'",
         {"recipe": "paper", "pair_id": "response", "candidate": "response"},
     ),
 ]
 
 
-def judge(name: str, lake: Held) -> dg.AssetCheckResult:
-    return evaluate(CHECKS[name], lake, dg.AssetCheckSeverity.ERROR)  # type: ignore[arg-type]
+def judge(key: str, lake: Held) -> dg.AssetCheckResult:
+    return evaluate(CLAIMS[key], lake.recall)
 
 
 def first_violations(result: dg.AssetCheckResult) -> list[dict[str, Any]]:
@@ -161,9 +175,9 @@ def first_violations(result: dg.AssetCheckResult) -> list[dict[str, Any]]:
     return list(shown)
 
 
-@pytest.mark.parametrize("name", CHECKS)
-def test_a_sound_lake_passes(sound: Held, name: str) -> None:
-    result = judge(name, sound)
+@pytest.mark.parametrize("key", CLAIMS)
+def test_a_sound_lake_passes(sound: Held, key: str) -> None:
+    result = judge(key, sound)
     assert result.passed, result.metadata
     assert result.metadata["violations"].value == 0
 
@@ -177,47 +191,90 @@ def test_a_violation_fails_and_is_named(sound: Held, violation: Violation) -> No
     assert any(violation.offender.items() <= row.items() for row in first), first
 
 
+@pytest.mark.parametrize("key", UNIQUE)
+def test_rows_that_agree_in_their_grain_fail(sound: Held, key: str) -> None:
+    grain = GRAINS[TABLE.findall(CLAIMS[key].sql)[0]]
+    row = dict.fromkeys(grain, "7") | dict.fromkeys(["recipe"] if CLAIMS[key].params else [], *CLAIMS[key].params)
+    values = ", ".join(f"'{value}'" for value in row.values())
+    with sound.spoiled(
+        f"insert into {TABLE.findall(CLAIMS[key].sql)[0]} ({', '.join(row)}) select {values} from range(3)"
+    ):
+        result = judge(key, sound)
+        others = [other for other in UNIQUE if other != key and not judge(other, sound).passed]
+    assert first_violations(result) == [{column: row[column] for column in grain} | {"copies": "3"}]
+    assert (result.passed, others) == (False, [])
+
+
 def test_every_check_is_tested_failing() -> None:
-    assert {violation.check for violation in VIOLATIONS} == CHECKS.keys()
+    assert {violation.check for violation in VIOLATIONS} | {*UNIQUE} == CLAIMS.keys()
+
+
+def test_all_that_is_stored_is_checked() -> None:
+    stored = {table for table, model in load_models().items() if model.materialized == "table"} | TABLES_BY_NAME.keys()
+    assert {TABLE.findall(CLAIMS[key].sql)[0] for key in UNIQUE} == stored
 
 
 def test_spoiling_left_nothing_behind(sound: Held) -> None:
-    assert sound.recall("select count(*) from raw.raw_pairs").item() == 5
+    assert sound.recall("select count(*) from raw.raw_pairs").rows.item() == 5
 
 
 def test_at_most_ten_offenders_are_shown(sound: Held) -> None:
     many = f"{PAIR} {', '.join(f'({i}, NULL, NULL, NULL, NULL, 0)' for i in range(12))}"
     with sound.spoiled(many):
-        result = judge("raw_pairs_have_instructions", sound)
+        result = judge("raw/raw_pairs:raw_pairs_have_instructions", sound)
     assert (result.metadata["violations"].value, len(first_violations(result))) == (12, 10)
 
 
 def test_an_empty_lake_violates_nothing(lake: Lake) -> None:
     with lake.connect() as connection:
-        assert [name for name in CHECKS if not judge(name, Held(connection)).passed] == []
+        assert [key for key in CLAIMS if not judge(key, Held(connection)).passed] == []
 
 
 @pytest.mark.parametrize(
-    ("name", "asset", "blocking"),
+    ("key", "blocking"),
     [
-        ("raw_pairs_are_unique", "raw/raw_pairs", True),
-        ("choices_conserve_pairs", "selection/response_choices", True),
-        ("failed_scores_are_never_chosen", "selection/recycled_pairs", True),
-        ("instruction_reflections_are_usable", "reflection/instruction_reflections", False),
+        ("raw/raw_pairs:rows_are_unique", True),
+        ("scoring/chosen_scores:rows_are_unique", True),
+        ("scoring/chosen_scores:scores_are_sound", True),
+        ("training/paper/training_pairs:rows_are_unique", False),
+        ("selection/pair_decisions:rows_are_unique", False),
+        ("selection/response_choices:choices_conserve_pairs", True),
+        ("selection/recycled_pairs:failed_scores_are_never_chosen", True),
+        ("reflection/instruction_reflections:reflections_are_usable", False),
     ],
 )
-def test_checks_hang_on_their_assets(name: str, asset: str, blocking: bool) -> None:
-    [spec] = [spec for check in asset_checks() for spec in check.check_specs if spec.name == name]
-    assert (spec.asset_key.to_user_string(), spec.blocking, spec.description) == (
-        asset,
-        blocking,
-        CHECKS[name].description,
-    )
+def test_checks_hang_on_their_assets(key: str, blocking: bool) -> None:
+    specs = {
+        f"{s.asset_key.to_user_string()}:{s.name}": s for check in asset_checks(RECIPES) for s in check.check_specs
+    }
+    assert specs.keys() == CLAIMS.keys()
+    assert (specs[key].blocking, specs[key].description) == (blocking, CLAIMS[key].description)
 
 
 def test_a_warning_is_a_warning(sound: Held) -> None:
-    [check] = [c for c in asset_checks() if "response_reflections_are_usable" in {s.name for s in c.check_specs}]
-    function = as_a(DecoratedOpFunction, check.op.compute_fn).decorated_fn
-    with sound.spoiled(_reflections("response").spoil):
-        result = function(lake=sound)
+    violation = _reflections("response")
+    with sound.spoiled(violation.spoil):
+        result = judge(violation.check, sound)
     assert (result.passed, result.severity) == (False, dg.AssetCheckSeverity.WARN)
+
+
+def test_the_claims_of_an_asset_share_a_step_and_the_grains_of_the_others_one() -> None:
+    steps = {check.op.name: {key.name for key in check.check_keys} for check in asset_checks(RECIPES)}
+    assert steps["check_scoring_chosen_scores"] == {"scores_are_sound", "rows_are_unique"}
+    assert steps["check_grains"] == {"rows_are_unique"}
+    assert len(steps) == len({claim.asset for claim in CLAIMS.values() if claim.name != "rows_are_unique"}) + 1
+
+
+def test_a_blocking_violation_stops_the_run_and_leaves_its_result(lake: Lake) -> None:
+    lake.append({"raw.raw_pairs": [{"pair_id": "a", "instruction": "x", "output": "y"}] * 2}, Commit("twice"))
+    [step] = [check for check in asset_checks() if check.op.name == "check_raw_raw_pairs"]
+    pairs = dg.AssetSpec(dg.AssetKey(["raw", "raw_pairs"]))
+    definitions = dg.Definitions(
+        [pairs],
+        asset_checks=[step],
+        resources={"lake": lake},
+        jobs=[dg.define_asset_job("checks", selection=dg.AssetSelection.all_asset_checks())],
+    )
+    result = definitions.resolve_job_def("checks").execute_in_process(raise_on_error=False)
+    assert {e.check_name: e.passed for e in result.get_asset_check_evaluations()}["rows_are_unique"] is False
+    assert not result.success

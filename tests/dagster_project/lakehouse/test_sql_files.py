@@ -9,7 +9,6 @@ from dagster_project.lakehouse.sql_files import (
     SQL_DIR,
     Header,
     column_lineage,
-    grain_text,
     load_checks,
     load_macros,
     load_models,
@@ -18,7 +17,7 @@ from dagster_project.lakehouse.sql_files import (
     pending_reads,
     policies,
 )
-from dagster_project.lakehouse.tables import TABLES_BY_NAME
+from dagster_project.lakehouse.tables import TABLES_BY_NAME, grain_text
 from models_py.errors import UserError
 
 MODELS = load_models()
@@ -202,17 +201,20 @@ def test_a_policys_header_says_what_it_needs(sql: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("blocked: true", "'blocked' is no key of a header. Did you mean blocking?"),
-        ("materialised: table", "'materialised' is no key of a header. Did you mean materialized?"),
-        ("response-reflection: all", "'response-reflection' is no key of a header. Did you mean response_reflection?"),
-        ("xyz: 1", "'xyz' is no key of a header. Known: grain, materialized, response_reflection, asset"),
-        ("blocking: yes", "'yes' is no value of blocking. Known: true, false."),
-        ("blocking:", "'' is no value of blocking. Known: true, false."),
-        ("severity: warning", "'warning' is no value of severity. Did you mean warn?"),
-        ("materialized: tables", "'tables' is no value of materialized. Did you mean table?"),
-        ("response_reflection : al", "'al' is no value of response_reflection. Did you mean all?"),
-        ("asset: raw/raw_pairs, raw/quarantined_rows", "no value of asset. Write `assets:` for more than one."),
-        ("grain: one pair", "'one pair' is no value of grain. Write `one row a column`"),
+        ("blocked: true", "'blocked' is not a key of a header (did you mean blocking?)"),
+        ("materialised: table", "'materialised' is not a key of a header (did you mean materialized?)"),
+        (
+            "response-reflection: all",
+            "'response-reflection' is not a key of a header (did you mean response_reflection?)",
+        ),
+        ("xyz: 1", "'xyz' is not a key of a header; there are: grain, materialized, response_reflection, asset"),
+        ("blocking: yes", "'yes' is not a value of this key; there are: true, false"),
+        ("blocking:", "'' is not a value of this key; there are: true, false"),
+        ("severity: warning", "'warning' is not a value of this key (did you mean warn?); there are: error, warn"),
+        ("materialized: tables", "'tables' is not a value of this key (did you mean table?); there are: view, table"),
+        ("response_reflection : al", "'al' is not a value of this key (did you mean all?); there are: selected, all"),
+        ("asset: raw/raw_pairs, raw/quarantined_rows", "write `assets:` for more than one"),
+        ("grain: one pair", "'one pair' is not a grain: write `one row a column`"),
     ],
 )
 def test_a_header_that_says_nothing_known_is_refused(sql: Path, line: str, message: str) -> None:
@@ -236,7 +238,7 @@ def test_other_lines_with_colons_are_prose(sql: Path) -> None:
 
 def test_a_grain_names_columns_of_the_last_select(sql: Path) -> None:
     (sql / "odd.sql").write_text(GOOD.replace("a pair_id", "a (pair_id, sorce)"))
-    with pytest.raises(UserError, match=r"odd\.sql: the grain names sorce, no column of the last SELECT"):
+    with pytest.raises(UserError, match=r"odd\.sql: grain: 'sorce' is not a column of the last SELECT"):
         load_models(sql)
 
 
@@ -246,7 +248,9 @@ def test_a_folder_is_a_schema(sql: Path) -> None:
     assert load_models(sql)["evaluation.wins"].schema == "evaluation"
     (sql / "evaluations").mkdir()
     (sql / "evaluations" / "losses.sql").write_text(GOOD)
-    with pytest.raises(UserError, match=r"evaluations: no schema of the lake is called so. Did you mean evaluation\?"):
+    with pytest.raises(
+        UserError, match=r"evaluations: 'evaluations' is not a schema of the lake \(did you mean evaluation\?"
+    ):
         load_models.__wrapped__(sql)
 
 
@@ -255,7 +259,7 @@ def test_a_folder_is_a_schema(sql: Path) -> None:
 
 def test_pending_work_knows_its_tables_and_macros() -> None:
     file = load_pending("scoring.chosen_scores")
-    assert file.macros == ("lower_wins", "ppl_ratio")
+    assert file.macros == ("base_of_twin", "lower_wins", "ppl_ratio", "twin_of_base")
     assert set(file.depends_on) == {
         "profile.recipes",
         "scoring.chosen_scores",
@@ -287,8 +291,13 @@ def test_macros_are_found_through_macros(sql: Path) -> None:
     calls, typo = (load_models(sql)[f"selection.{name}"].file for name in ("calls", "typo"))
     assert calls.macros == ("inner", "outer")
     assert "selection . inner ( x ) as x + 1" in calls.meaning
-    with pytest.raises(UserError, match=r"typo\.sql: calls the macro selection\.oter\. Did you mean outer\?"):
+    with pytest.raises(UserError, match=r"typo\.sql: 'oter' is not a macro of selection \(did you mean outer\?"):
         assert typo.macros
+
+
+def test_macros_come_after_what_they_call() -> None:
+    names = list(load_macros())
+    assert names.index("twin_of_base") < names.index("base_of_twin")
 
 
 def test_a_macro_is_called_like_its_file(sql: Path) -> None:
@@ -329,16 +338,26 @@ def test_a_new_policy_joins_the_kept_pairs_by_itself(sql: Path) -> None:
 
 def test_a_check_names_an_asset_that_exists(sql: Path) -> None:
     (sql / "checks" / "claim.sql").write_text("-- A claim.\n-- asset: raw/raw_pair\nselect 1 as one\n")
-    with pytest.raises(
-        UserError, match=r"claim\.sql: asset: 'raw/raw_pair' is no table or model. Did you mean raw/raw_"
-    ):
+    message = r"claim\.sql: asset: 'raw/raw_pair' is neither a table .* nor a model \(did you mean raw/raw_pairs\?"
+    with pytest.raises(UserError, match=message):
         load_checks(sql)
+
+
+def test_a_claim_over_several_assets_is_made_of_each(sql: Path) -> None:
+    (sql / "checks" / "claim.sql").write_text(
+        "-- A claim.\n-- assets: raw/raw_pairs, selection/good\nselect '{{ name }}' as name from {{ table }}\n"
+    )
+    checks = load_checks(sql)
+    assert list(checks) == [("raw.raw_pairs", "claim"), ("selection.good", "claim")]
+    assert checks["selection.good", "claim"].meaning == "select 'good' as name from selection . good"
 
 
 def test_pending_work_is_called_like_its_table(sql: Path) -> None:
     (sql / "pending").mkdir()
     (sql / "pending" / "chosen_score.sql").write_text("-- Left.\nselect 1 as one\n")
-    with pytest.raises(UserError, match=r"chosen_score\.sql: no table of the lake .* Did you mean chosen_scores\?"):
+    with pytest.raises(
+        UserError, match=r"chosen_score\.sql: 'chosen_score' is not a table of the lake \(did you mean chosen_scores\?"
+    ):
         pending_files(sql)
 
 

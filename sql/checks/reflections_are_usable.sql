@@ -1,7 +1,7 @@
--- At least 80 % of a teacher's instruction reflections can be used.
--- asset: reflection/instruction_reflections
+-- At least 80 % of a teacher's reflections can be used.
+-- assets: reflection/instruction_reflections, reflection/response_reflections
 -- severity: warn
 select teacher, count(*) as replies, count(*) filter (where status = 'ok') as usable
-from selection.current_instruction_reflections
+from selection.current_{{ name }}
 group by teacher
 having count(*) filter (where status = 'ok') < 0.8 * count(*)

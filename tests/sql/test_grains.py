@@ -1,0 +1,57 @@
+"""No two rows of any model agree in its grain: what runs check of stored models only, here of every one."""
+
+from collections.abc import Iterator
+
+import duckdb
+import pytest
+
+from dagster_project.lakehouse.lake import Lake
+from dagster_project.lakehouse.sql_files import load_models, pending_files, policies
+from tests.sql.story import Story, Text
+
+MODELS = load_models()
+OK = {"prompt_version": "v1", "status": "ok"}
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Two teachers, two students, every policy under two seeds, and what tempts to double rows: tries, equal texts."""
+    story = Story(Lake(tmp_path_factory.mktemp("grains")), response_reflection="all")
+    story.add("profile.teachers", teacher="b", instruction_prompt_version="v1", response_prompt_version="v1")
+    story.student("other", "fp-toy")
+    story.student("new", "fp-new")
+    for policy in policies():
+        story.recipe(f"{policy}_1", policy)
+        story.recipe(f"{policy}_2", policy, seed=2, mix=0.5, student="other")
+    story.recipe("unscored", "paper", teacher="b", student="new")
+    for pair in ("a", "b", "c"):
+        story.pair(pair, Text(ifd=0.4), Text(ifd=0.5, r_ifd=0.9), response=Text(), both=Text(r_ifd=0.3))
+    story.pair("d", Text(), "refused")
+    rewritten = {"pair_id": "a", "content_id": "b-instruction", "instruction": "x' b", "output": "y' b"}
+    story.add("reflection.instruction_reflections", teacher="b", **OK, **rewritten)  # the text of another pair
+    story.add("reflection.instruction_reflections", teacher="b", pair_id="c", prompt_version="v1", status="failed")
+    story.add("reflection.instruction_reflections", teacher="b", pair_id="c", prompt_version="v0", status="ok")
+    for recipe in ("paper_1", "paper_2"):
+        for number in (1, 2):
+            row = {"recipe": recipe, "checkpoint_id": f"{recipe}-{number}", "data_version": "v", "manifest": "{}"}
+            story.add("training.student_checkpoints", **row)
+    for number, phase in enumerate(("instruction_reflection", "response_reflection") * 2):
+        story.add("reflection.teacher_replies", request_id=str(number), teacher="gpt", phase=phase, status="ok")
+    with story.tell().connect() as connection:
+        yield connection
+
+
+@pytest.mark.parametrize("table", MODELS)
+def test_no_two_rows_of_a_model_agree_in_its_grain(lake: duckdb.DuckDBPyConnection, table: str) -> None:
+    columns = ", ".join(MODELS[table].header.grain)
+    rows, grains = lake.execute(f"select count(*), count(distinct ({columns})) from {table}").fetchone() or (0, 0)
+    assert rows == grains
+    assert rows > 1
+
+
+@pytest.mark.parametrize("table", pending_files())
+def test_nothing_is_pending_twice(lake: duckdb.DuckDBPyConnection, table: str) -> None:
+    file = pending_files()[table]
+    query = f"select count(*), count(distinct ({', '.join(file.header.grain)})) from ({file.sql})"
+    rows, grains = lake.execute(query).fetchone() or (0, 0)
+    assert rows == grains
