@@ -7,7 +7,6 @@ added since must not change the ids and versions of whoever does not use it: not
 
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 
 from dagster_project.lakehouse.lake import Lake
 from tests.conftest import PROJECT
+from tests.support.files import sqlite_file
 
 pytestmark = pytest.mark.slow
 
@@ -42,7 +42,7 @@ def tables(lake: Lake) -> dict[str, pl.DataFrame]:
 
 
 def ledger(warehouse: Path) -> list[tuple[object, ...]]:
-    with sqlite3.connect(warehouse / "teacher.sqlite") as connection:
+    with sqlite_file(warehouse / "teacher.sqlite") as connection:
         return connection.execute("select * from teacher_replies order by seq").fetchall()
 
 

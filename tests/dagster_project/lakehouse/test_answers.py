@@ -2,7 +2,6 @@
 
 import random
 import shutil
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from dagster_project.lakehouse.attached import load_extension
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.sql_files import load_checks, load_models, pending_files
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
+from tests.support.files import sqlite_file
 from tests.support.lakes import append, snapshots
 from tests.support.processes import finish, python
 
@@ -235,7 +235,7 @@ def test_a_long_answer_is_not_kept(lake: Lake) -> None:
     append(lake, "a")
     assert lake.recall(question).height == 101
     assert lake.recall(question + " limit 100").height == 100
-    with sqlite3.connect(lake.warehouse / "answers.sqlite") as file:
+    with sqlite_file(lake.warehouse / "answers.sqlite") as file:
         assert file.execute("select count(*) from answers").fetchone() == (1,)
 
 
@@ -243,7 +243,7 @@ def test_a_long_answer_is_not_kept(lake: Lake) -> None:
 
 
 def _flip(file: Path) -> None:
-    with sqlite3.connect(file) as answers:
+    with sqlite_file(file) as answers:
         answers.execute("update answers set answer = replace(answer, cast('a' as blob), cast('b' as blob))")
 
 

@@ -1,7 +1,6 @@
 """The lake, a real DuckLake each time: what is stored is read, what is killed leaves no trace, errors name a remedy."""
 
 import re
-import sqlite3
 import subprocess
 import threading
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from dagster_project.lakehouse.sql_files import load_macros, load_models
 from dagster_project.lakehouse.tables import LAKE_CONTRACT, SCHEMAS, TABLES
 from models_py.errors import UserError
 from tests.conftest import PROJECT
+from tests.support.files import sqlite_file
 from tests.support.lakes import append, ids, pairs, snapshots
 from tests.support.processes import finish, python
 
@@ -342,10 +342,9 @@ def test_a_damaged_catalog_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("journal", ["delete", "wal"])
 def test_a_catalog_that_was_only_begun_is_made_whole(tmp_path: Path, journal: str) -> None:
     """What a kill leaves between the catalog file's creation and DuckLake's first commit."""
-    with sqlite3.connect(tmp_path / "catalog.sqlite") as catalog:
+    with sqlite_file(tmp_path / "catalog.sqlite") as catalog:
         catalog.execute(f"pragma journal_mode = {journal}")
         catalog.execute("vacuum")
-    catalog.close()
     lake = Lake(tmp_path)
     with pytest.raises(UserError, match="`make run` creates it"):
         lake.read("select 1")

@@ -176,7 +176,7 @@ def test_attention_by_hand() -> None:
     assert out.flatten().tolist() == pytest.approx([10.0, 20 * weight + 10 * (1 - weight), 30.0])
 
 
-@pytest.mark.parametrize(("window", "softcap"), itertools.product((0, 3), (0.0, 1.5)))
+@pytest.mark.parametrize(("window", "softcap"), [*itertools.product((0, 3), (0.0, 1.5))])
 def test_documents_attend_as_if_alone(window: int, softcap: float) -> None:
     torch.manual_seed(0)
     query, key, value = (torch.randn(11, heads, 4) for heads in (4, 2, 2))

@@ -1,5 +1,4 @@
 import json
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from models_py.errors import UserError
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.request import TeacherReply, TeacherRequest
 from tests.support.engines import BETTER, request
+from tests.support.files import sqlite_file
 
 
 def answer(to: TeacherRequest, **changes: Any) -> TeacherReply:
@@ -31,7 +31,8 @@ def test_the_file_is_in_wal_mode_and_keeps_what_was_asked(tmp_path: Path) -> Non
     with Ledger(tmp_path / "teacher.sqlite") as ledger:
         ledger.record(one, answer(one))
         (row,) = ledger.all_since()
-    assert sqlite3.connect(tmp_path / "teacher.sqlite").execute("pragma journal_mode").fetchone() == ("wal",)
+    with sqlite_file(tmp_path / "teacher.sqlite") as file:
+        assert file.execute("pragma journal_mode").fetchone() == ("wal",)
     assert json.loads(row.payload) == one.payload()
     assert (row.seq, row.teacher, row.identity, row.phase) == (1, "fake", "fake:1", "response_reflection")
     assert row.created_at.endswith("+00:00")
@@ -42,7 +43,8 @@ def test_an_unknown_price_is_null(tmp_path: Path) -> None:
     with Ledger(tmp_path / "teacher.sqlite") as ledger:
         ledger.record(one, answer(one))
     query = "select cost_usd, prompt_tokens, latency_s from teacher_replies"
-    assert sqlite3.connect(tmp_path / "teacher.sqlite").execute(query).fetchone() == (None, None, None)
+    with sqlite_file(tmp_path / "teacher.sqlite") as file:
+        assert file.execute(query).fetchone() == (None, None, None)
 
 
 def test_the_first_reply_stays(tmp_path: Path) -> None:
@@ -87,7 +89,8 @@ def test_any_text_can_be_stored(tmp_path: Path) -> None:
 def test_a_file_that_is_no_ledger_of_this_version_is_refused(tmp_path: Path, writes_version: bool) -> None:
     path = tmp_path / "teacher.sqlite"
     if writes_version:
-        sqlite3.connect(path).execute("pragma user_version = 99")
+        with sqlite_file(path) as file:
+            file.execute("pragma user_version = 99")
     else:
         path.write_text("not a database, by any means at all" * 40)
     with pytest.raises(UserError, match=r"teacher\.sqlite: .*[Mm]ove the file aside"):

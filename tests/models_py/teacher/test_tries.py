@@ -1,7 +1,6 @@
 """Second tries: what they change, how many there are, and that a killed run finds its way back to them."""
 
 import json
-import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +37,7 @@ from tests.support.engines import (
     said,
     seas,
 )
+from tests.support.files import sqlite_file
 from tests.support.properties import examples
 from tests.support.values import known, near
 
@@ -262,7 +262,7 @@ def test_a_ledger_of_version_1_is_read_on_and_what_it_knows_is_not_asked(tmp_pat
     old = teacher.request(INSTRUCTION_REFLECTION, PAIRS[0])
     who = [old.request_id, 1, "gpt", "m", old.phase, old.content_id, json.dumps(old.payload())]
     answer = [REWRITE, "stop", 400, 100, 1, 2.0, None, None, "2025-01-31T12:00:00.000+00:00"]
-    with sqlite3.connect(path) as connection:
+    with sqlite_file(path) as connection:
         connection.execute(VERSION_1)
         connection.execute(f"insert into teacher_replies values ({', '.join('?' * 16)})", who + answer)
         connection.execute("pragma user_version = 1")
@@ -271,4 +271,5 @@ def test_a_ledger_of_version_1_is_read_on_and_what_it_knows_is_not_asked(tmp_pat
         first = next(ledger.all_since())
     assert (first.reply.request_id, first.parse_attempt, first.reply.usage) == (old.request_id, 0, None)
     assert [one.content_id for one in asked(teacher)] == [pair.pair_id for pair in PAIRS[1:]]
-    assert connection.execute("pragma user_version").fetchone() == (SCHEMA_VERSION,)
+    with sqlite_file(path) as connection:
+        assert connection.execute("pragma user_version").fetchone() == (SCHEMA_VERSION,)
