@@ -12,6 +12,7 @@ TEACHER ?=
 FILE ?=
 ALL ?=
 ARGS ?=
+WORKERS ?= 2
 WITH ?=
 export DAGSTER_HOME ?= $(CURDIR)/.dagster
 export HF_HUB_DISABLE_TELEMETRY := 1
@@ -36,7 +37,7 @@ run: ## every asset of PROFILE (default quickstart), the checkpoints last
 
 test: ## all tests, or what ARGS says: make test ARGS="-m 'not slow' tests/sql"
 	$(SETUP) checks vllm
-	$(PYTEST) $(ARGS)
+	$(PYTEST) -n $(WORKERS) --dist loadgroup $(ARGS)
 
 fuzz: ## the property tests, each with twenty times the examples, drawn at random
 	$(SETUP) checks

@@ -41,7 +41,7 @@ def test_every_policy_is_named() -> None:
 
 
 def test_every_variable_of_the_makefile_that_people_set_is_documented() -> None:
-    for variable in ("PROFILE", "AS_OF", "Q", "PORT", "PAIR", "TEACHER", "FILE", "ALL", "ARGS", "WITH"):
+    for variable in ("PROFILE", "AS_OF", "Q", "PORT", "PAIR", "TEACHER", "FILE", "ALL", "ARGS", "WITH", "WORKERS"):
         assert f"{variable}=" in README
 
 
@@ -50,4 +50,4 @@ def test_what_args_says_reaches_pytest_with_its_quotes() -> None:
     shown = subprocess.run(
         ["make", "-n", "test", f"ARGS={said}"], cwd=PROJECT, capture_output=True, text=True, check=True
     )
-    assert shown.stdout.endswith(f"-m pytest {said}\n")
+    assert shown.stdout.endswith(f"-m pytest -n 2 --dist loadgroup {said}\n")
