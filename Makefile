@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SETUP = $(PYTHON) requirements/install.py
-PYTEST = $(BIN)/python -m pytest
+PYTEST = $(BIN)/python -m pytest -n 2 --dist loadgroup
 PROFILE ?=
 AS_OF ?=
 Q ?= select * from selection.selection_summary

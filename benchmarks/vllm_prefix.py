@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from threading import Event
-from typing import Literal
+from typing import Any, Literal
 
 import psutil
 
@@ -89,16 +89,17 @@ def measure(teacher: VllmEngine, requests: Sequence[TeacherRequest]) -> Counter[
 
 def engine_counts() -> Counter[str]:
     """The engine's counters so far, and the CPU seconds of its processes."""
-    from vllm.v1.metrics.reader import get_metrics_snapshot
+    from vllm.v1.metrics import reader
 
-    counts: Counter[str] = Counter()
-    for metric in get_metrics_snapshot():
+    counts: Any = Counter()  # of numbers that are not all whole
+    for metric in reader.get_metrics_snapshot():
         if metric.name in ("vllm:prefix_cache_queries", "vllm:prefix_cache_hits"):
-            counts[metric.name] += metric.value  # type: ignore[attr-defined]  # these two are counters
+            assert isinstance(metric, reader.Counter)
+            counts[metric.name] += metric.value
     for process in psutil.Process().children(recursive=True):
         times = process.cpu_times()
         counts["cpu_s"] += times.user + times.system
-    return counts
+    return Counter(counts)
 
 
 def vllm_version() -> str:
