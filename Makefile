@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SETUP = $(PYTHON) requirements/install.py
-PYTEST = $(BIN)/python -m pytest -n 2 --dist loadgroup
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 PROFILE ?=
 AS_OF ?=
 Q ?= select * from selection.selection_summary
@@ -37,7 +37,7 @@ run: ## every asset of PROFILE (default quickstart), the checkpoints last
 
 test: ## all tests, or what ARGS says: make test ARGS="-m 'not slow' tests/sql"
 	$(SETUP) checks vllm
-	$(PYTEST) -n $(WORKERS) --dist loadgroup $(ARGS)
+	$(PYTEST) $(ARGS)
 
 fuzz: ## the property tests, each with twenty times the examples, drawn at random
 	$(SETUP) checks
