@@ -14,6 +14,9 @@ from tests.models_py.teacher.engines.vllm.tiny_chat_model import REPLY_PATTERN, 
 from tests.support.processes import run
 from tests.support.profiles import small_quickstart
 
+# What vLLM and what it imports warn of is for them to mend.
+pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
 PAIRS = [(f"Name a colour of the {thing}.", "Blue.") for thing in ("sky", "sea", "night", "rain", "ice")]
 TOO_LONG = ("Name the sea.", "sea " * 3000)
 

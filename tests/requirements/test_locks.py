@@ -38,7 +38,7 @@ def test_each_pin_has_a_hash_but_for_torch_without_a_gpu(lock: Path) -> None:
     assert unhashed == (["torch"] if lock.stem == "core-cpu" else [])
 
 
-@pytest.mark.parametrize(("group", "variant"), product(("core", *GROUPS), ("cpu", "gpu")))
+@pytest.mark.parametrize(("group", "variant"), [*product(("core", *GROUPS), ("cpu", "gpu"))])
 def test_what_is_declared_is_pinned(group: str, variant: str) -> None:
     locked = pins("core", f"core-{variant}", group, f"{group}-{variant}")
     for name, version in declared(f"vllm-{variant}" if group == "vllm" else group):

@@ -28,6 +28,9 @@ from tests.models_py.teacher.engines.vllm.tiny_chat_model import REPLY_PATTERN, 
 from tests.support.engines import request
 from tests.support.values import as_a, known
 
+# What vLLM and what it imports warn of is for them to mend.
+pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
 MAX_LENGTH = 1024  # the model itself has 2048 positions
 ENGINE_ARGS = {"kv_cache_memory_bytes": 128 << 20, "max_num_seqs": 4}
 SHORT = Sampling(max_tokens=12)
