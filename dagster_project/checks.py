@@ -19,14 +19,12 @@ import dagster as dg
 from dagster_project.lakehouse.answers import Answer
 from dagster_project.lakehouse.lake import Lake
 from dagster_project.lakehouse.sql_files import load_checks, load_models
-from dagster_project.lakehouse.tables import TABLES
-from dagster_project.steps.results import asset_key
+from dagster_project.lakehouse.tables import SHARED_BY_RECIPES, TABLES
+from dagster_project.steps.results import asset_keys
 
 UNIQUE = "rows_are_unique"
 _BLOCKING = {"raw.raw_pairs", *(table.name for table in TABLES if table.name.startswith("scoring."))}
 _OFFENDERS_SHOWN = 10
-# Tables that every recipe has rows in, and the last part of the asset that each recipe has for them.
-_SHARED_BY_RECIPES = {"training.training_pairs": "training_pairs", "training.student_checkpoints": "student_checkpoint"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +54,7 @@ def claims(recipes: Sequence[str] = ()) -> list[Claim]:
     written = [
         Claim(name, asset, file.description, file.sql, blocking=file.header.blocking, severity=file.header.severity)
         for (table, name), file in load_checks().items()
-        for asset in _assets_of(table, recipes)
+        for asset in asset_keys(table, recipes)
     ]
     grains = {table.name: table.grain for table in TABLES}
     grains |= {table: model.header.grain for table, model in load_models().items() if model.materialized == "table"}
@@ -64,13 +62,13 @@ def claims(recipes: Sequence[str] = ()) -> list[Claim]:
         _rows_are_unique(table, grain, asset)
         for table, grain in grains.items()
         if grain
-        for asset in _assets_of(table, recipes)
+        for asset in asset_keys(table, recipes)
     ]
 
 
 def _rows_are_unique(table: str, grain: Sequence[str], asset: dg.AssetKey) -> Claim:
     """Where recipes share a table, each asset is told of its own rows."""
-    columns, shared = ", ".join(grain), table in _SHARED_BY_RECIPES
+    columns, shared = ", ".join(grain), table in SHARED_BY_RECIPES
     where = "where recipe = ? " if shared else ""
     return Claim(
         UNIQUE,
@@ -80,12 +78,6 @@ def _rows_are_unique(table: str, grain: Sequence[str], asset: dg.AssetKey) -> Cl
         params=(asset.path[1],) if shared else (),
         blocking=table in _BLOCKING,
     )
-
-
-def _assets_of(table: str, recipes: Sequence[str]) -> list[dg.AssetKey]:
-    if table in _SHARED_BY_RECIPES:
-        return [dg.AssetKey(["training", recipe, _SHARED_BY_RECIPES[table]]) for recipe in recipes]
-    return [asset_key(table)]
 
 
 def _step(name: str, together: Sequence[Claim]) -> dg.AssetChecksDefinition:

@@ -21,17 +21,18 @@ from dagster_project.up_to_date import bring_up_to_date, sources_changed
 
 def build_definitions(profile: Profile) -> dg.Definitions:
     """Everything Dagster knows, for one profile."""
+    recipes = [*profile.recipes]
     assets = [
         *dg.load_assets_from_package_module(profile_stage, group_name="profile"),
         *dg.load_assets_from_package_module(raw_stage),
         *dg.load_assets_from_package_module(reflection_stage, group_name="reflection"),
         *dg.load_assets_from_package_module(scoring_stage, group_name="scoring"),
-        *sql_assets(),
+        *sql_assets(recipes),
         *(make(recipe) for recipe in profile.recipes for make in (training_pairs, student_checkpoint)),
     ]
     return dg.Definitions(
         assets=with_observed(assets, profile),
-        asset_checks=asset_checks([*profile.recipes]),
+        asset_checks=asset_checks(recipes),
         jobs=[*jobs(), bring_up_to_date],
         sensors=[sources_changed(lambda: observed_version(SOURCES, profile))],
         resources={"lake": open_lake(profile), "profile": profile},

@@ -1,22 +1,24 @@
 """One Dagster asset a model of sql/: its dependencies, description and columns come from the file."""
 
+from collections.abc import Sequence
+
 import dagster as dg
 
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.sql_files import Model, load_models
-from dagster_project.steps.results import OWNERS, asset_key, table_result
+from dagster_project.steps.results import OWNERS, asset_key, asset_keys, table_result
 from models_py.content import fingerprint
 
 
-def sql_assets() -> list[dg.AssetsDefinition]:
+def sql_assets(recipes: Sequence[str]) -> list[dg.AssetsDefinition]:
     """Every model as an asset of the group that is called like its schema."""
-    return [_asset(model) for model in load_models().values()]
+    return [_asset(model, recipes) for model in load_models().values()]
 
 
-def _asset(model: Model) -> dg.AssetsDefinition:
+def _asset(model: Model, recipes: Sequence[str]) -> dg.AssetsDefinition:
     @dg.asset(
         key=asset_key(model.table),
-        deps=[asset_key(table) for table in model.depends_on],
+        deps=[key for table in model.depends_on for key in asset_keys(table, recipes)],
         description=model.description,
         kinds={"sql", "duckdb"},
         owners=OWNERS,
@@ -26,6 +28,6 @@ def _asset(model: Model) -> dg.AssetsDefinition:
     )
     def select(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
         lake.refresh(model, Commit(f"rows of {model.table}", asset=model.table, run_id=context.run_id))
-        return table_result(lake, model.table)
+        return table_result(lake, model.table, recipes=recipes)
 
     return select

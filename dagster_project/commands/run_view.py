@@ -1,6 +1,5 @@
 """What a run looks like in a terminal: a line an asset as it finishes, live progress, and a closing summary."""
 
-import json
 import os
 import threading
 from dataclasses import dataclass, field
@@ -25,7 +24,6 @@ _SHOWN = {
     DagsterEventType.ASSET_CHECK_EVALUATION,
     DagsterEventType.STEP_FAILURE,
 }
-_CANDIDATES = ("original", "instruction", "response", "both")
 _BAR_CHARS = 32
 _TOLD = ("UserError", "Failure")  # errors whose message was written for people
 _INTERRUPTS = ("DagsterExecutionInterruptedError", "KeyboardInterrupt")
@@ -124,7 +122,7 @@ def _failure(event: dg.DagsterEvent) -> str:
 def print_summary(lake: Lake, profile: Profile, console: Console, seconds: float) -> None:
     """Rows at each stage, the four outcomes, each recipe with its losses, where things are, what to do next."""
     console.print()
-    stages = lake.read(_STAGES).rows()
+    stages = lake.read("select stage, row_count from selection.stage_counts order by place").rows()
     console.print(Text("Rows  ", style="bold") + Text("  →  ".join(f"{name} {rows:,}" for name, rows in stages)))
     _print_outcomes(lake, console)
     _print_recipes(lake, console)
@@ -143,50 +141,26 @@ def print_summary(lake: Lake, profile: Profile, console: Console, seconds: float
         console.print(f"  {command:<62} [dim]{purpose}[/]")
 
 
-_STAGES = """
-select stage, n from (
-    select 1 as place, 'quarantined' as stage, count(*) as n from raw.quarantined_rows
-    union all select 2, 'raw pairs', count(*) from raw.raw_pairs
-    union all
-    select 3, 'instructions reflected', count(*) from selection.current_instruction_reflections where status = 'ok'
-    union all select 4, 'answers reflected', count(*) from selection.current_response_reflections where status = 'ok'
-    union all select 5, 'chosen', count(*) from selection.response_choices where choice is not null
-) order by place
-"""
-
-
 def _print_outcomes(lake: Lake, console: Console) -> None:
-    pairings = lake.read(
-        "select teacher, student, coalesce(choice, 'dropped') as choice, count(*) as n "
-        "from selection.response_choices group by all order by all"
-    )
-    for (teacher, student), group in pairings.group_by(["teacher", "student"], maintain_order=True):
+    outcomes = lake.read("from selection.choice_outcomes order by teacher, student, place")
+    for (teacher, student), group in outcomes.group_by(["teacher", "student"], maintain_order=True):
         console.print(f"\n[bold]What {student} chose of {teacher}'s rewrites[/]")
-        counts = dict(group.select("choice", "n").iter_rows())
-        total = sum(counts.values())
-        for choice in (*_CANDIDATES, "dropped"):
-            n = counts.get(choice, 0)
-            bar = "█" * round(_BAR_CHARS * n / total) if total else ""
+        for row in group.iter_rows(named=True):
             console.print(
                 Text.assemble(
-                    f"  {choice:<12}",
-                    (f"{bar:<{_BAR_CHARS}}", "cyan"),
-                    f"{n:>8,}",
-                    (f"{n / max(total, 1):>7.1%}", "dim"),
+                    f"  {row['outcome']:<12}",
+                    (f"{'█' * round(_BAR_CHARS * row['share']):<{_BAR_CHARS}}", "cyan"),
+                    f"{row['pairs']:>8,}",
+                    (f"{row['share']:>7.1%}", "dim"),
                 )
             )
 
 
 def _print_recipes(lake: Lake, console: Console) -> None:
-    recipes = lake.read(
-        "select s.recipe, s.policy, s.kept, c.manifest, c.path from selection.selection_summary as s "
-        "left join training.student_checkpoints as c on c.recipe = s.recipe "
-        "qualify row_number() over (partition by s.recipe order by c.created_at desc nulls last) = 1 order by s.recipe"
-    )
+    recipes = lake.read("from training.recipe_checkpoints order by recipe")
     console.print(f"\n[bold]{'Recipe':<20}{'policy':<20}{'rows':>8}   {'training loss':<16}checkpoint[/]")
     for row in recipes.iter_rows(named=True):
-        manifest = json.loads(row["manifest"] or "{}")
-        loss = f"{manifest['loss_before']:.3f} → {manifest['loss_after']:.3f}" if manifest else "not trained"
+        loss = f"{row['loss_before']:.3f} → {row['loss_after']:.3f}" if row["checkpoint_id"] else "not trained"
         console.print(f"{row['recipe']:<20}{row['policy']:<20}{row['kept']:>8,}   {loss:<16}{_short(row['path'])}")
     console.print()
 

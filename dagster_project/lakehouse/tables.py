@@ -285,5 +285,7 @@ TABLES: tuple[Table, ...] = (
     ),
 )
 
+# Tables that every recipe has rows in -> what the asset that makes a recipe's rows is called.
+SHARED_BY_RECIPES = {"training.training_pairs": "training_pairs", "training.student_checkpoints": "student_checkpoint"}
 TABLES_BY_NAME = {table.name: table for table in TABLES}
 SCHEMAS = ("profile", "raw", "reflection", "scoring", "selection", "training", "evaluation")

@@ -11,7 +11,7 @@ import dagster as dg
 
 from dagster_project.lakehouse.lake import Facts, Lake
 from dagster_project.lakehouse.sql_files import column_lineage, load_models, pending_reads
-from dagster_project.lakehouse.tables import TABLES_BY_NAME
+from dagster_project.lakehouse.tables import SHARED_BY_RECIPES, TABLES_BY_NAME
 
 OWNERS = ["team:reflection-lake"]
 _PREVIEW_ROWS = 5
@@ -29,10 +29,12 @@ def table_result(
     params: Sequence[object] = (),
     data_version: str | None = None,
     metadata: Mapping[str, Any] | None = None,
+    recipes: Sequence[str] = (),
 ) -> dg.MaterializeResult:
     """The result of an asset whose rows are those of `table` that satisfy `where` (SQL, with `params`).
 
     The data version is a hash of those rows without their volatile columns, unless the asset knows a better one.
+    `recipes` are those of the profile, where a model may read tables that they share.
     """
     unused = TABLES_BY_NAME[table].unused if table in TABLES_BY_NAME else {}
     rows = f"(from {table} where {where})"
@@ -44,7 +46,7 @@ def table_result(
             "dagster/row_count": facts.rows,
             "dagster/table_name": table,
             "dagster/column_schema": _column_schema(table, facts),
-            **_lineage_metadata(table),
+            **_lineage_metadata(table, recipes),
             "snapshot_id": facts.snapshot_id,
             "preview": _preview(facts),
             **(metadata or {}),
@@ -55,6 +57,14 @@ def table_result(
 def asset_key(table: str) -> dg.AssetKey:
     """`schema.table` -> the asset that makes it: group and name."""
     return dg.AssetKey(table.split("."))
+
+
+def asset_keys(table: str, recipes: Sequence[str]) -> list[dg.AssetKey]:
+    """The assets that make a table's rows: one, or one a recipe."""
+    if table in SHARED_BY_RECIPES:
+        schema, _ = table.split(".")
+        return [key(schema, recipe, SHARED_BY_RECIPES[table]) for recipe in recipes]
+    return [asset_key(table)]
 
 
 def pending_deps(table: str) -> list[dg.AssetKey]:
@@ -82,13 +92,13 @@ def _column_schema(table: str, facts: Facts) -> dg.TableSchema:
     )
 
 
-def _lineage_metadata(table: str) -> dict[str, dg.TableColumnLineage]:
+def _lineage_metadata(table: str, recipes: Sequence[str]) -> dict[str, dg.TableColumnLineage]:
     if table in TABLES_BY_NAME:
         return {}
     return {
         "dagster/column_lineage": dg.TableColumnLineage(
             {
-                column: [dg.TableColumnDep(asset_key=asset_key(t), column_name=c) for t, c in sources]
+                column: [dg.TableColumnDep(key, name) for read, name in sources for key in asset_keys(read, recipes)]
                 for column, sources in column_lineage()[table].items()
                 if sources
             }

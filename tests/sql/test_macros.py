@@ -18,7 +18,16 @@ def values(lake: Lake, macro: str, *arguments: tuple[object, ...]) -> list[objec
 
 def test_every_macro_is_tested() -> None:
     assert set(load_macros()) == {
-        *("base_of_twin", "candidate_order", "higher_wins", "lower_wins", "ppl", "ppl_ratio", "twin_of_base")
+        *(
+            "base_of_twin",
+            "candidate_names",
+            "candidate_order",
+            "higher_wins",
+            "lower_wins",
+            "ppl",
+            "ppl_ratio",
+            "twin_of_base",
+        )
     }
 
 
@@ -42,4 +51,4 @@ def test_twins_and_bases(lake: Lake) -> None:
 
 def test_the_order_of_candidates_stands_once() -> None:
     in_one_list = "'original', 'instruction', 'response', 'both'"
-    assert [path.stem for path in SQL_DIR.rglob("*.sql") if in_one_list in path.read_text()] == ["candidate_order"]
+    assert [path.stem for path in SQL_DIR.rglob("*.sql") if in_one_list in path.read_text()] == ["candidate_names"]
