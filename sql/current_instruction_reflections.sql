@@ -4,8 +4,19 @@ with teachers as (
     select teacher, instruction_prompt_version from profile.teachers
 ),
 
-reflections as (
-    select * from reflection.instruction_reflections
+-- By row id: of the other rows no text is read. By pair too: so a filter by pair reaches this as well.
+newest as (
+    select
+        reflections.pair_id,
+        first(
+            reflections.rowid
+            order by reflections.status = 'failed', reflections.created_at desc, reflections.status, reflections.rowid
+        ) as row_id
+    from reflection.instruction_reflections as reflections
+    inner join teachers
+        on teachers.teacher = reflections.teacher
+        and teachers.instruction_prompt_version = reflections.prompt_version
+    group by reflections.teacher, reflections.pair_id
 )
 
 select
@@ -17,11 +28,7 @@ select
     reflections.content_id, -- id of the new pair, NULL unless ok
     reflections.instruction, -- new, self-contained instruction
     reflections.output -- new answer
-from reflections
-inner join teachers
-    on teachers.teacher = reflections.teacher
-    and teachers.instruction_prompt_version = reflections.prompt_version
-qualify row_number() over (
-    partition by reflections.teacher, reflections.pair_id
-    order by reflections.status = 'failed', reflections.created_at desc, reflections.status
-) = 1
+from reflection.instruction_reflections as reflections
+inner join newest
+    on newest.row_id = reflections.rowid
+    and newest.pair_id = reflections.pair_id

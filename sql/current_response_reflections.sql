@@ -4,8 +4,19 @@ with teachers as (
     select teacher, response_prompt_version from profile.teachers
 ),
 
-reflections as (
-    select * from reflection.response_reflections
+-- By row id: of the other rows no text is read. By pair too: so a filter by pair reaches this as well.
+newest as (
+    select
+        reflections.pair_id,
+        first(
+            reflections.rowid
+            order by reflections.status = 'failed', reflections.created_at desc, reflections.status, reflections.rowid
+        ) as row_id
+    from reflection.response_reflections as reflections
+    inner join teachers
+        on teachers.teacher = reflections.teacher
+        and teachers.response_prompt_version = reflections.prompt_version
+    group by reflections.teacher, reflections.pair_id, reflections.base, reflections.base_content_id
 )
 
 select
@@ -18,11 +29,7 @@ select
     reflections.critique, -- what the teacher found lacking
     reflections.content_id, -- id of the base with the new answer, NULL unless ok
     reflections.output -- new answer
-from reflections
-inner join teachers
-    on teachers.teacher = reflections.teacher
-    and teachers.response_prompt_version = reflections.prompt_version
-qualify row_number() over (
-    partition by reflections.teacher, reflections.pair_id, reflections.base, reflections.base_content_id
-    order by reflections.status = 'failed', reflections.created_at desc, reflections.status
-) = 1
+from reflection.response_reflections as reflections
+inner join newest
+    on newest.row_id = reflections.rowid
+    and newest.pair_id = reflections.pair_id

@@ -409,7 +409,8 @@ def column_lineage(sql_dir: Path = SQL_DIR) -> dict[str, dict[str, list[tuple[st
     schema: dict[str, dict[str, dict[str, str]]] = {}
     for table in TABLES:
         db, name = table.name.split(".")
-        schema.setdefault(db, {})[name] = {column.name: column.type for column in table.columns}
+        # Every table of DuckLake has a rowid beside its columns.
+        schema.setdefault(db, {})[name] = {column.name: column.type for column in table.columns} | {"rowid": "bigint"}
     for model in models.values():
         schema.setdefault(model.schema, {})[model.name] = dict.fromkeys(model.columns, "unknown")
     return {model.table: _lineage_of(model, dict(schema)) for model in models.values()}

@@ -4,7 +4,8 @@ with settings as (
     select distinct teacher, student, response_reflection from profile.recipes
 ),
 
-candidates as (
+-- Of few rows, mostly: so texts are read of few.
+unscored as not materialized (
     select
         candidates.*,
         pairings.scorer_fingerprint as student_fingerprint
@@ -12,9 +13,16 @@ candidates as (
     inner join selection.pairings as pairings
         on pairings.teacher = candidates.teacher
         and pairings.student = candidates.student
+    anti join scoring.instruction_scores as first_phase
+        on first_phase.student_fingerprint = pairings.scorer_fingerprint
+        and first_phase.content_id = candidates.content_id
+    anti join scoring.chosen_scores as chosen
+        on chosen.student_fingerprint = pairings.scorer_fingerprint
+        and chosen.content_id = candidates.content_id
+    where selection.base_of_twin(candidates.candidate) is not null
 ),
 
-scores as (
+scores as not materialized (
     select
         student_fingerprint,
         content_id,
@@ -29,24 +37,22 @@ contests as (
         twins.instruction,
         twins.input,
         twins.output
-    from candidates as twins
+    from unscored as twins
     inner join settings
         on settings.teacher = twins.teacher
         and settings.student = twins.student
     inner join scores as twin_scores
         on twin_scores.student_fingerprint = twins.student_fingerprint
         and twin_scores.content_id = twins.content_id
-    left join candidates as bases
+    left join selection.response_candidates as bases
         on bases.teacher = twins.teacher
         and bases.student = twins.student
         and bases.pair_id = twins.pair_id
         and bases.candidate = selection.base_of_twin(twins.candidate)
     left join scores as base_scores
-        on base_scores.student_fingerprint = bases.student_fingerprint
+        on base_scores.student_fingerprint = twins.student_fingerprint
         and base_scores.content_id = bases.content_id
-    where
-        selection.base_of_twin(twins.candidate) is not null
-        and (settings.response_reflection = 'all' or selection.lower_wins(twin_scores.r_ifd, base_scores.r_ifd))
+    where settings.response_reflection = 'all' or selection.lower_wins(twin_scores.r_ifd, base_scores.r_ifd)
 )
 
 select
@@ -58,11 +64,5 @@ select
     true as answer_terms,
     false as instruction_terms
 from contests
-anti join scoring.instruction_scores as first_phase
-    on first_phase.student_fingerprint = contests.student_fingerprint
-    and first_phase.content_id = contests.content_id
-anti join scoring.chosen_scores as scores
-    on scores.student_fingerprint = contests.student_fingerprint
-    and scores.content_id = contests.content_id
 group by contests.student_fingerprint, contests.content_id
 order by contests.student_fingerprint, contests.content_id

@@ -11,9 +11,6 @@ select
     scores.teacher, -- teacher
     scores.student, -- student
     scores.pair_id, -- raw pair
-    scores.candidate -- original | instruction | response | both; a tie keeps the less rewritten
+    first(scores.candidate order by scores.ppl_answer_given_instruction, selection.candidate_order(scores.candidate)) as candidate -- original | instruction | response | both; a tie keeps the less rewritten
 from scores
-qualify row_number() over (
-    partition by scores.teacher, scores.student, scores.pair_id
-    order by scores.ppl_answer_given_instruction, selection.candidate_order(scores.candidate)
-) = 1
+group by scores.teacher, scores.student, scores.pair_id

@@ -16,12 +16,12 @@ select
     scores.teacher, -- teacher
     scores.student, -- student
     scores.pair_id, -- raw pair
-    scores.candidate -- original | instruction | response | both
+    first(
+        scores.candidate
+        order by md5(concat_ws(' ', 'random_choice', recipes.seed, scores.pair_id, scores.candidate)), scores.candidate
+    ) as candidate -- original | instruction | response | both
 from recipes
 inner join scores
     on scores.teacher = recipes.teacher
     and scores.student = recipes.student
-qualify row_number() over (
-    partition by recipes.seed, scores.teacher, scores.student, scores.pair_id
-    order by md5(concat_ws(' ', 'random_choice', recipes.seed, scores.pair_id, scores.candidate)), scores.candidate
-) = 1
+group by recipes.seed, scores.teacher, scores.student, scores.pair_id
