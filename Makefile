@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SETUP = $(PYTHON) requirements/install.py
-PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 PROFILE ?=
 AS_OF ?=
 Q ?= select * from selection.selection_summary

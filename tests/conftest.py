@@ -27,26 +27,12 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS", "R
     os.environ.setdefault(_variable, "1")
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """What a module makes once is made by one worker; said before xdist looks for groups."""
-    if group := _worker_group(item):
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Long forms run where they are asked for."""
     if "soak" not in config.option.markexpr:
         long = [item for item in items if item.get_closest_marker("soak")]
         items[:] = [item for item in items if item not in long]
         config.hook.pytest_deselected(items=long)
-
-
-def _worker_group(item: pytest.Item) -> str | None:
-    if item.get_closest_marker("vllm"):
-        return "vllm"  # two engines at once want the memory of two
-    assert isinstance(item, pytest.Function)
-    fixtures = item._fixtureinfo.name2fixturedefs.values()
-    return item.module.__name__ if any(one.scope == "module" for made in fixtures for one in made) else None
 
 
 @pytest.fixture(scope="session")
