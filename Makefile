@@ -22,7 +22,7 @@ ifneq ($(PROFILE),)
 export REFLECTION_PROFILE := $(PROFILE)
 endif
 
-.PHONY: help setup run test fuzz soak lint ui sql estimate prompt export-replies import-replies bench clean
+.PHONY: help setup run test fuzz soak lint ui sql sql-readme estimate prompt export-replies import-replies bench clean
 .SILENT:
 
 help: ## this list
@@ -61,6 +61,10 @@ ui: ## the Dagster UI on http://127.0.0.1:PORT
 sql: ## one read-only query: make sql Q="select ..." [AS_OF=snapshot]
 	$(SETUP)
 	$(BIN)/python -m dagster_project.commands.sql "$$Q" $(if $(AS_OF),--as-of $(AS_OF))
+
+sql-readme: ## sql/README.md, made from the files of sql/
+	$(SETUP)
+	$(BIN)/python -m dagster_project.commands.sql_readme
 
 estimate: ## what a run would still ask the teachers: requests, tokens, dollars, time; asks nothing
 	$(SETUP)
