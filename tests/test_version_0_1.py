@@ -61,7 +61,7 @@ def test_everything_is_found_current(tmp_path: Path) -> None:
         env={**os.environ, "DAGSTER_HOME": str(tmp_path / "dagster"), "PYTHONPATH": str(PROJECT)},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr

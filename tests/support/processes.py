@@ -48,6 +48,6 @@ def run(profile: Path, *options: str, **variables: str) -> "subprocess.Completed
         env={**environment, **variables},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
