@@ -5,6 +5,7 @@ Real everything: subprocesses, DuckLake, Dagster's event log, a toy student trai
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -101,8 +102,11 @@ def test_a_second_run_finds_everything_current(finished: tuple[Path, str]) -> No
     profile, _ = finished
     lake = Lake(profile.parent / "warehouse")
     before = (data_versions(profile), lake.snapshot_id(), checkpoint_times(profile))
-    result = run(profile)
+    result = run(profile, PYTHONPROFILEIMPORTTIME="1")
     assert result.returncode == 0, result.stdout + result.stderr
+    # What takes seconds to load and has nothing to do stays where it is.
+    assert not {"torch", "transformers", "trl", "matplotlib"} & set(re.findall(r"\| +(\w+)$", result.stderr, re.M))
+    assert "polars" in result.stderr
     # The same snapshot: no reply, no score, no training row, no checkpoint was written.
     assert (data_versions(profile), lake.snapshot_id(), checkpoint_times(profile)) == before
     assert "ETA" not in result.stdout

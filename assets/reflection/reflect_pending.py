@@ -11,7 +11,7 @@ from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.sql_files import load_pending
 from dagster_project.profile.schema import Profile
 from dagster_project.steps.commits import commit_batches
-from dagster_project.steps.plots import replies_plot
+from dagster_project.steps.plots import remembered_replies_plot
 from dagster_project.steps.results import table_result
 from dagster_project.steps.step_progress import StepProgress
 from models_py.errors import UserError
@@ -103,11 +103,11 @@ def _row(outcome: Reflection) -> dict[str, str | None]:
 
 def _outcome(lake: Lake, table: str, summary: RepliesSummary) -> dict[str, Any]:
     """What the asset's page shows: current reflections by status, and what the replies took."""
-    counted = lake.read(
+    counted = lake.recall(
         f"select status, count(*) as reflections from selection.current_{table.split('.')[1]} "
         "group by status order by reflections desc, status"
     )
     statuses = dict(counted.rows())
     by_status = {f"status/{status}": count for status, count in statuses.items()}
-    plot = {"replies_plot": replies_plot(statuses, summary.latencies_s)} if statuses else {}
+    plot = {"replies_plot": remembered_replies_plot(lake, table, statuses, summary.latencies_s)} if statuses else {}
     return {**by_status, **summary.known(), **plot}

@@ -26,7 +26,7 @@ def score_pending(context: dg.AssetExecutionContext, lake: Lake, profile: Profil
     with lake.exclusively(table):
         work = _score(context, lake, profile, table)
     current = "student_fingerprint in (select scorer_fingerprint from profile.students)"
-    statuses = lake.read(
+    statuses = lake.recall(
         f"select status, count(*) as n from {table} where {current} group by status order by n desc, status"
     )
     metadata = {f"status/{status}": rows for status, rows in statuses.rows()}

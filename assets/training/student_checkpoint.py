@@ -85,7 +85,7 @@ def _train(
 
 def _record(lake: Lake, made: str, folder: Path, manifest: Manifest, run_id: str) -> None:
     """The checkpoint's row in the lake, unless it is there: a run may have been killed before it wrote one."""
-    if lake.scalar(f"select count(*) from {TABLE} where checkpoint_id = ?", [made]) != 0:
+    if lake.recall(f"select count(*) from {TABLE} where checkpoint_id = ?", [made]).item() != 0:
         return
     content = manifest.content
     row = {

@@ -133,14 +133,11 @@ class LakeState:
     macros: dict[str, str]
 
     @classmethod
-    def now(cls, connection: duckdb.DuckDBPyConnection) -> "LakeState":
-        """The state that the connection's transaction reads."""
-        snapshot = connection.execute("select id from lake.current_snapshot()").fetchone()
-        assert snapshot is not None
+    def at(cls, connection: duckdb.DuckDBPyConnection, snapshot: int) -> "LakeState":
         told: dict[str, dict[str, str]] = {"table": {}, "view": {}, "macro": {}}
-        for kind, name, what in connection.execute(_OBJECTS, {"snapshot": snapshot[0]}).fetchall():
+        for kind, name, what in connection.execute(_OBJECTS, {"snapshot": snapshot}).fetchall():
             told[kind][name] = told[kind].get(name, "") + what  # a macro has a row a parameter
-        return cls(snapshot[0], told["table"], told["view"], told["macro"])
+        return cls(snapshot, told["table"], told["view"], told["macro"])
 
     def of(self, *queries: str) -> str | None:
         """A hash of all that the queries read, through all views; None where they read what has no state."""
@@ -239,13 +236,14 @@ class Answers:
                 return bytes(answer)
         return None
 
-    def put(self, question: str, state: str | None, answer: bytes) -> None:
-        """Keep an answer in the place of the question's earlier one; none where the question has no state."""
+    def put(self, question: str, state: str | None, answer: bytes) -> bytes:
+        """The answer, kept in the place of the question's earlier one, but where the question has no state."""
         if state is None:
-            return
+            return answer
         self._execute("create table if not exists answers (question primary key, state, answer, seal)")
         row = (question, state, answer, _seal(question, state, answer))
         self._execute("insert or replace into answers values (?, ?, ?, ?)", *row)
+        return answer
 
     def _execute(self, sql: str, *values: str | bytes) -> list[Any]:
         try:

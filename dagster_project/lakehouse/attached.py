@@ -8,15 +8,16 @@ catalog nor keeps it open, and each transaction sees what others have committed:
 import importlib.util
 import threading
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
 from models_py.errors import UserError
 
 _KEPT = 3  # idle instances: one that reads, one that writes, one that reads beside them
-# Tells a lake from another one that was made at the same place after it was deleted.
-_FIRST_SNAPSHOT = "select min(snapshot_time) from lake.snapshots()"
+_SNAPSHOTS = "select snapshot_id, snapshot_time from lake.snapshots() where snapshot_id >= ? order by snapshot_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,43 +37,56 @@ class Instance:
         self.connection = duckdb.connect(config={"autoinstall_known_extensions": "false"})
         for extension in extensions:
             load_extension(self.connection, extension)
+        self.memory: dict[str, Any] = {}  # what its user has learned of the lake that is attached
         self._attachment: Attachment | None = None
-        self._first_snapshot: object = None
-        self._last_seen: object = None  # the catalog's file after the last use
+        self._file: object = None  # the catalog's, as it was after the last use
+        self._snapshot: tuple[int, datetime] | None = None  # the latest that was seen, with its time
 
     def attach(self, wanted: Attachment) -> None:
+        self.memory.clear()
         self.connection.execute(wanted.statement)
         self.connection.execute("use lake")
-        self._attachment = wanted
-        if wanted.catalog:
-            self._first_snapshot = self.connection.execute(_FIRST_SNAPSHOT).fetchall()
+        self._attachment, self._file, self._snapshot = wanted, None, None
 
     def has(self, wanted: Attachment) -> bool:
         """Whether it may be used as it is."""
-        if wanted.catalog is None or self._attachment != wanted:
-            return False
-        if self._last_seen == _seen(wanted.catalog):
+        return wanted.catalog is not None and self._attachment == wanted and self._goes_on(wanted.catalog)
+
+    def _goes_on(self, catalog: Path) -> bool:
+        """Whether the catalog still holds what was seen last: another one may have been made or restored there."""
+        file = _file(catalog)
+        if file == self._file:
             return True
-        try:  # somebody wrote, or made another lake
-            return self.connection.execute(_FIRST_SNAPSHOT).fetchall() == self._first_snapshot
+        known = self._snapshot
+        try:
+            snapshots = self.connection.execute(_SNAPSHOTS, [known[0] if known else 0]).fetchall()
         except duckdb.Error:
             return False
+        if not snapshots or (known and snapshots[0] != known):
+            return False
+        self._file, self._snapshot = file, snapshots[-1]
+        return True
 
-    def detach(self) -> None:
-        if self._attachment:
-            self.connection.execute("use memory")
-            self.connection.execute("detach lake")
-            self._attachment = None
+    def detach(self) -> bool:
+        """False where it cannot be: its catalog is gone."""
+        try:
+            if self._attachment:
+                self.connection.execute("use memory")
+                self.connection.execute("detach lake")
+                self._attachment = None
+        except duckdb.Error:
+            return False
+        return True
 
     def give_back(self) -> None:
-        """For the next caller. One that met an error is closed instead."""
+        """For the next caller. Raises nothing: what was done with it is done. After an error call `close` instead."""
         self.connection.execute("select 1")  # ends a result that was not read to its end, and its transaction
-        if self._attachment and self._attachment.catalog:
-            self._last_seen = _seen(self._attachment.catalog)
+        catalog = self._attachment and self._attachment.catalog
+        if self._goes_on(catalog) if catalog else self.detach():
+            with _lock:
+                _idle.append(self)
         else:
-            self.detach()
-        with _lock:
-            _idle.append(self)
+            self.close()
 
     def close(self) -> None:
         self.connection.close()
@@ -92,12 +106,9 @@ def borrow(wanted: Attachment) -> Instance:
             _idle.remove(instance)
     if attached:
         return attached
-    if instance:
-        try:
-            instance.detach()
-        except duckdb.Error:  # its catalog is gone
-            instance.close()
-            instance = None
+    if instance and not instance.detach():
+        instance.close()
+        instance = None
     instance = instance or Instance(wanted.extensions)
     try:
         instance.attach(wanted)
@@ -107,7 +118,7 @@ def borrow(wanted: Attachment) -> Instance:
     return instance
 
 
-def _seen(catalog: Path) -> tuple[int, ...] | None:
+def _file(catalog: Path) -> tuple[int, ...] | None:
     try:
         stat = catalog.stat()
     except FileNotFoundError:

@@ -16,7 +16,7 @@ import json
 import random
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -29,7 +29,7 @@ import polars as pl
 from filelock import FileLock
 
 from dagster_project.lakehouse.answers import Answer, Answers, LakeState
-from dagster_project.lakehouse.attached import Attachment, borrow
+from dagster_project.lakehouse.attached import Attachment, Instance, borrow
 from dagster_project.lakehouse.sql_files import MACRO_SCHEMA, Model, load_macros, load_models
 from dagster_project.lakehouse.tables import LAKE_CONTRACT, SCHEMAS, TABLES, TABLES_BY_NAME
 from models_py.content import fingerprint
@@ -119,6 +119,10 @@ class Lake:
         with self.recalling() as recall:
             return recall(sql, params).rows
 
+    def remember(self, question: str, state: str, compute: Callable[[], bytes]) -> bytes:
+        """What `compute` gives for the question, kept until the question is asked in another state."""
+        return self._answers.get(question, state) or self._answers.put(question, state, compute())
+
     def scalar(self, sql: str, params: Sequence[object] = ()) -> object:
         """The first value of the first row."""
         with self.connect() as connection:
@@ -168,7 +172,8 @@ class Lake:
 
     def snapshot_id(self) -> int:
         """The latest snapshot."""
-        return int(str(self.scalar("select id from lake.current_snapshot()")))
+        with self.connect() as connection:
+            return _snapshot(connection)
 
     def exists(self) -> bool:
         return self.catalog.startswith("postgres:") or Path(self.catalog).exists()
@@ -220,11 +225,16 @@ class Lake:
         Columns as in `append`.
         """
         frames = {table: _conform(new, table) for table, new in rows.items()}
+        self.prepare()
+        with self.connect() as connection:
+            if not any(_differs(connection, table, frame) for table, frame in frames.items()):
+                return _snapshot(connection)
 
         def change(connection: duckdb.DuckDBPyConnection) -> None:
             for table, frame in frames.items():
-                with _registered(connection, frame):
-                    _replace_if_different(connection, table, TABLES_BY_NAME[table].stable_columns)
+                if _differs(connection, table, frame):
+                    connection.execute(f"delete from {_identifier(table)}")
+                    _insert(connection, table, frame)
 
         return self.write(change, commit)
 
@@ -241,7 +251,9 @@ class Lake:
 
         def change(connection: duckdb.DuckDBPyConnection) -> None:
             connection.execute(f"create or replace temp table fresh as {model.file.sql}")
-            _replace_if_different(connection, model.table, list(model.columns))
+            if not _same(connection, model.table, model.columns):
+                connection.execute(f"delete from {model.table}")
+                connection.execute(f"insert into {model.table} by name select * from fresh")
             connection.execute("drop table temp.fresh")
 
         committed = self.write(change, commit)
@@ -323,6 +335,11 @@ class Lake:
     @contextmanager
     def connect(self, *, read_only: bool = True, as_of: int | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
         """A DuckDB connection of one's own with the lake attached and in use as `lake`."""
+        with self._instance(read_only=read_only, as_of=as_of) as instance:
+            yield instance.connection
+
+    @contextmanager
+    def _instance(self, *, read_only: bool = True, as_of: int | None = None) -> Iterator[Instance]:
         if read_only and not self.exists():
             raise self._no_lake()
         statement = self.attach_statement(read_only=read_only, as_of=as_of)
@@ -335,7 +352,7 @@ class Lake:
                 raise
             raise self._attach_error(error, as_of) from error
         try:
-            yield instance.connection
+            yield instance
             instance.give_back()
         except BaseException:
             instance.close()
@@ -344,14 +361,14 @@ class Lake:
     @contextmanager
     def recalling(self) -> Iterator["_Recall"]:
         """Several queries as `recall` answers them, all of one snapshot."""
-        with self.connect() as connection:
-            connection.execute("begin")
-            yield _Recall(connection, self._answers)
-            connection.execute("commit")
+        with self._instance() as instance:
+            instance.connection.execute("begin")
+            yield _Recall(instance.connection, _state(instance), self._answers)
+            instance.connection.execute("commit")
 
     def _state(self) -> LakeState:
-        with self.connect() as connection:
-            return LakeState.now(connection)
+        with self._instance() as instance:
+            return _state(instance)
 
     def attach_statement(self, *, read_only: bool = True, as_of: int | None = None) -> str:
         """The ATTACH statement of every operation."""
@@ -397,9 +414,8 @@ class Lake:
 class _Recall:
     """Queries of one transaction, computed only where the answer is not known."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, answers: Answers) -> None:
-        self._connection, self._answers = connection, answers
-        self.state = LakeState.now(connection)
+    def __init__(self, connection: duckdb.DuckDBPyConnection, state: LakeState, answers: Answers) -> None:
+        self._connection, self.state, self._answers = connection, state, answers
 
     def __call__(self, sql: str, params: Sequence[object] = ()) -> Answer:
         question, state = fingerprint(sql, [repr(value) for value in params]), self.state.of(sql)
@@ -412,6 +428,20 @@ class _Recall:
         if answer.rows.height <= _ROWS_REMEMBERED:
             self._answers.put(question, state, answer.packed())
         return answer
+
+
+def _snapshot(connection: duckdb.DuckDBPyConnection) -> int:
+    row = connection.execute("select id from lake.current_snapshot()").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _state(instance: Instance) -> LakeState:
+    """The state that the instance's transaction reads; what a snapshot holds never changes, so it is kept in mind."""
+    snapshot, known = _snapshot(instance.connection), instance.memory.get("state")
+    if known is None or known.snapshot != snapshot:
+        known = instance.memory["state"] = LakeState.at(instance.connection, snapshot)
+    return known
 
 
 def _is_conflict(error: duckdb.Error) -> bool:
@@ -497,8 +527,7 @@ def _commit(
     connection.execute("commit")
     committed = connection.execute("select id from lake.last_committed_snapshot()").fetchone()
     if committed is None or committed[0] is None:  # nothing changed, nothing was committed
-        committed = connection.execute("select id from lake.current_snapshot()").fetchone()
-    assert committed is not None
+        return _snapshot(connection)
     return int(committed[0])
 
 
@@ -527,22 +556,24 @@ def _insert(connection: duckdb.DuckDBPyConnection, table: str, frame: pl.DataFra
             connection.execute(f"insert into {_identifier(table)} by name select * from fresh")
 
 
-def _replace_if_different(connection: duckdb.DuckDBPyConnection, table: str, columns: Sequence[str]) -> None:
-    """Make `table` hold the rows of the relation `fresh`, unless it already does."""
-    name = _identifier(table)
+def _differs(connection: duckdb.DuckDBPyConnection, table: str, frame: pl.DataFrame) -> bool:
+    with _registered(connection, frame):
+        return not _same(connection, table, TABLES_BY_NAME[table].stable_columns)
 
-    def same(what: str) -> bool:
-        query = f"select (select {what} from fresh) is not distinct from (select {what} from {name})"
+
+def _same(connection: duckdb.DuckDBPyConnection, table: str, columns: Iterable[str]) -> bool:
+    """Whether `table` holds the rows of the relation `fresh`."""
+
+    def agree(what: str) -> bool:
+        query = f"select (select {what} from fresh) is not distinct from (select {what} from {_identifier(table)})"
         return connection.execute(query).fetchone() == (True,)
 
     # A sum of hashes takes a seventh of the time of EXCEPT ALL, and no memory. Counting first spares a table that was
     # never written the slow way in which DuckLake plans a read of its columns.
-    if not (same("count(*)") and same(f"sum(hash({_names(columns)}))")):
-        connection.execute(f"delete from {name}")
-        connection.execute(f"insert into {name} by name select * from fresh")
+    return agree("count(*)") and agree(f"sum(hash({_names(columns)}))")
 
 
-def _names(columns: Sequence[str]) -> str:
+def _names(columns: Iterable[str]) -> str:
     return ", ".join('"' + column.replace('"', '""') + '"' for column in columns)
 
 

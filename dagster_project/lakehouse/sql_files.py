@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from graphlib import CycleError, TopologicalSorter
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -28,6 +29,7 @@ from sqlglot.optimizer.scope import build_scope
 
 from dagster_project.lakehouse.tables import SCHEMAS, TABLES, TABLES_BY_NAME, grain_text
 from dagster_project.root import PROJECT_ROOT
+from models_py.content import file_sha256, fingerprint
 from models_py.errors import UserError, did_you_mean, unknown
 
 SQL_DIR = PROJECT_ROOT / "sql"
@@ -402,8 +404,17 @@ def load_macros(sql_dir: Path = SQL_DIR) -> dict[str, SqlFile]:
 # ── lineage ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+Lineage = dict[str, dict[str, list[tuple[str, str]]]]
+
+
+def lineage_inputs(sql_dir: Path = SQL_DIR) -> str:
+    """A hash of all that `column_lineage` is computed from: while it stays, so does the lineage."""
+    models = [(model.table, model.file.sql) for model in load_models(sql_dir).values()]
+    return fingerprint(version("sqlglot"), file_sha256(Path(__file__)), models, [table.ddl for table in TABLES])
+
+
 @cache
-def column_lineage(sql_dir: Path = SQL_DIR) -> dict[str, dict[str, list[tuple[str, str]]]]:
+def column_lineage(sql_dir: Path = SQL_DIR) -> Lineage:
     """Model's table -> column -> the (schema.table, column) pairs its values come from, one step up."""
     models = load_models(sql_dir)
     schema: dict[str, dict[str, dict[str, str]]] = {}

@@ -3,14 +3,16 @@
 Assets return `MaterializeResult`, never a pickled value: the lake holds the rows, Dagster holds what is known of them.
 """
 
+import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import lru_cache
+from typing import Any, cast
 
 import dagster as dg
 
 from dagster_project.lakehouse.lake import Facts, Lake
-from dagster_project.lakehouse.sql_files import column_lineage, load_models, pending_reads
+from dagster_project.lakehouse.sql_files import Lineage, column_lineage, lineage_inputs, load_models, pending_reads
 from dagster_project.lakehouse.tables import SHARED_BY_RECIPES, TABLES_BY_NAME
 
 OWNERS = ["team:reflection-lake"]
@@ -46,7 +48,7 @@ def table_result(
             "dagster/row_count": facts.rows,
             "dagster/table_name": table,
             "dagster/column_schema": _column_schema(table, facts),
-            **_lineage_metadata(table, recipes),
+            **_lineage_metadata(lake, table, recipes),
             "snapshot_id": facts.snapshot_id,
             "preview": _preview(facts),
             **(metadata or {}),
@@ -92,18 +94,25 @@ def _column_schema(table: str, facts: Facts) -> dg.TableSchema:
     )
 
 
-def _lineage_metadata(table: str, recipes: Sequence[str]) -> dict[str, dg.TableColumnLineage]:
+def _lineage_metadata(lake: Lake, table: str, recipes: Sequence[str]) -> dict[str, dg.TableColumnLineage]:
     if table in TABLES_BY_NAME:
         return {}
     return {
         "dagster/column_lineage": dg.TableColumnLineage(
             {
                 column: [dg.TableColumnDep(key, name) for read, name in sources for key in asset_keys(read, recipes)]
-                for column, sources in column_lineage()[table].items()
+                for column, sources in _column_lineage(lake)[table].items()
                 if sources
             }
         )
     }
+
+
+@lru_cache(maxsize=1)
+def _column_lineage(lake: Lake) -> Lineage:
+    """What sql_files.column_lineage makes of the files; that takes a second, and they seldom change."""
+    made = lake.remember("column lineage", lineage_inputs(), lambda: json.dumps(column_lineage()).encode())
+    return cast(Lineage, json.loads(made))
 
 
 def _preview(facts: Facts) -> dg.MarkdownMetadataValue:

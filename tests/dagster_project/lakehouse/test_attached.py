@@ -70,6 +70,21 @@ def test_a_lake_that_was_deleted_is_never_answered_for(written_lake: Lake, tmp_p
             ids(written_lake)
 
 
+def test_a_catalog_that_was_restored_is_read_as_it_is(written_lake: Lake) -> None:
+    """Snapshots are numbered alike in both histories."""
+    catalog = written_lake.warehouse / "catalog.sqlite"
+    count = "select count(*) from raw.raw_pairs"
+    append(written_lake, "older")
+    assert written_lake.recall(count).item() == 2
+    backup = shutil.copy(catalog, written_lake.warehouse / "backup")
+    append(written_lake, "lost")
+    assert (ids(written_lake), written_lake.recall(count).item()) == (["lost", "older", "whole"], 3)
+    shutil.copy(backup, catalog)
+    finish(python(APPEND.replace('"theirs"', '"theirs", "and more"'), written_lake.warehouse))
+    assert ids(written_lake) == ["and more", "older", "theirs", "whole"]
+    assert written_lake.recall(count).item() == 4
+
+
 def test_more_lakes_than_are_kept_are_all_answered_for(empty_warehouse: Path, tmp_path: Path) -> None:
     lakes = [Lake(shutil.copytree(empty_warehouse, tmp_path / str(number))) for number in range(5)]
     for number, lake in enumerate(lakes):

@@ -201,6 +201,13 @@ def test_a_mirror_of_equal_content_makes_no_snapshot_whatever_the_order(lake: La
     assert lake.mirror(_sources(("b", [], 0.2), ("a", ["1"], 0.1)), Commit("again")) == first == lake.snapshot_id()
 
 
+def test_a_mirror_of_equal_content_waits_for_no_writer(written_lake: Lake, writer: "subprocess.Popen[str]") -> None:
+    before = snapshots(written_lake)
+    written_lake.mirror({"raw.raw_pairs": pairs("whole")}, Commit("again"))
+    assert writer.poll() is None
+    assert snapshots(written_lake) == before
+
+
 def test_a_mirror_sees_that_equal_rows_became_other_equal_rows(lake: Lake) -> None:
     lake.mirror(_sources(("a", [], 0.1), ("a", [], 0.1), ("b", [], 0.1)), Commit("first"))
     lake.mirror(_sources(("a", [], 0.1), ("b", [], 0.1), ("b", [], 0.1)), Commit("second"))

@@ -3,11 +3,14 @@
 import base64
 import io
 
+import dagster as dg
 import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from dagster_project.steps.plots import replies_plot
+from dagster_project.lakehouse.lake import Lake
+from dagster_project.steps import plots
+from dagster_project.steps.plots import remembered_replies_plot, replies_plot
 
 STATUSES = {"ok": 98_765, "missing_tag": 432, "truncated": 21, "refused": 20, "placeholder": 3, "failed": 1}
 LATENCIES = sorted(0.2 + (number * 7919 % 10_007) / 500 for number in range(10_000))
@@ -34,3 +37,21 @@ def test_a_plot_is_neither_dark_nor_light_on_no_ground_of_its_own() -> None:
     assert brightness.size > 1000
     assert brightness.min() > 0.25
     assert brightness.max() < 0.75
+
+
+def test_a_plot_is_drawn_again_when_it_would_show_something_else_and_only_then(
+    shared_lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+
+    def draw(statuses: dict[str, int], latencies_s: list[float]) -> dg.MarkdownMetadataValue:
+        drawn.append(statuses["ok"])
+        return dg.MetadataValue.md(f"![{statuses['ok']} of {len(latencies_s)}]()")
+
+    monkeypatch.setattr(plots, "replies_plot", draw)
+
+    def shown(ok: int, *latencies: float) -> str | None:
+        return remembered_replies_plot(shared_lake, "told", {"ok": ok}, latencies).value
+
+    assert [shown(1), shown(1), shown(2), shown(2, 0.5)] == ["![1 of 0]()", "![1 of 0]()", "![2 of 0]()", "![2 of 1]()"]
+    assert drawn == [1, 2, 2]

@@ -4,8 +4,10 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
+import pytest
 
 from dagster_project.lakehouse.lake import Commit, Lake
+from dagster_project.steps import results
 from dagster_project.steps.results import asset_key, stable_columns, table_result
 from tests.support.lakes import append
 from tests.support.values import known
@@ -41,6 +43,19 @@ def test_a_view_reports_its_documentation_and_lineage(lake: Lake) -> None:
     assert [c.description for c in metadata["dagster/column_schema"].columns][-1] == "response | both"
     [dep] = metadata["dagster/column_lineage"].deps_by_column["candidate"]
     assert (dep.asset_key, dep.column_name) == (dg.AssetKey(["selection", "response_choices"]), "choice")
+
+
+def test_lineage_that_is_known_is_not_made_again_until_a_file_changes(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = shown(table_result(lake, "selection.paper"))["dagster/column_lineage"]
+    monkeypatch.setattr(results, "column_lineage", lambda: {"selection.paper": {"candidate": [("raw.raw_pairs", "x")]}})
+    results._column_lineage.cache_clear()
+    assert shown(table_result(lake, "selection.paper"))["dagster/column_lineage"] == before
+    monkeypatch.setattr(results, "lineage_inputs", lambda: "changed")
+    results._column_lineage.cache_clear()
+    [dep] = shown(table_result(lake, "selection.paper"))["dagster/column_lineage"].deps_by_column["candidate"]
+    assert dep.asset_key == dg.AssetKey(["raw", "raw_pairs"])
 
 
 def test_the_data_version_forgets_when_and_remembers_what(lake: Lake) -> None:
