@@ -3,18 +3,23 @@
 python -m dagster_project.commands.sql_readme
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
+from graphlib import TopologicalSorter
 
-from dagster_project.lakehouse.sql_files import SQL_DIR, Model, load_models, pending_files
+from dagster_project.lakehouse.sql_files import SQL_DIR, load_models, pending_files, pending_reads
+from dagster_project.lakehouse.tables import TABLES_BY_NAME
 
 README = SQL_DIR / "README.md"
-_POLICIES = "policies"
+_POLICIES = "policies/*"  # one box
+_FIRST_SENTENCE = re.compile(r"(?<=\.) (?=[A-Z])")
 _HEAD = """\
 # The SQL of the project, in flow order
 
-Made from the files by `make sql-readme`; do not edit. Boxes are models: views, or stored rows (double frame); rounded
-are tables that Python fills; a dotted arrow leads what a paid step has still to do (`pending/`) to its table. The files
-of `policies/` are one box; the project's README names them.
+Made from the files by `make sql-readme`; do not edit. Boxes are models: views, or stored rows (double frame); cylinders
+are tables that Python fills, paid steps with what their file in `pending/` selects. An arrow leads to what reads; where
+a longer way of arrows leads there too, it is left out, and so are the tables of the profile, which most models read.
+The files of `policies/` are one box.
 """
 
 
@@ -26,50 +31,57 @@ def main() -> int:
 
 def text() -> str:
     """The page."""
-    models = _in_flow_order()
-    lines = [_HEAD, "```mermaid", "flowchart TD", *(f"    {line}" for line in _graph(models)), "```", ""]
-    lines += ["| model | rows | grain | what it says |", "|---|---|---|---|"]
-    lines += [
-        f"| [`{model.table}`]({model.file.path.relative_to(SQL_DIR)}) | {model.materialized} "
-        f"| {', '.join(model.file.header.grain)} | {_first_sentence(model.description)} |"
-        for model in models
-        if not model.is_policy
-    ]
+    models, pending = load_models(), pending_files()
+    lines = [_HEAD, "```mermaid", "flowchart TD", *(f"    {line}" for line in _graph()), "```", ""]
+    lines += ["| what | as | one row a | what it says |", "|---|---|---|---|"]
+    for table in _flow():
+        file = models[table].file if table in models else pending.get(table)
+        if file is not None:
+            kind = models[table].materialized if table in models else "pending"
+            says = _FIRST_SENTENCE.split(file.description)[0].replace("|", "\\|")
+            link = f"[`{table}`]({file.path.relative_to(SQL_DIR)})"
+            lines.append(f"| {link} | {kind} | {', '.join(file.header.grain)} | {says} |")
     return "\n".join(lines) + "\n"
 
 
-def _in_flow_order() -> list[Model]:
-    """A model behind all that it reads, at the same depth by name."""
-    models, depth = load_models(), dict[str, int]()
-    for table, model in models.items():
-        depth[table] = 1 + max((depth.get(read, 0) for read in model.depends_on), default=0)
-    return sorted(models.values(), key=lambda model: (depth[model.table], model.table))
+def _reads() -> dict[str, tuple[str, ...]]:
+    """Every model, and every table that a paid step fills, with what it is made from."""
+    made = {table: model.depends_on for table, model in load_models().items()}
+    made |= {table: pending_reads(table) for table in pending_files()}
+    return {table: made[table] for table in sorted(made)}
 
 
-def _graph(models: list[Model]) -> Iterator[str]:
-    """Nodes in flow order, then what reads what; each edge once."""
-    box = {model.table: _POLICIES if model.is_policy else model.name for model in models}
-    yield f'{_POLICIES}["policies/*"]'
-    yield from (
-        f'{model.name}[["{model.name}"]]' if model.materialized == "table" else f'{model.name}["{model.name}"]'
-        for model in models
-        if not model.is_policy
-    )
-    edges = {(box.get(read, read), box[model.table]): "-->" for model in models for read in model.depends_on}
-    edges |= {
-        (box.get(read, read), table): "-.->" for table, file in pending_files().items() for read in file.depends_on
-    }
-    filled = sorted({end for edge in edges for end in edge if "." in end})
-    yield from (f'{table.replace(".", "_")}(["{table}"])' for table in filled)
-    yield from (
-        f"{start.replace('.', '_')} {arrow} {end.replace('.', '_')}"
-        for (start, end), arrow in sorted(edges.items())
-        if start != end
-    )
+def _flow() -> list[str]:
+    """All that is read or made, each behind what it is made from."""
+    return list(TopologicalSorter(_reads()).static_order())
 
 
-def _first_sentence(description: str) -> str:
-    return description.split(". ", maxsplit=1)[0].rstrip(".").replace("|", "\\|") + "."
+def _graph() -> Iterator[str]:
+    """The lines of the drawing: boxes in flow order, then arrows."""
+    models = load_models()
+    box = {table: _POLICIES if table in models and models[table].is_policy else table for table in _flow()}
+    reads: dict[str, set[str]] = {name: set() for name in box.values() if not name.startswith("profile.")}
+    for table, read in _reads().items():
+        reads[box[table]] |= {box[name] for name in read} & reads.keys() - {box[table]}
+    for name in reads:
+        if name in TABLES_BY_NAME:
+            yield f'{_id(name)}[("{name}")]'
+        elif name in models and models[name].materialized == "table":
+            yield f'{_id(name)}[["{name}"]]'
+        else:
+            yield f'{_id(name)}["{name}"]'
+    for name, direct in reads.items():
+        around = set().union(*(_above(read, reads) for read in direct))
+        yield from (f"{_id(read)} --> {_id(name)}" for read in reads if read in direct - around)
+
+
+def _above(name: str, reads: Mapping[str, set[str]]) -> set[str]:
+    """All that a box is made from, directly or not."""
+    return reads[name].union(*(_above(read, reads) for read in reads[name]))
+
+
+def _id(name: str) -> str:
+    return re.sub(r"\W", "_", name)
 
 
 if __name__ == "__main__":
