@@ -17,7 +17,8 @@ import duckdb
 from models_py.errors import UserError
 
 _KEPT = 3  # idle instances: one that reads, one that writes, one that reads beside them
-_SNAPSHOTS = "select snapshot_id, snapshot_time from lake.snapshots() where snapshot_id >= ? order by snapshot_id"
+# Its number is written in, not bound: to bind a value DuckDB imports pandas first, which takes longer than the query.
+_SNAPSHOTS = "select snapshot_id, snapshot_time from lake.snapshots() where snapshot_id >= {} order by snapshot_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class Instance:
             return True
         known = self._snapshot
         try:
-            snapshots = self.connection.execute(_SNAPSHOTS, [known[0] if known else 0]).fetchall()
+            snapshots = self.connection.execute(_SNAPSHOTS.format(known[0] if known else 0)).fetchall()
         except duckdb.Error:
             return False
         if not snapshots or (known and snapshots[0] != known):
