@@ -20,6 +20,8 @@ from tests.support.processes import run
 from tests.support.profiles import SEEDS, small_quickstart
 from tests.support.servers import ChatServer, completion
 
+pytestmark = pytest.mark.slow
+
 VARIABLE = "CANARY_API_KEY"
 CANARY = "sk-canary-Vw7kQ2mZp9Lx4Rt8Yb3Nc6Hd"
 PIECE = CANARY[:12]  # a message may have been cut in the middle of the key

@@ -192,6 +192,7 @@ print(read.quarantined["reason"].to_list())
 """
 
 
+@pytest.mark.slow
 def test_a_policy_a_score_and_a_check(copy: Copy) -> None:
     copy.add("sql/policies/backwards.sql", BACKWARDS)
     column = "terms.answer_nll / ln(2) / terms.answer_tokens as answer_bits, -- bits a token of y"

@@ -20,6 +20,8 @@ from tests.support.processes import run, run_command
 from tests.support.profiles import small_quickstart
 from tests.support.values import known
 
+pytestmark = pytest.mark.slow
+
 TABLES = {
     "raw.raw_pairs": "*",
     "raw.quarantined_rows": "*",
@@ -117,6 +119,7 @@ def checkpoint_times(profile: Path) -> dict[str, int]:
     return {str(file): file.stat().st_mtime_ns for file in files}
 
 
+@pytest.mark.kill
 @pytest.mark.parametrize(
     ("seen", "wait_s"),
     [

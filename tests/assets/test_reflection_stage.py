@@ -232,6 +232,7 @@ def test_an_interrupt_keeps_what_is_under_way_and_asks_none_of_it_again(
     assert len(gpt.asked) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", ["in_process", "multiprocess"])
 def test_a_run_told_to_terminate_keeps_what_is_under_way(ready: Flow, gpt: Gpt, executor: str) -> None:
     under_way = threading.Semaphore(0)

@@ -143,6 +143,7 @@ def test_two_runs_at_once_freeze_once(ready: Flow, monkeypatch: pytest.MonkeyPat
     assert ready.lake.scalar("select count(*) from training.training_pairs") == 3
 
 
+@pytest.mark.slow
 def test_other_rows_are_another_version_beside_the_old(ready: Flow) -> None:
     first = version(ready.run(ROWS))
     ready.pairs(CAT, DOG)
@@ -182,6 +183,7 @@ def test_a_checkpoint_is_trained_once_on_the_frozen_rows(ready: Flow, trained: l
     assert ready.lake.read(rows, [data_version], as_of=trained[0]["snapshot_id"]).item() == 3
 
 
+@pytest.mark.kill
 def test_a_checkpoint_published_before_a_kill_gets_its_row(ready: Flow, trained: list[dict[str, Any]]) -> None:
     freeze(ready)
     ready.run(CHECKPOINT)
@@ -216,6 +218,7 @@ def test_a_selection_that_changed_must_be_frozen_first(ready: Flow, trained: lis
     assert [call["outputs"] for call in trained] == [["Soft.", "Loyal."]]
 
 
+@pytest.mark.slow
 def test_a_selection_that_went_back_is_trained_on_its_old_rows(ready: Flow, trained: list[dict[str, Any]]) -> None:
     first = freeze(ready)
     select(ready, top_k=2)
@@ -225,6 +228,7 @@ def test_a_selection_that_went_back_is_trained_on_its_old_rows(ready: Flow, trai
     assert [(call["data_version"], len(call["outputs"])) for call in trained] == [(first, 3)]
 
 
+@pytest.mark.slow
 def test_each_recipe_is_trained_on_its_own_rows(ready: Flow, trained: list[dict[str, Any]]) -> None:
     select(ready)
     freeze(ready)

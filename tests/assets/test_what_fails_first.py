@@ -51,6 +51,7 @@ def test_a_key_that_is_not_set_comes_before_a_student(flow: Flow, gpt: Gpt, monk
     assert "teachers.gpt.api_key_env: the environment variable KEY_OF_TESTS is not set" in failed["profile__teachers"]
 
 
+@pytest.mark.slow
 def test_who_asks_nobody_needs_no_key(flow: Flow, gpt: Gpt, monkeypatch: pytest.MonkeyPatch) -> None:
     gpt.teaches(flow, api_key_env="KEY_OF_TESTS")
     assert ran(flow, *READING) == {}

@@ -224,6 +224,7 @@ print(json.dumps([[name for name in heavy if name in sys.modules], os.path.exist
 """
 
 
+@pytest.mark.slow
 def test_loading_imports_nothing_heavy_and_touches_nothing(tmp_path: Path) -> None:
     out = finish(python(LOAD, quickstart(tmp_path), tmp_path / "warehouse"))
     assert json.loads(out.splitlines()[-1]) == [[], False]

@@ -51,6 +51,7 @@ with publish(Path(sys.argv[2])) as partial:
 """
 
 
+@pytest.mark.kill
 @pytest.mark.parametrize("kind", ["file", "folder"])
 def test_what_a_killed_writer_left_goes_with_the_next_one(tmp_path: Path, kind: str) -> None:
     target = tmp_path / "target"
@@ -68,6 +69,7 @@ def leftover(folder: Path, name: str) -> Path:
     return path
 
 
+@pytest.mark.kill
 def test_a_killed_runs_leftover_goes_and_a_living_ones_stays(tmp_path: Path) -> None:
     dead, alive = leftover(tmp_path, ".target.partial-1-aa"), leftover(tmp_path, ".target.partial-2-bb")
     other = leftover(tmp_path, ".target2.partial-3-cc")

@@ -176,6 +176,7 @@ texts = st.one_of(
 rewrites = st.one_of(texts, st.sampled_from(["truncated", "refused", "failed"]))
 
 
+@pytest.mark.slow
 @given(
     pairs=st.lists(st.tuples(texts, rewrites, rewrites, rewrites), min_size=1, max_size=12),
     mix=st.sampled_from([0, 0.5]),

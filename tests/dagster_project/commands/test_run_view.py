@@ -29,6 +29,7 @@ def job(executor: str) -> dg.JobDefinition:
     return dg.Definitions(assets=[rows], jobs=[whole]).resolve_job_def("whole")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", ["in_process", "multiprocess"])
 def test_the_terminal_shows_progress_by_its_tag_and_no_line_that_looks_like_it(tmp_path: Path, executor: str) -> None:
     reconstructable = dg.build_reconstructable_job(

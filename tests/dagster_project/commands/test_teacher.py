@@ -240,6 +240,7 @@ def test_a_target_runs_the_console(target: str, variables: tuple[str, ...], comm
     assert would_run(target, *variables) == f".venv/bin/python -m dagster_project.commands.teacher {command}"
 
 
+@pytest.mark.slow
 def test_make_passes_a_name_with_spaces_and_quotes(tmp_path: Path) -> None:
     file = tmp_path / 'it\'s "mine" $HOME.jsonl'
     file.write_text("{\n", encoding="utf-8")

@@ -110,6 +110,7 @@ def test_every_change_is_seen(lake: Lake, change: Callable[[Lake], object]) -> N
     _assert_right(lake)
 
 
+@pytest.mark.slow
 def test_any_series_of_changes_is_seen(lake: Lake) -> None:
     random.seed(0)
     for _ in range(12):
@@ -141,6 +142,7 @@ def test_a_copy_and_a_restored_catalog_are_right_although_snapshots_are_numbered
     _assert_right(copy)
 
 
+@pytest.mark.slow
 def test_a_process_that_writes_meanwhile_never_makes_an_answer_wrong(lake: Lake) -> None:
     append(lake, "first")
     counted = [1]

@@ -447,6 +447,7 @@ def test_stored_rows_stay_until_they_are_made_anew_unless_their_columns_changed(
 # ── several processes ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.kill
 def test_a_reader_answers_while_a_writer_is_at_work_and_its_kill_leaves_nothing(
     written_lake: Lake, writer: "subprocess.Popen[str]"
 ) -> None:
@@ -487,6 +488,7 @@ for i in range(10):
 """
 
 
+@pytest.mark.slow
 def test_two_processes_that_create_and_append_at_once_lose_nothing(tmp_path: Path) -> None:
     processes = [python(APPENDER, tmp_path, name) for name in "ab"]
     for process in processes:

@@ -32,9 +32,10 @@ def _binaries() -> Path | None:
 
 
 BINARIES = _binaries()
-pytestmark = pytest.mark.skipif(
-    BINARIES is None, reason="no PostgreSQL server here (Debian: apt-get install postgresql)"
-)
+pytestmark = [
+    pytest.mark.postgres,
+    pytest.mark.skipif(BINARIES is None, reason="no PostgreSQL server here (Debian: apt-get install postgresql)"),
+]
 
 
 def _unprivileged() -> dict[str, Any]:
@@ -106,6 +107,7 @@ for i in range(4):
 """
 
 
+@pytest.mark.slow
 def test_a_catalog_in_postgres_serves_readers_and_writers(server: str, tmp_path: Path) -> None:
     catalog, data = f"postgres:{server}", f"{tmp_path}/data/"
     lake = Lake(tmp_path / "warehouse", catalog=catalog, data_path=data)

@@ -39,6 +39,7 @@ print(len(modules), *sorted(set(Absent.names) & sys.modules.keys()))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["llama"])
 def test_the_student_scores_where_nothing_else_is_installed(
     student: Callable[[str], ResolvedStudent], tmp_path: Path, family: str

@@ -79,6 +79,7 @@ def test_a_two_token_target_by_hand(student: Student) -> None:
     assert padded_nlls(model, [TargetSequence((7, 8, 9, 10), 2)])[0] == pytest.approx(by_hand, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not ALPACA.exists(), reason="needs ../shared/data")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_batched_scores_equal_single_float64_scores(student: Student, family: str) -> None:

@@ -83,6 +83,8 @@ def test_a_toy_that_nobody_trained_is_not_found(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
+@pytest.mark.kill
 def test_a_killed_training_leaves_no_toy_and_the_next_one_clears_up(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys; from pathlib import Path; from transformers import PreTrainedTokenizerFast; "

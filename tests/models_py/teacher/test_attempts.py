@@ -176,6 +176,7 @@ def may_ask(rows: Sequence[LedgerRow], parse_attempts: int) -> bool:
     return not rows or len(rows) - 1 - raised < parse_attempts
 
 
+@pytest.mark.slow
 @examples(150)
 @given(SCRIPTS, SCRIPTS, st.integers(0, 3), st.none() | st.integers(0, 12))
 def test_the_first_usable_counts_and_the_engine_is_asked_only_where_tries_are_left(

@@ -132,6 +132,7 @@ def test_two_processes_write_one_ledger(tmp_path: Path) -> None:
     assert [row.seq for row in rows] == list(range(1, 301))
 
 
+@pytest.mark.kill
 def test_what_was_recorded_survives_a_kill(tmp_path: Path) -> None:
     process = writer(tmp_path / "teacher.sqlite", "a")
     assert process.stdout is not None

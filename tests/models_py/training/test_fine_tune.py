@@ -159,6 +159,8 @@ def test_the_loss_of_a_cpu_is_trls_own(
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-4) for name in ours)
 
 
+@pytest.mark.slow
+@pytest.mark.kill
 def test_a_killed_run_publishes_nothing_and_the_next_one_is_as_if_nothing_had_been(
     tuned: Tuned, student: ResolvedStudent, rows: list[TrainingRow], tmp_path: Path
 ) -> None:
@@ -192,6 +194,7 @@ fine_tune([TrainingRow(**row) for row in rows], student=ResolvedStudent(**studen
     assert same(weights(out), weights(tuned.folder))
 
 
+@pytest.mark.slow
 def test_plain_transformers_loads_it_generates_and_stops_at_the_end_of_turn(
     student: ResolvedStudent, tmp_path: Path
 ) -> None:

@@ -186,6 +186,7 @@ def killed(server: BatchServer, path: Path, call: str, number: int, reads: int =
     server.before_answer = lambda now: None
 
 
+@pytest.mark.kill
 @pytest.mark.parametrize(
     ("call", "number", "reads"),
     [
@@ -342,6 +343,7 @@ def test_a_batch_that_waits_for_room_does_not_wait_for_all_others(path: Path) ->
         assert ["batch_1", "batch_4"] in open_then
 
 
+@pytest.mark.kill
 def test_a_run_that_was_killed_while_batches_wait_for_room_goes_on(server: BatchServer, path: Path) -> None:
     server.room = 3
     killed(server, path, "POST batches", 4)

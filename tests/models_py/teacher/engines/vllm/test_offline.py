@@ -210,6 +210,7 @@ def test_closed_it_leaves_no_process(teacher: VllmEngine, answered: list[Teacher
     assert engine_processes() == []
 
 
+@pytest.mark.kill
 def test_an_engine_that_is_killed_is_told_and_leaves_no_process(teacher: VllmEngine) -> None:
     """On the shared engine, closed before and now loaded again."""
     endless = Sampling(max_tokens=400, extra_body={"ignore_eos": True})

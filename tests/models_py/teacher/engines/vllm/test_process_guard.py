@@ -26,6 +26,8 @@ time.sleep(60)
 """
 
 
+@pytest.mark.slow
+@pytest.mark.kill
 def test_descendants_end_with_a_parent_that_is_killed() -> None:
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT], cwd=PROJECT, stdout=subprocess.PIPE, start_new_session=True
