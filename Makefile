@@ -6,7 +6,10 @@ PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 PROFILE ?=
 AS_OF ?=
 Q ?= select * from selection.selection_summary
+FORMAT ?=
+OUT ?=
 PORT ?= 3000
+ALLOW_HOST ?=
 PAIR ?=
 TEACHER ?=
 FILE ?=
@@ -14,6 +17,10 @@ ALL ?=
 ARGS ?=
 WORKERS ?= 2
 WITH ?=
+# What is written in these reaches the program as it stands: make expands no `$` in it, and neither does the shell.
+AS_WRITTEN := Q AS_OF FORMAT OUT PROFILE PORT PAIR TEACHER FILE
+$(foreach name,$(AS_WRITTEN),$(eval override $(name) := $$(value $(name))))
+export $(AS_WRITTEN)
 export DAGSTER_HOME ?= $(CURDIR)/.dagster
 export HF_HUB_DISABLE_TELEMETRY := 1
 # Idle OpenMP threads sleep instead of spinning: on a few busy cores that is several times faster.
@@ -53,14 +60,13 @@ lint: ## ruff, mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-ui: ## the Dagster UI on http://127.0.0.1:PORT
+ui: ## the Dagster UI on http://127.0.0.1:PORT; ALLOW_HOST="name ..." also answers to these names
 	$(SETUP) --profile
-	$(BIN)/python -c "from dagster_project.commands.run import dagster_home; dagster_home()"
-	$(BIN)/dagster dev --workspace workspace.yaml --host 127.0.0.1 --port $(PORT)
+	$(BIN)/python -m dagster_project.commands.ui --port "$$PORT" --allow-host $(ALLOW_HOST)
 
 sql: ## one read-only query: make sql Q="select ..." [AS_OF=snapshot]
 	$(SETUP)
-	$(BIN)/python -m dagster_project.commands.sql "$$Q" $(if $(AS_OF),--as-of $(AS_OF))
+	$(BIN)/python -m dagster_project.commands.sql $(if $(AS_OF),--as-of "$$AS_OF") -- "$$Q"
 
 sql-readme: ## sql/README.md, made from the files of sql/
 	$(SETUP)
@@ -88,4 +94,3 @@ bench: ## the benchmarks, as ratios in one run
 
 clean: ## remove the quickstart's warehouse and Dagster's records, keep the environment
 	rm -rf warehouse .dagster
-export Q PAIR TEACHER FILE

@@ -1,0 +1,145 @@
+"""`make ui`: the Dagster UI on 127.0.0.1, with the daemon that carries out what is queued, behind `Guard`.
+
+    python -m dagster_project.commands.ui [--port PORT] [--allow-host NAME ...]
+
+What `dagster dev` starts, in its order: the code server, the daemon, the webserver; the last in this process, since
+only there can its app be wrapped.
+"""
+
+import argparse
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import dagster as dg
+import uvicorn
+import yaml
+from dagster._cli.proxy_server_manager import ProxyServerManager
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import WorkspaceFileTarget
+from dagster._utils.interrupts import setup_interrupt_handlers
+from dagster._utils.log import configure_loggers
+from dagster_shared.ipc import get_ipc_shutdown_pipe, open_ipc_subprocess, send_ipc_shutdown_message
+from dagster_shared.serdes import serialize_value
+from dagster_webserver.app import create_app_from_workspace_process_context
+from dagster_webserver.version import __version__
+from rich.console import Console
+from rich.markup import escape
+
+from dagster_project.commands.run import dagster_home
+from dagster_project.commands.ui_guard import Guard
+from dagster_project.root import PROJECT_ROOT
+from models_py.errors import UserError
+
+_HOST = "127.0.0.1"
+_POLL_MS = 2000
+_DAEMON_ENDS_IN_S = 60
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve until interrupted; exit status 1 where it could not start or the daemon died."""
+    parser = argparse.ArgumentParser(prog="make ui", description=__doc__)
+    parser.add_argument("--port", type=int, default=3000)
+    parser.add_argument(
+        "--allow-host",
+        nargs="*",
+        default=[],
+        metavar="NAME",
+        help="further names under which it may be called, such as that of a proxy before it",
+    )
+    options = parser.parse_args(arguments)
+    try:
+        return _serve(options.port, options.allow_host)
+    except UserError as error:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold red]Error[/] {escape(str(error))}")
+        return 1
+    except KeyboardInterrupt:
+        return 0
+
+
+def _serve(port: int, allowed_hosts: list[str]) -> int:
+    listening = _listen(port)  # before anything is started
+    dagster_home()
+    os.environ["DAGSTER_IS_DEV_CLI"] = "1"  # definitions are reloaded as under `dagster dev`
+    configure_loggers(log_level="INFO")
+    setup_interrupt_handlers()  # SIGTERM ends it as Ctrl-C does
+    with (
+        dg.DagsterInstance.get() as instance,
+        _code_servers(instance) as workspace,
+        WorkspaceProcessContext(
+            instance, workspace_load_target=WorkspaceFileTarget([str(workspace)]), version=__version__
+        ) as context,
+    ):
+        app = create_app_from_workspace_process_context(context, live_data_poll_rate=_POLL_MS)
+        server = uvicorn.Server(uvicorn.Config(Guard(app, allowed_hosts), log_level="warning"))
+        with _daemon(instance, workspace, server) as daemon:
+            Console(highlight=False).print(f"The Dagster UI is on http://{_HOST}:{port} (Ctrl-C ends it)")
+            server.run([listening])
+        if daemon.returncode:
+            raise UserError(f"The Dagster daemon ended with exit status {daemon.returncode}; its words are above.")
+    return 0
+
+
+def _listen(port: int) -> socket.socket:
+    """The socket that is served later; until then callers wait. Raises UserError where the port cannot be had."""
+    listening = socket.socket()
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((_HOST, port))
+        listening.listen()
+    except (OSError, OverflowError) as error:
+        listening.close()
+        raise UserError(
+            f"Port {port} of {_HOST} cannot be had ({error}). `make ui PORT=3001` takes another."
+        ) from error
+    return listening
+
+
+@contextmanager
+def _code_servers(instance: dg.DagsterInstance) -> Iterator[Path]:
+    """Start the code server of workspace.yaml once, for webserver and daemon; the workspace file that names it."""
+    target = WorkspaceFileTarget([str(PROJECT_ROOT / "workspace.yaml")])
+    with (
+        ProxyServerManager(instance, target, code_server_log_level="warning") as servers,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        file = Path(folder) / "workspace.yaml"
+        file.write_text(yaml.safe_dump({"load_from": servers.get_code_server_specs()}), encoding="utf-8")
+        yield file
+
+
+@contextmanager
+def _daemon(
+    instance: dg.DagsterInstance, workspace: Path, server: uvicorn.Server
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """The daemon beside the webserver: when the daemon dies the server ends, when this is left the daemon is ended."""
+    read, write = get_ipc_shutdown_pipe()
+    command = [sys.executable, "-m", "dagster._daemon", "run", "--log-level", "info", "--shutdown-pipe", str(read)]
+    command += ["--instance-ref", serialize_value(instance.get_ref()), "--workspace", str(workspace)]
+    daemon = open_ipc_subprocess([*command, "--code-server-log-level", "warning"], pass_fds=[read])
+    os.close(read)
+
+    def end_with_it() -> None:
+        daemon.wait()
+        server.should_exit = True
+
+    threading.Thread(target=end_with_it, daemon=True).start()
+    try:
+        yield daemon
+    finally:
+        with suppress(BrokenPipeError):
+            send_ipc_shutdown_message(write)
+        try:
+            daemon.wait(_DAEMON_ENDS_IN_S)
+        except subprocess.TimeoutExpired:
+            daemon.kill()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

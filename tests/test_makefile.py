@@ -1,0 +1,97 @@
+"""What people write after `make target` reaches the program as it stands."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import PROJECT
+
+# Stands for .venv/bin/python: says what it was called with.
+ECHO = """#!/bin/sh
+printf '%s\\0' "$@"
+printf 'profile %s' "$REFLECTION_PROFILE"
+"""
+
+
+@pytest.fixture
+def environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}  # make may have run this
+    kept.pop("REFLECTION_PROFILE", None)
+    return kept
+
+
+@pytest.fixture
+def make(tmp_path: Path, environment: dict[str, str]) -> "Make":
+    (tmp_path / "python").write_text(ECHO)
+    (tmp_path / "python").chmod(0o755)
+    return Make(tmp_path, environment)
+
+
+class Make:
+    """`make`, with the environment set up and a program that only tells its arguments."""
+
+    def __init__(self, programs: Path, environment: dict[str, str]) -> None:
+        self.programs, self.environment = programs, environment
+
+    def __call__(self, target: str, *variables: str, **in_environment: str) -> tuple[list[str], str]:
+        """The arguments after `-m`, and the profile."""
+        done = subprocess.run(
+            ["make", target, "SETUP=:", f"BIN={self.programs}", *variables],
+            cwd=PROJECT,
+            env=self.environment | in_environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        [_, *arguments, profile] = done.stdout.split("\0")
+        return arguments, profile.removeprefix("profile ")
+
+
+QUERIES = [
+    "select $1",
+    "select $$it's$$, '$HOME', \"a b\"",
+    "select `date` # $(shell touch owned) \\ \\n %",
+    "select 1 -- a comment\n, '${Q}'",
+    "-- a comment first\nselect 1",
+    "from t where x = '$(Q)' and y = 'ünïcødé 日本 $ä'",
+    "--max-rows",
+]
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_a_query_is_passed_as_it_is_written(make: Make, query: str) -> None:
+    sql = ["dagster_project.commands.sql", "--", query]
+    assert make("sql", f"Q={query}") == (sql, "")
+    assert make("sql", Q=query) == (sql, "")
+    assert not (PROJECT / "owned").exists()
+
+
+def test_without_a_query_it_is_the_summary(make: Make) -> None:
+    assert make("sql")[0][-1] == "select * from selection.selection_summary"
+
+
+def test_options_are_passed_as_they_are_written(make: Make) -> None:
+    arguments, profile = make("sql", "Q=x", "AS_OF=$3; ls", "PROFILE=a $$ b.yaml")
+    assert arguments == ["dagster_project.commands.sql", "--as-of", "$3; ls", "--", "x"]
+    assert profile == "a $$ b.yaml"
+    assert make("export-replies", "FILE=$it's.jsonl", "TEACHER=$t")[0][1:] == [
+        "export",
+        "$it's.jsonl",
+        "--teacher",
+        "$t",
+    ]
+    assert make("prompt", "PAIR=$5 'x'")[0][1:] == ["prompt", "$5 'x'"]
+
+
+def test_the_ui_is_told_its_port_and_its_further_names(make: Make) -> None:
+    ui = ["dagster_project.commands.ui", "--port"]
+    assert make("ui")[0] == [*ui, "3000", "--allow-host"]
+    assert make("ui", "PORT=3001", "ALLOW_HOST=lake.example studio")[0] == [
+        *ui,
+        "3001",
+        "--allow-host",
+        "lake.example",
+        "studio",
+    ]
