@@ -9,6 +9,7 @@ class Progress:
     """`done` of `total` `unit`s, None where nobody knows how many there are.
 
     `fraction` of the work, 0 to 1, replaces done/total where that is unknown or units differ in work (long rows first).
+    urgent: to be shown at once, however little time has passed.
     """
 
     done: int
@@ -16,6 +17,7 @@ class Progress:
     unit: str
     fraction: float | None = None
     note: str = ""
+    urgent: bool = False
 
     @property
     def share(self) -> float | None:

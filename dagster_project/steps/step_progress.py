@@ -38,7 +38,7 @@ class StepProgress:
         if progress.done < self._done:  # a new round, such as second tries: with a rate of its own
             self._round_begun = self._reported
         self._reported, self._done = now, progress.done
-        if now - self._observed >= (EVERY_S if now - self._begun <= LONG_S else LONG_EVERY_S):
+        if progress.urgent or now - self._observed >= (EVERY_S if now - self._begun <= LONG_S else LONG_EVERY_S):
             self._observed = now
             self.context.log_event(observation(self.asset, self.label, progress, now - self._round_begun))
 

@@ -11,6 +11,7 @@ WAL needs a local disk. Several processes may write; each waits for its turn.
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from models_py.disk import says_disk_is_full
 from models_py.errors import UserError
 from models_py.teacher.money import Spent
 from models_py.teacher.parser import encodable
@@ -107,6 +109,21 @@ class LedgerRow:
     created_at: str
     reply: TeacherReply
 
+    @classmethod
+    def of(cls, request: TeacherRequest, reply: TeacherReply) -> "LedgerRow":
+        """The row of a reply that has just come; the ledger gives it its `seq`."""
+        return cls(
+            seq=0,
+            teacher=request.teacher,
+            identity=request.identity,
+            phase=request.phase,
+            content_id=request.content_id,
+            payload=json.dumps(request.payload(), sort_keys=True),  # ASCII: any text of a pair can be stored
+            parse_attempt=request.parse_attempt,
+            created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            reply=reply,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class RepliesSummary:
@@ -161,11 +178,16 @@ class Ledger:
         # isolation_level=None: every statement is its own transaction, committed when it returns.
         self._connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
         try:
-            self._connection.execute("pragma journal_mode = wal")
+            self._use_wal()
             self._connection.execute("pragma synchronous = normal")
             self._create()
         except sqlite3.DatabaseError as error:
             self.close()
+            if says_disk_is_full(error):
+                raise UserError(
+                    f"{path}: the teacher's ledger cannot be opened for writing ({error}). Make room on its disk and "
+                    "run again; the replies in it are kept."
+                ) from error
             raise UserError(
                 f"{path}: cannot be used as the teacher's ledger ({error}). "
                 "Move the file aside or name another `warehouse` in the profile."
@@ -199,19 +221,7 @@ class Ledger:
 
         That is an earlier reply when one is there already (asked by another process at the same time).
         """
-        self._insert(
-            LedgerRow(
-                seq=0,
-                teacher=request.teacher,
-                identity=request.identity,
-                phase=request.phase,
-                content_id=request.content_id,
-                payload=json.dumps(request.payload(), sort_keys=True),  # ASCII: any text of a pair can be stored
-                parse_attempt=request.parse_attempt,
-                created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-                reply=reply,
-            )
-        )
+        self._insert(LedgerRow.of(request, reply))
         return self.replies([request.request_id])[request.request_id]
 
     def all_since(self, seq: int = 0) -> Iterator[LedgerRow]:
@@ -308,6 +318,18 @@ class Ledger:
             reply.usage,
         ]
         return self._connection.execute(_RECORD, values)
+
+    def _use_wal(self) -> None:
+        """SQLite does not wait for its turn to change a new file's mode, nor to recover a killed writer's."""
+        end = time.monotonic() + _BUSY_TIMEOUT_S
+        while True:
+            try:
+                self._connection.execute("pragma journal_mode = wal")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                    raise
+                time.sleep(0.02)
 
     def _create(self) -> None:
         self._connection.execute("begin immediate")

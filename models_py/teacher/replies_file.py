@@ -40,15 +40,19 @@ def export_replies(ledger: Ledger, file: Path, teacher: OpenTeacher | None = Non
     all. Raises UserError when it cannot be written.
     """
     rows = (row for row in ledger.all_since() if row.reply.error is None)
-    lines = (_line(row) for row in (current_replies(ledger, teacher) if teacher else rows))
     try:
-        with published_file(file) as unfinished:
-            count = _write(unfinished, lines)
+        count = write_replies(file, current_replies(ledger, teacher) if teacher else rows)
     except OSError as error:
         raise UserError(
             f"{file}: cannot be written ({error.strerror}). Name a file in a folder that exists."
         ) from error
     return count
+
+
+def write_replies(file: Path, rows: Iterable[LedgerRow]) -> int:
+    """Writes the rows as lines of a file that is there whole or not at all; returns how many. Raises OSError."""
+    with published_file(file) as unfinished:
+        return _write(unfinished, map(_line, rows))
 
 
 def current_replies(ledger: Ledger, teacher: OpenTeacher) -> Iterator[LedgerRow]:
