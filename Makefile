@@ -21,7 +21,6 @@ WITH ?=
 AS_WRITTEN := Q AS_OF FORMAT OUT PROFILE PORT PAIR TEACHER FILE
 $(foreach name,$(AS_WRITTEN),$(eval override $(name) := $$(value $(name))))
 export $(AS_WRITTEN)
-export DAGSTER_HOME ?= $(CURDIR)/.dagster
 export HF_HUB_DISABLE_TELEMETRY := 1
 # Idle OpenMP threads sleep instead of spinning: on a few busy cores that is several times faster.
 export OMP_WAIT_POLICY ?= passive
@@ -92,5 +91,5 @@ bench: ## the benchmarks, as ratios in one run
 	$(SETUP) checks vllm
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
-clean: ## remove the quickstart's warehouse and Dagster's records, keep the environment
-	rm -rf warehouse .dagster
+clean: ## remove the quickstart's warehouse, keep those of other profiles and the environment
+	rm -rf warehouse/quickstart

@@ -33,7 +33,7 @@ def build_definitions(profile: Profile) -> dg.Definitions:
     return dg.Definitions(
         assets=with_observed(assets, profile),
         asset_checks=asset_checks(recipes),
-        jobs=[*jobs(), bring_up_to_date],
+        jobs=[*jobs(profile.name), bring_up_to_date],
         sensors=[sources_changed(lambda: observed_version(SOURCES, profile))],
         resources={"lake": open_lake(profile), "profile": profile},
         executor=_executor(profile),

@@ -4,6 +4,7 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 MAIN_JOB = "reflection_lake"
+PROFILE_TAG = "reflection_lake/profile"  # on every run of a job
 
 _PHASES = {
     "read_sources": "Mirror the profile, read the sources, quarantine bad rows.",
@@ -15,8 +16,8 @@ _PHASES = {
 }
 
 
-def jobs() -> list[UnresolvedAssetJobDefinition]:
-    """The main job first, then one job a phase in flow order."""
+def jobs(profile_name: str) -> list[UnresolvedAssetJobDefinition]:
+    """The main job first, then one job a phase in flow order; their runs name the profile."""
     profile = dg.AssetSelection.groups("profile")
     students = dg.AssetSelection.assets(["profile", "base_students"], ["profile", "students"])
     raw = dg.AssetSelection.groups("raw") | (profile - students)
@@ -25,11 +26,13 @@ def jobs() -> list[UnresolvedAssetJobDefinition]:
     second = (chosen | dg.AssetSelection.groups("reflection")) - first - raw - students
     selected = dg.AssetSelection.groups("selection") - first - second
     trained = dg.AssetSelection.groups("training")
+    tags = {PROFILE_TAG: profile_name}
     selections = [raw, students, first, second, selected, trained]
     phases = [
-        dg.define_asset_job(name, selection=selection, description=description)
+        dg.define_asset_job(name, selection=selection, description=description, run_tags=tags)
         for (name, description), selection in zip(_PHASES.items(), selections, strict=True)
     ]
     everything = dg.AssetSelection.all() - dg.AssetSelection.groups("evaluation")
-    whole = dg.define_asset_job(MAIN_JOB, selection=everything, description="Raw pairs to fine-tuned students.")
+    what = "Raw pairs to fine-tuned students."
+    whole = dg.define_asset_job(MAIN_JOB, selection=everything, description=what, run_tags=tags)
     return [whole, *phases]

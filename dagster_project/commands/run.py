@@ -18,16 +18,16 @@ import dagster as dg
 from rich.console import Console
 from rich.markup import escape
 
+from dagster_project.commands.home import dagster_home
 from dagster_project.commands.run_view import WATCH_TAG, RunWatcher, print_summary
+from dagster_project.commands.terminal import any_encoding, second_stdout
 from dagster_project.definitions import build_definitions
-from dagster_project.jobs import MAIN_JOB
+from dagster_project.jobs import MAIN_JOB, PROFILE_TAG
 from dagster_project.lakehouse.lake import open_lake
 from dagster_project.lakehouse.sql_files import policies
 from dagster_project.profile.load import PROFILE_VARIABLE, load_profile
 from dagster_project.root import PROJECT_ROOT
 from models_py.errors import UserError
-
-DAGSTER_YAML = "telemetry:\n  enabled: false\nnux:\n  enabled: false\n"  # ask nothing, send nothing
 
 
 def job_of_profile(name: str) -> dg.JobDefinition:
@@ -50,8 +50,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--profile", help="name in profiles/ or path (default: REFLECTION_PROFILE, else quickstart)")
     parser.add_argument("--job", default=MAIN_JOB, help=f"job to run (default: {MAIN_JOB})")
     options = parser.parse_args(arguments)
+    any_encoding()
     # Dagster redirects standard output while a step runs; people still want to see.
-    console = Console(file=os.fdopen(os.dup(1), "w"), highlight=False, soft_wrap=True)
+    console = Console(file=second_stdout(), highlight=False, soft_wrap=True)
     try:
         return _run(options.profile, options.job, console)
     except UserError as error:
@@ -66,15 +67,16 @@ def _run(profile_name: str | None, job: str, console: Console) -> int:
     started = time.monotonic()
     lake = open_lake(profile)
     lake.prepare()  # a lake of another version is said before anything is computed
-    home = dagster_home()
+    home = dagster_home(profile)
     token = uuid.uuid4().hex
     reconstructable = dg.build_reconstructable_job(
         "dagster_project.commands.run", "job_of_run", reconstructable_kwargs={"name": job, "token": token}
     )
     log = _log_to(home / "logs" / f"{time.strftime('%Y%m%d-%H%M%S')}.log")
     console.print(f"[bold]reflection-lake[/]  profile {profile.name}   [dim]log {_short(log)}[/]\n")
+    tags = {WATCH_TAG: token, PROFILE_TAG: profile.name}
     with dg.DagsterInstance.get() as instance, RunWatcher(instance, token, console) as watcher:
-        result = dg.execute_job(reconstructable, instance, run_config=_QUIET, tags={WATCH_TAG: token})
+        result = dg.execute_job(reconstructable, instance, run_config=_QUIET, tags=tags)
     if not result.success:
         for failure in watcher.failures:
             console.print(f"\n[bold red]Failed[/] {escape(failure)}")
@@ -85,16 +87,6 @@ def _run(profile_name: str | None, job: str, console: Console) -> int:
 
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-
-
-def dagster_home() -> Path:
-    """The folder of Dagster's own records; `.dagster` in the project unless DAGSTER_HOME names another."""
-    home = Path(os.environ.setdefault("DAGSTER_HOME", str(PROJECT_ROOT / ".dagster")))
-    home.mkdir(parents=True, exist_ok=True)
-    config = home / "dagster.yaml"
-    if not config.exists():
-        config.write_text(DAGSTER_YAML, encoding="utf-8")
-    return home
 
 
 def _log_to(path: Path) -> Path:

@@ -134,7 +134,7 @@ def print_summary(lake: Lake, profile: Profile, console: Console, seconds: float
     name = profile.name if bundled else _short(str(profile.file))
     profile_argument = "" if bundled and name == DEFAULT_PROFILE else f" PROFILE={name}"
     for command, purpose in (
-        ("make ui", "look at every asset, its rows and its lineage"),
+        (f"make ui{profile_argument}", "look at every asset, its rows and its lineage"),
         (f'make sql{profile_argument} Q="from selection.selection_summary"', "compare the recipes"),
         (f'make sql{profile_argument} Q="from selection.pair_decisions limit 20"', "why a pair was kept or dropped"),
     ):

@@ -8,6 +8,7 @@ import sys
 
 import duckdb
 
+from dagster_project.commands.terminal import any_encoding
 from dagster_project.lakehouse.lake import open_lake
 from dagster_project.profile.load import load_profile
 from models_py.errors import UserError
@@ -23,6 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--profile", help="profile whose lake is read (default: REFLECTION_PROFILE, else quickstart)")
     parser.add_argument("--max-rows", type=int, default=_MAX_ROWS, help="rows printed before the middle is left out")
     options = parser.parse_args(arguments)
+    any_encoding()
     try:
         lake = open_lake(load_profile(options.profile))
         with lake.connect(as_of=options.as_of) as connection:

@@ -1,5 +1,7 @@
 """`make ui`: the Dagster UI on 127.0.0.1, with the daemon that carries out what is queued, behind `Guard`.
 
+One at a time of a warehouse: each brings a daemon, and two of them would carry out the same run.
+
     python -m dagster_project.commands.ui [--port PORT] [--allow-host NAME ...]
 
 What `dagster dev` starts, in its order: the code server, the daemon, the webserver; the last in this process, since
@@ -7,6 +9,7 @@ only there can its app be wrapped.
 """
 
 import argparse
+import fcntl
 import os
 import socket
 import subprocess
@@ -32,8 +35,12 @@ from dagster_webserver.version import __version__
 from rich.console import Console
 from rich.markup import escape
 
-from dagster_project.commands.run import dagster_home
+from dagster_project.commands.home import dagster_home
+from dagster_project.commands.terminal import any_encoding
 from dagster_project.commands.ui_guard import Guard
+from dagster_project.lakehouse.lake import open_lake
+from dagster_project.lakehouse.sql_files import policies
+from dagster_project.profile.load import load_profile
 from dagster_project.root import PROJECT_ROOT
 from models_py.errors import UserError
 
@@ -54,6 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
         help="further names under which it may be called, such as that of a proxy before it",
     )
     options = parser.parse_args(arguments)
+    any_encoding()
     try:
         return _serve(options.port, options.allow_host)
     except UserError as error:
@@ -65,11 +73,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _serve(port: int, allowed_hosts: list[str]) -> int:
     listening = _listen(port)  # before anything is started
-    dagster_home()
+    profile = load_profile(policies=policies())
+    open_lake(profile).prepare()  # another profile's lake is said here, not by each of its assets
+    home = dagster_home(profile)
     os.environ["DAGSTER_IS_DEV_CLI"] = "1"  # definitions are reloaded as under `dagster dev`
     configure_loggers(log_level="INFO")
     setup_interrupt_handlers()  # SIGTERM ends it as Ctrl-C does
     with (
+        _alone(home, port) as lock,
         dg.DagsterInstance.get() as instance,
         _code_servers(instance) as workspace,
         WorkspaceProcessContext(
@@ -78,7 +89,7 @@ def _serve(port: int, allowed_hosts: list[str]) -> int:
     ):
         app = create_app_from_workspace_process_context(context, live_data_poll_rate=_POLL_MS)
         server = uvicorn.Server(uvicorn.Config(Guard(app, allowed_hosts), log_level="warning"))
-        with _daemon(instance, workspace, server) as daemon:
+        with _daemon(instance, workspace, server, lock) as daemon:
             Console(highlight=False).print(f"The Dagster UI is on http://{_HOST}:{port} (Ctrl-C ends it)")
             server.run([listening])
         if daemon.returncode:
@@ -102,6 +113,30 @@ def _listen(port: int) -> socket.socket:
 
 
 @contextmanager
+def _alone(home: Path, port: int) -> Iterator[int]:
+    """Hold the lock of the one UI of these records; its address stands in it. The system frees it with its holders.
+
+    Raises UserError where there is one: of two daemons each would carry out what is queued.
+    """
+    file = home / "ui.lock"
+    lock = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            where = file.read_text("utf-8").strip() or _HOST
+            raise UserError(
+                f"A UI of this warehouse runs already: {where}. Open that, or end it first: two would carry out the "
+                "same runs."
+            ) from None
+        os.truncate(lock, 0)
+        os.pwrite(lock, f"http://{_HOST}:{port} (process {os.getpid()})\n".encode(), 0)
+        yield lock
+    finally:
+        os.close(lock)
+
+
+@contextmanager
 def _code_servers(instance: dg.DagsterInstance) -> Iterator[Path]:
     """Start the code server of workspace.yaml once, for webserver and daemon; the workspace file that names it."""
     target = WorkspaceFileTarget([str(PROJECT_ROOT / "workspace.yaml")])
@@ -116,13 +151,16 @@ def _code_servers(instance: dg.DagsterInstance) -> Iterator[Path]:
 
 @contextmanager
 def _daemon(
-    instance: dg.DagsterInstance, workspace: Path, server: uvicorn.Server
+    instance: dg.DagsterInstance, workspace: Path, server: uvicorn.Server, lock: int
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """The daemon beside the webserver: when the daemon dies the server ends, when this is left the daemon is ended."""
+    """The daemon beside the webserver: when the daemon dies the server ends, when this is left the daemon is ended.
+
+    While it lives it holds `lock` too: killed, this process would leave it behind.
+    """
     read, write = get_ipc_shutdown_pipe()
     command = [sys.executable, "-m", "dagster._daemon", "run", "--log-level", "info", "--shutdown-pipe", str(read)]
     command += ["--instance-ref", serialize_value(instance.get_ref()), "--workspace", str(workspace)]
-    daemon = open_ipc_subprocess([*command, "--code-server-log-level", "warning"], pass_fds=[read])
+    daemon = open_ipc_subprocess([*command, "--code-server-log-level", "warning"], pass_fds=[read, lock])
     os.close(read)
 
     def end_with_it() -> None:

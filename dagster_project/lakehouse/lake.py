@@ -88,17 +88,22 @@ class Lake:
     """The lake of a warehouse folder.
 
     `catalog` is a SQLite file (default: beside the data) or `postgres:<libpq string>`; `data_path` a folder or an s3://
-    prefix. Nothing is opened or created before the first operation.
+    prefix. `owner`: the profile that this is the lake of; a lake of another one is refused, whatever is asked of it,
+    for its mirrors are that profile's. None asks for nobody's. Nothing is opened or created before the first operation.
     """
 
-    def __init__(self, warehouse: Path, *, catalog: str | None = None, data_path: str | None = None) -> None:
+    def __init__(
+        self, warehouse: Path, *, catalog: str | None = None, data_path: str | None = None, owner: str | None = None
+    ) -> None:
         self.warehouse = warehouse
+        self.owner = owner
         self.catalog = catalog or str(warehouse / "catalog.sqlite")
         self.data_path = data_path or f"{warehouse / 'data'}/"
         self._data_is_beside_catalog = catalog is None and data_path is None
         self._lock = warehouse / "catalog.lock"
         self._answers = Answers(warehouse / "answers.sqlite")
         self._prepared = False
+        self._is_ours = owner is None
 
     @property
     def shown_catalog(self) -> str:
@@ -283,18 +288,19 @@ class Lake:
         """Create the whole schema, or bring the views of an existing lake up to the files. Cheap when nothing changed.
 
         Raises:
-            UserError: the lake was made by another version of this project.
+            UserError: the lake was made by another version of this project, or is another profile's.
 
         """
         if self._prepared:
             return
         wanted = _definitions()
-        if self._present() != wanted:
+        if self._present() != wanted or not self._is_ours:
             self._transact(lambda connection: self._define(connection, wanted), Commit("define tables and views"))
         self._prepared = True
 
     def _define(self, connection: duckdb.DuckDBPyConnection, wanted: dict[str, str]) -> None:
         present = self._definitions_in(connection)  # again, now that this process holds the lock
+        self._claim(connection)
         if present == wanted:
             return
         if present is None:
@@ -317,9 +323,28 @@ class Lake:
         except NoLakeError:
             return None
 
+    def _claim(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Write whose lake this is, where that is not said yet: it is new, or was made before lakes had owners."""
+        if self.owner is not None and self._check_owner(connection) is None:
+            connection.execute("create table if not exists main.lake_owner (profile varchar)")
+            connection.execute("insert into main.lake_owner values (?)", [self.owner])
+
+    def _check_owner(self, connection: duckdb.DuckDBPyConnection) -> str | None:
+        """Whose lake this is, None where that is not said. Raises UserError where it is another profile's."""
+        if not _is_table(connection, "lake_owner"):
+            return None
+        row = connection.execute("select profile from main.lake_owner").fetchone()
+        if row is not None and row[0] != self.owner:
+            raise UserError(
+                f"The lake at {self.shown_catalog} is that of profile {row[0]}, and two profiles in one lake overwrite "
+                f"each other. Give {self.owner} one of its own: name another folder under `warehouse:` (and catalog, "
+                f"where `lake:` names one), or leave it out for warehouse/{self.owner}; with `reuse: "
+                f"[{self.warehouse}]` beside it, replies and scores that both need are taken over."
+            )
+        return str(row[0]) if row else None
+
     def _definitions_in(self, connection: duckdb.DuckDBPyConnection) -> dict[str, str] | None:
-        tables = {row[0] for row in connection.execute("show tables from lake.main").fetchall()}
-        if "lake_contract" not in tables:
+        if not _is_table(connection, "lake_contract"):
             return None
         row = connection.execute("select contract from main.lake_contract").fetchone()
         if row is None or row[0] != LAKE_CONTRACT:
@@ -352,6 +377,8 @@ class Lake:
                 raise
             raise self._attach_error(error, as_of) from error
         try:
+            if not self._is_ours:
+                self._is_ours = self._check_owner(instance.connection) is not None
             yield instance
             instance.give_back()
         except BaseException:
@@ -430,6 +457,10 @@ class _Recall:
         return answer
 
 
+def _is_table(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
+    return (name,) in connection.execute("show tables from lake.main").fetchall()
+
+
 def _snapshot(connection: duckdb.DuckDBPyConnection) -> int:
     row = connection.execute("select id from lake.current_snapshot()").fetchone()
     assert row is not None
@@ -450,7 +481,7 @@ def _is_conflict(error: duckdb.Error) -> bool:
 
 def open_lake(profile: "Profile") -> Lake:
     """The lake that a profile names."""
-    return Lake(profile.warehouse, catalog=profile.lake.catalog, data_path=profile.lake.data_path)
+    return Lake(profile.warehouse, catalog=profile.lake.catalog, data_path=profile.lake.data_path, owner=profile.name)
 
 
 def _definitions() -> dict[str, str]:

@@ -38,7 +38,7 @@ def load_profile(path: str | Path | None = None, policies: Mapping[str, str] | N
     problems: list[str] = []
     profile: Profile | None = None
     try:
-        profile = Profile.model_validate(raw, context=root)
+        profile = Profile.model_validate({"warehouse": f"warehouse/{file.stem}", **raw}, context=root)
     except ValidationError as error:
         problems += [line for details in error.errors() for line in in_lines(details, raw, Profile)]
     problems += _cross_problems(raw, policies)

@@ -191,6 +191,11 @@ class Profile(_Settings):
         return self.warehouse / "teacher.sqlite"
 
     @property
+    def dagster_home(self) -> Path:
+        """Dagster's own records."""
+        return self.warehouse / ".dagster"
+
+    @property
     def file_hashes(self) -> Path:
         """Where hashes of large files are remembered."""
         return self.warehouse / "file_hashes.json"

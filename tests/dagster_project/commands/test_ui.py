@@ -13,6 +13,8 @@ import psutil
 import pytest
 
 from dagster_project.commands import ui
+from models_py.errors import UserError
+from tests.support.processes import first_line, python
 from tests.support.profiles import quickstart
 from tests.support.ui import Ui, serving
 
@@ -37,6 +39,33 @@ def test_a_port_that_is_taken_is_told_before_anything_is_started(
     assert f"Port {port} of 127.0.0.1 cannot be had" in capsys.readouterr().err
     assert not (tmp_path / "home").exists()
     assert ui.main(["--port", "70000"]) == 1
+
+
+HOLDER = """
+import subprocess, sys
+from pathlib import Path
+from dagster_project.commands import ui
+
+with ui._alone(Path(sys.argv[1]), 4111) as lock:
+    daemon = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], pass_fds=[lock])
+    print(daemon.pid, flush=True)
+    daemon.wait()
+"""
+
+
+@pytest.mark.kill
+def test_a_second_ui_of_a_warehouse_is_refused_while_the_first_or_its_daemon_lives(tmp_path: Path) -> None:
+    holder = python(HOLDER, tmp_path)
+    daemon = psutil.Process(int(first_line(holder)))
+    told = rf"runs already: http://127\.0\.0\.1:4111 \(process {holder.pid}\)"
+    for process in (holder, daemon):
+        with pytest.raises(UserError, match=told), ui._alone(tmp_path, 4112):
+            pass
+        process.kill()
+    holder.communicate()
+    psutil.wait_procs([daemon], timeout=10)
+    with ui._alone(tmp_path, 4112):
+        assert (tmp_path / "ui.lock").read_text().startswith("http://127.0.0.1:4112 (process ")
 
 
 @pytest.fixture(scope="module")
