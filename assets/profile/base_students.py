@@ -5,12 +5,19 @@ import dagster as dg
 from dagster_project.lakehouse.lake import Lake
 from dagster_project.profile.schema import Profile
 from dagster_project.steps.code_version import code_version
-from dagster_project.steps.results import OWNERS, key
+from dagster_project.steps.results import OWNERS, key, table_value
 from dagster_project.steps.step_progress import StepProgress
 from models_py.content import fingerprint
 from models_py.student.resolve import check_student, make_student
 
 KEY = key("profile", "base_students")
+_SHOWN = {
+    "student": "varchar",
+    "model": "varchar",
+    "revision": "varchar",
+    "max_length": "bigint",
+    "fingerprint": "varchar",
+}
 
 
 @dg.asset(
@@ -34,11 +41,8 @@ def base_students(
             make_student(student, profile.students_dir, StepProgress(context, f"student {student.name}", KEY))
             for student in profile.students.values()
         ]
-    lines = ["| student | model | revision | max length | fingerprint |", "| --- | --- | --- | --- | --- |"]
-    lines += [
-        f"| {s.name} | {s.model} | {s.revision or ''} | {s.max_length} | {s.fingerprint[:12]} |" for s in students
-    ]
+    shown = [(s.name, s.model, s.revision, s.max_length, s.fingerprint) for s in students]
     return dg.MaterializeResult(
         data_version=dg.DataVersion(fingerprint([[s.name, s.fingerprint] for s in students])[:16]),
-        metadata={"dagster/row_count": len(students), "students": dg.MetadataValue.md("\n".join(lines))},
+        metadata={"dagster/row_count": len(students), "students": table_value([*_SHOWN.items()], shown)},
     )

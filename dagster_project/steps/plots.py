@@ -33,15 +33,16 @@ def remembered_replies_plot(
 ) -> dg.MarkdownMetadataValue:
     """`replies_plot` of a table's replies, drawn only where it would show something else than the last one."""
     shown = fingerprint(list(statuses.items()), list(latencies_s), file_sha256(Path(__file__)))
-
-    def draw() -> bytes:
-        return str(replies_plot(statuses, latencies_s).value).encode()
-
-    return dg.MetadataValue.md(lake.remember(f"replies plot of {table}", shown, draw).decode())
+    return _image(lake.remember(f"replies plot of {table}", shown, lambda: replies_plot(statuses, latencies_s)))
 
 
-def replies_plot(statuses: Mapping[str, int], latencies_s: Sequence[float]) -> dg.MarkdownMetadataValue:
-    """Replies by status as bars; beside them, where latencies are known, how long the replies took (seconds)."""
+def _image(png: bytes) -> dg.MarkdownMetadataValue:
+    """The only Markdown that is given to the UI: nothing in it but base64."""
+    return dg.MetadataValue.md(f"![replies](data:image/png;base64,{base64.b64encode(png).decode()})")
+
+
+def replies_plot(statuses: Mapping[str, int], latencies_s: Sequence[float]) -> bytes:
+    """Replies by status as bars; beside them, where latencies are known, how long the replies took (seconds): a PNG."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -60,4 +61,4 @@ def replies_plot(statuses: Mapping[str, int], latencies_s: Sequence[float]) -> d
             axes.set_title("replies by seconds")
         png = io.BytesIO()
         figure.savefig(png, format="png", dpi=100, transparent=True)
-    return dg.MetadataValue.md(f"![replies](data:image/png;base64,{base64.b64encode(png.getvalue()).decode()})")
+    return png.getvalue()

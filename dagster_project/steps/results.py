@@ -50,7 +50,7 @@ def table_result(
             "dagster/column_schema": _column_schema(table, facts),
             **_lineage_metadata(lake, table, recipes),
             "snapshot_id": facts.snapshot_id,
-            "preview": _preview(facts),
+            "preview": table_value(facts.columns, facts.preview),
             **(metadata or {}),
         },
     )
@@ -115,15 +115,22 @@ def _column_lineage(lake: Lake) -> Lineage:
     return cast(Lineage, json.loads(made))
 
 
-def _preview(facts: Facts) -> dg.MarkdownMetadataValue:
-    lines = ["| " + " | ".join(name for name, _ in facts.columns) + " |", "|" + " --- |" * len(facts.columns)]
-    lines += ["| " + " | ".join(map(_cell, row)) + " |" for row in facts.preview]
-    return dg.MetadataValue.md("\n".join(lines))
+def table_value(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[object]]) -> dg.TableMetadataValue:
+    """Rows for the page of an asset; columns: name and type.
+
+    A table and not Markdown: what stands in its cells the UI shows, and makes no link and no picture of it.
+    """
+    names = [name for name, _ in columns]
+    return dg.MetadataValue.table(
+        [dg.TableRecord(dict(zip(names, map(_cell, row), strict=True))) for row in rows],
+        schema=dg.TableSchema([dg.TableColumn(name, type) for name, type in columns]),
+    )
 
 
 def _cell(value: object) -> str:
+    """One short line. All of it as text: of NaN the page's table can make nothing."""
     text = "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
-    text = " ".join(text.split()).replace("|", "\\|")
+    text = " ".join(text.split())
     if _HASH.match(text):
         return text[:_HASH_CHARS] + "…"
     return text if len(text) <= _PREVIEW_CHARS else text[: _PREVIEW_CHARS - 1] + "…"

@@ -8,9 +8,11 @@ import pytest
 
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.steps import results
-from dagster_project.steps.results import asset_key, stable_columns, table_result
+from dagster_project.steps.results import asset_key, stable_columns, table_result, table_value
 from tests.support.lakes import append
 from tests.support.values import known
+
+ATTACK = "![x](/graphql?query=mutation{a}) <b>x</b>"
 
 
 def test_keys_are_group_and_name() -> None:
@@ -73,20 +75,33 @@ def test_the_data_version_forgets_when_and_remembers_what(lake: Lake) -> None:
     assert known(table_result(lake, table, data_version="known").data_version).value == "known"
 
 
-def test_a_preview_is_a_table_whatever_the_cells_hold(lake: Lake) -> None:
-    frame = pl.DataFrame({"pair_id": ["a"], "instruction": ["x | y\n\nz"], "output": ["long " * 50], "source_row": [3]})
+def test_a_preview_is_a_table_of_short_lines_whatever_the_cells_hold(lake: Lake) -> None:
+    frame = pl.DataFrame(
+        {
+            "pair_id": ["0123456789ab" + "c" * 52],
+            "instruction": ["x | y\n\nz"],
+            "input": [ATTACK],
+            "output": ["long " * 50],
+            "source_row": [3],
+        }
+    )
     lake.append({"raw.raw_pairs": frame}, Commit("odd text"))
-    text = shown(table_result(lake, "raw.raw_pairs"))["preview"].value
-    header, rule, row = text.split("\n")
-    assert header.startswith("| pair_id | source |")
-    assert rule.count("---") == header.count("|") - 1
-    assert row.count("|") - row.count("\\|") == header.count("|")
-    assert "| x \\| y z |" in row
-    assert "| 3 |" in row
-    assert "…" in row
-    assert len(row) < 250
+    preview = shown(table_result(lake, "raw.raw_pairs"))["preview"]
+    assert isinstance(preview, dg.TableMetadataValue)
+    assert [column.name for column in preview.schema.columns[:2]] == ["pair_id", "source"]
+    [record] = preview.records
+    cells = record.data
+    assert (cells["pair_id"], cells["instruction"], cells["source_row"]) == ("0123456789ab…", "x | y z", "3")
+    assert cells["input"] == ATTACK
+    assert (len(str(cells["output"])), str(cells["output"])[-1]) == (90, "…")
+    assert cells["category"] == ""
+
+
+def test_numbers_that_json_has_not_are_shown_as_words() -> None:
+    [record] = table_value([("ifd", "double"), ("n", "bigint")], [(float("nan"), 7)]).records
+    assert record.data == {"ifd": "nan", "n": "7"}
 
 
 def test_a_preview_shows_five_rows(lake: Lake) -> None:
     append(lake, *"abcdefgh")
-    assert len(shown(table_result(lake, "raw.raw_pairs"))["preview"].value.split("\n")) == 2 + 5
+    assert len(shown(table_result(lake, "raw.raw_pairs"))["preview"].records) == 5
