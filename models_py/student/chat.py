@@ -8,12 +8,15 @@ One row of the tokenization contract, for a student whose template writes `<|use
     conditioned   <s> <|user|> ... <|assistant|> Blue .
     training      <s> <|user|> ... <|assistant|> Blue . <|end|>     completion mask 0 0 ... 0 1 1 1
 
-- Prompt ids are the rendered template tokenized whole, as a server does it.
+- Prompt ids are the rendered template tokenized whole, as a server does it. It ends where the template itself would
+  write an answer (template.py), and that is the generation prompt of `StudentChat.template`.
 - Text of special tokens inside data never becomes a control token. A control token is one that the tokenizer flags
   as special or that the chat template writes; where data spells one, the data is tokenized apart and taken literally.
+- An answer is text as it stands. Only of the thinking block that it may begin with are the marks tokens, where the
+  template knows them, and it stands where and as the template writes it. A template that leaves out a part of an answer
+  fails the row, as does one that raises.
 - BOS: a template decides. Where it writes none although the tokenizer starts every text with one, BOS is put in front
   of the template itself (`StudentChat.template`), so that what is saved with a checkpoint serves the same ids.
-- Date functions of a template answer one fixed day: a score must not depend on when it was computed.
 - `max_length` counts the end-of-turn token, so a scored sequence plus that token is a training example.
 
 It does not score and does not pad. Source: section 3 of arXiv 2402.10110 for what is conditioned on what.
@@ -22,19 +25,23 @@ It does not score and does not pad. Source: section 3 of arXiv 2402.10110 for wh
 import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from models_py.errors import UserError
 from models_py.student.spec import DEFAULT_REVERSE_PROMPT
+from models_py.student.template import (
+    SENTINEL,
+    THINKING_MARK,
+    Unrenderable,
+    answer_template,
+    compile_reverse_prompt,
+    holes,
+    instruction_text,
+)
 
-FailureStatus = Literal["empty_answer", "empty_instruction", "prompt_too_long"]
-
-# Stands for a person's text while a template is taken apart; only has to survive trimming and occur nowhere else.
-_SENTINEL = "reflection-lake-sentinel-5d1f"
-_FIXED_DAY = datetime(2024, 7, 26)
+FailureStatus = Literal["empty_answer", "empty_instruction", "prompt_too_long", "template_error", "answer_cut"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +76,16 @@ class TrainingExample:
 
 @dataclass(frozen=True, slots=True)
 class _Slot:
-    """A prompt with a hole for a person's text: `render(text)` starts with `head` and ends with `tail`."""
+    """A prompt with holes for a person's texts: `render(*texts)` is `pieces` with the texts between them.
 
-    render: Callable[[str], str]
-    head: str
-    tail: str
-    head_ids: list[int]
-    tail_ids: list[int]
+    order: which text stands in which hole. piece_ids: the pieces, each tokenized alone.
+    """
+
+    name: str
+    render: Callable[..., str]
+    order: list[int]
+    pieces: list[str]  # one more than holes
+    piece_ids: list[list[int]]
 
 
 class StudentChat:
@@ -94,13 +104,17 @@ class StudentChat:
         self.tokenizer = tokenizer
         self.max_length = max_length
         # What is known inside `reading_ahead`: rendered prompts and the ids of (text, literal).
-        self._rendered: dict[tuple[str, str, str], str] = {}
+        self._rendered: dict[tuple[str, tuple[str, ...]], str] = {}
         self._encoded: dict[tuple[str, bool], list[int]] = {}
-        self.template = template
-        self._prompt = self._slot(self._render, "chat template")
-        if self._adds_bos() and not self._prompt.head.startswith(tokenizer.bos_token):
-            self.template = "{{ bos_token }}" + template
-            self._prompt = self._slot(self._render, "chat template")
+        self._template = answer_template(template, tokenizer.special_tokens_map)
+        if self._adds_bos() and tokenizer.bos_token not in self._template.prompt(SENTINEL).split(SENTINEL)[0]:
+            self._template = self._template.starting_with_bos()
+        self.template = self._template.text
+        self._prompt = self._slot("chat template", self._template.prompt)
+        # A template that takes the input apart has a second prompt, with two holes.
+        self._prompt_with_input = (
+            self._slot("chat template", self._template.prompt, 2) if self._template.parts else None
+        )
         self.start_id: int = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
 
         added = tokenizer.added_tokens_decoder
@@ -112,23 +126,21 @@ class StudentChat:
         self._control_ids: frozenset[int] = frozenset(control - {tokenizer.unk_token_id})
 
         reverse = DEFAULT_REVERSE_PROMPT.read_text("utf-8") if reverse_prompt is None else reverse_prompt
-        ask = _compile_reverse_prompt(reverse)
-        self._reverse = self._slot(lambda answer: self._render(ask(answer)), "reverse prompt")
-        self.end_of_turn_id: int = self._find_end_of_turn()
+        ask = compile_reverse_prompt(reverse)
+        self._reverse = self._slot("reverse prompt", lambda answer: self._template.prompt(ask(answer)))
+        # The first control token after an answer; EOS where the template closes the turn with plain text, or never.
+        after = self._encode(self._template.rest or "")
+        self.end_of_turn_id: int = next((i for i in after if i in self._control_ids), tokenizer.eos_token_id)
 
     # ---- texts to ids
 
-    def instruction_text(self, instruction: str, input: str) -> str:
-        """X as the student reads it: the instruction, then the input on a new line when there is one."""
-        return f"{instruction}\n{input}" if input.strip() else instruction
-
     def prompt_ids(self, instruction: str, input: str) -> list[int]:
-        """Ids of the chat prompt of an instruction, up to where the answer starts."""
-        return self._fill(self._prompt, self.instruction_text(instruction, input))
+        """Ids of the chat prompt of an instruction, up to where the answer starts. Raises Unrenderable."""
+        return self._fill(*self._asking(instruction, input))
 
     def reverse_prompt_ids(self, output: str) -> list[int]:
-        """Ids of the chat prompt that shows an answer and asks for its instruction."""
-        return self._fill(self._reverse, output)
+        """Ids of the chat prompt that shows an answer and asks for its instruction. Raises Unrenderable."""
+        return self._fill(self._reverse, (output,))
 
     def target_ids(self, text: str) -> list[int]:
         """Ids of a text tokenized alone: no special token, neither added nor read out of the text."""
@@ -153,11 +165,13 @@ class StudentChat:
         literal: list[str] = []
         try:
             for instruction, input, output in answers:
-                plain.append(self._render_once(self._prompt, self.instruction_text(instruction, input)))
+                with suppress(Unrenderable):  # told when the row is asked for
+                    plain.append(self._render_once(*self._asking(instruction, input)))
                 literal.append(output)
             for instruction, input, output in instructions:
-                plain.append(self._render_once(self._reverse, output))
-                literal.append(self.instruction_text(instruction, input))
+                with suppress(Unrenderable):
+                    plain.append(self._render_once(self._reverse, (output,)))
+                literal.append(instruction_text(instruction, input))
             for texts, is_literal in ((plain, False), (literal, True)):
                 unique = list(dict.fromkeys(texts))
                 ids = self._encode_all(unique, is_literal) if unique else []
@@ -173,7 +187,13 @@ class StudentChat:
         """The answer alone and after its instruction; a long answer loses its tail in both alike."""
         if failure := self._empty(instruction, input, output):
             return failure
-        prompt, target = self.prompt_ids(instruction, input), self.target_ids(output)
+        try:
+            placed = self._placed(instruction, input, output)
+        except Unrenderable as error:
+            return _template_error(error)
+        if isinstance(placed, Failure):
+            return placed
+        prompt, target = placed
         if not target:
             return Failure("empty_answer", "the answer has no tokens")
         room = self._room(len(prompt))
@@ -188,13 +208,16 @@ class StudentChat:
         """The instruction alone and after the reverse prompt; a long answer is shown only as far as it fits."""
         if failure := self._empty(instruction, input, output):
             return failure
-        target = self.target_ids(self.instruction_text(instruction, input))
+        target = self.target_ids(instruction_text(instruction, input))
         if not target:
             return Failure("empty_instruction", "the instruction has no tokens")
-        prompt = self.reverse_prompt_ids(output)
+        try:
+            prompt = self.reverse_prompt_ids(output)
+        except Unrenderable as error:
+            return _template_error(error)
         if self._room(len(prompt)) >= len(target):
             return self._sequences(prompt, target, truncated=False)
-        head, tail = self._reverse.head_ids, self._reverse.tail_ids
+        head, tail = self._reverse.piece_ids
         shown = self._room(len(head) + len(tail) + len(target))
         if shown < 1:
             return Failure(
@@ -227,7 +250,7 @@ class StudentChat:
     def _empty(self, instruction: str, input: str, output: str) -> Failure | None:
         if not output.strip():
             return Failure("empty_answer", "the answer is empty")
-        if not self.instruction_text(instruction, input).strip():
+        if not instruction_text(instruction, input).strip():
             return Failure("empty_instruction", "the instruction is empty")
         return None
 
@@ -248,77 +271,129 @@ class StudentChat:
         )["input_ids"]
         return ids
 
-    def _render_once(self, slot: _Slot, text: str) -> str:
-        """What a slot makes of a text; kept until `reading_ahead` ends, for `_fill` asks again."""
-        rendered = self._rendered[slot.head, slot.tail, text] = slot.render(text)
+    def _asking(self, instruction: str, input: str) -> tuple[_Slot, tuple[str, ...]]:
+        """The prompt of an instruction and the texts for its holes."""
+        if self._prompt_with_input is None:
+            return self._prompt, (instruction_text(instruction, input),)
+        return (self._prompt_with_input, (instruction, input)) if input.strip() else (self._prompt, (instruction,))
+
+    def _placed(self, instruction: str, input: str, output: str) -> tuple[list[int], list[int]] | Failure:
+        """Ids of what stands before an answer and of the answer. Raises Unrenderable."""
+        slot, texts = self._asking(instruction, input)
+        asked = self._rendered.get((slot.name, texts)) or slot.render(*texts)
+        if self._template.rest is None:
+            return self._fill(slot, texts), self.target_ids(output)
+        finished = self._template.finished(instruction, input, output)
+        if finished.startswith(asked) and finished[len(asked) :].lstrip().startswith(output.strip()):
+            return self._fill(slot, texts), self._answer_ids(output)
+        return self._as_the_template_writes_it(slot, texts, asked, finished=finished, output=output)
+
+    def _as_the_template_writes_it(
+        self, slot: _Slot, texts: tuple[str, ...], asked: str, *, finished: str, output: str
+    ) -> tuple[list[int], list[int]] | Failure:
+        """As `_placed`, for an answer that does not stand word for word behind the prompt: it thinks, as a rule.
+
+        asked: the rendered prompt. finished: the rendered exchange. Blanks may differ, nothing else.
+        """
+        before_rest = finished.removesuffix(self._template.rest or "")
+        written = [match.start() for match in re.finditer(r"\S", before_rest)]
+        wanted = "".join(output.split())
+        # Where the prompt still is what it is for everybody: up to the text of the template after the last hole.
+        common = asked.removesuffix(slot.pieces[-1])
+        start = written[-len(wanted)] if len(wanted) <= len(written) else -1
+        if start < len(common) or "".join(before_rest[start:].split()) != wanted or not finished.startswith(common):
+            what = "its thinking block" if THINKING_MARK.search(output) else "a part"
+            return Failure(
+                "answer_cut",
+                f"the student's chat template does not write the whole answer, it leaves out {what}; name a "
+                "chat_template that keeps it, or take it out of the data",
+            )
+        tail = before_rest[len(common) : start]
+        shorter = replace(slot, pieces=[*slot.pieces[:-1], tail], piece_ids=[*slot.piece_ids[:-1], self._encode(tail)])
+        return self._fill_rendered(shorter, texts, common + tail), self._answer_ids(before_rest[start:], opened=True)
+
+    def _answer_ids(self, text: str, opened: bool = False) -> list[int]:
+        """Ids of an answer: plain text but for the marks of the thinking block it begins with, where they are known.
+
+        opened: whether the mark that opens the block may stand in the prompt.
+        """
+        block = self._thinking_block(text, opened)
+        if not block:
+            return self.target_ids(text)
+        ends = [0, *(place for mark in block for place in mark.span()), len(text)]
+        pieces = [text[start:end] for start, end in itertools.pairwise(ends)]  # texts at even places, marks at odd ones
+        ids = self._encode(text)
+        of_marks = sum(self._control_count(self._encode(mark)) for mark in pieces[1::2])
+        if not any(map(self._control_text.search, pieces[::2])) and self._control_count(ids) == of_marks:
+            return ids
+        parts = [self._encode(part) if at % 2 else self.target_ids(part) for at, part in enumerate(pieces) if part]
+        return [i for part in parts for i in part]
+
+    def _thinking_block(self, text: str, opened: bool) -> list[re.Match[str]]:
+        """The marks of the thinking block that a text begins with, where the template knows them."""
+        names = self._template.own.replace("/", "")  # whoever knows one end knows the other
+        marks = [mark for mark in THINKING_MARK.finditer(text) if mark.group().replace("/", "") in names][:2]
+        closing = [any(mark.groups()) for mark in marks]
+        if opened and closing[:1] == [True]:
+            return marks[:1]
+        return marks if closing == [False, True] and not text[: marks[0].start()].strip() else []
+
+    def _render_once(self, slot: _Slot, texts: tuple[str, ...]) -> str:
+        """What a slot makes of texts; kept until `reading_ahead` ends, for `_fill` asks again."""
+        rendered = self._rendered[slot.name, texts] = slot.render(*texts)
         return rendered
 
-    def _fill(self, slot: _Slot, text: str) -> list[int]:
-        """Ids of a prompt: tokenized whole, unless the text spells a control token."""
-        rendered = self._rendered.get((slot.head, slot.tail, text)) or slot.render(text)
+    def _fill(self, slot: _Slot, texts: tuple[str, ...]) -> list[int]:
+        return self._fill_rendered(slot, texts, self._rendered.get((slot.name, texts)) or slot.render(*texts))
+
+    def _fill_rendered(self, slot: _Slot, texts: tuple[str, ...], rendered: str) -> list[int]:
+        """Ids of a prompt: tokenized whole, unless a text spells a control token."""
         ids = self._encode(rendered)
         # The count catches text that only normalization turns into a control token.
-        own = self._control_count(slot.head_ids) + self._control_count(slot.tail_ids)
-        if not self._control_text.search(text) and self._control_count(ids) == own:
+        own = sum(map(self._control_count, slot.piece_ids))
+        if not any(map(self._control_text.search, texts)) and self._control_count(ids) == own:
             return ids
-        # A template may trim the text: what stands between head and tail is what it made of it.
-        if rendered.startswith(slot.head) and rendered.endswith(slot.tail):
-            text = rendered[len(slot.head) : len(rendered) - len(slot.tail)]
-        return [*slot.head_ids, *self.target_ids(text), *slot.tail_ids]
+        literal = [self.target_ids(text) for text in _as_written(slot, texts, rendered)]
+        return [i for piece, text in zip(slot.piece_ids, [*literal, []], strict=True) for i in (*piece, *text)]
 
     def _control_count(self, ids: Sequence[int]) -> int:
         return sum(i in self._control_ids for i in ids)
 
-    def _render(self, text: str, answer: str | None = None) -> str:
-        messages = [{"role": "user", "content": text}]
-        if answer is not None:
-            messages.append({"role": "assistant", "content": answer})
-        rendered: str = self.tokenizer.apply_chat_template(
-            messages,
-            chat_template=self.template,
-            tokenize=False,
-            add_generation_prompt=answer is None,
-            strftime_now=_FIXED_DAY.strftime,
-        )
-        return rendered
-
-    def _slot(self, render: Callable[[str], str], what: str) -> _Slot:
+    def _slot(self, what: str, render: Callable[..., str], texts: int = 1) -> _Slot:
+        sentinels = [f"{SENTINEL}-{n}" for n in range(texts)]
         try:
-            parts = render(_SENTINEL).split(_SENTINEL)
+            rendered = render(*sentinels)
         except Exception as error:  # a template can raise anything
             raise UserError(
                 f"the student's {what} cannot be rendered: {error}; mend the Jinja file it comes from"
             ) from error
-        if len(parts) != 2:
-            raise UserError(
-                f"the student's {what} writes its text {len(parts) - 1} times; it must write it exactly once"
-            )
-        head, tail = parts
-        return _Slot(render, head, tail, self._encode(head), self._encode(tail))
+        pieces = holes(rendered, sentinels, what)
+        order = sorted(range(texts), key=lambda n: rendered.index(sentinels[n]))
+        name = f"{what} with {texts} texts"
+        return _Slot(name, render, order, pieces, [self._encode(piece) for piece in pieces])
 
-    def _find_end_of_turn(self) -> int:
-        """The first control token after an answer; EOS where the template closes the turn with plain text or cannot."""
-        eos: int = self.tokenizer.eos_token_id
-        try:
-            after = self._render("a", answer=_SENTINEL).rpartition(_SENTINEL)[2]
-        except Exception:  # a template for prompts only
-            return eos
-        return next((i for i in self._encode(after) if i in self._control_ids), eos)
+
+def _as_written(slot: _Slot, texts: Sequence[str], rendered: str) -> list[str]:
+    """The texts in the order of their holes, as the template writes them: it may trim them."""
+    ordered = [texts[n] for n in slot.order]
+    head, *between, tail = slot.pieces
+    if not (rendered.startswith(head) and rendered.endswith(tail)):
+        return ordered
+    inner = rendered[len(head) : len(rendered) - len(tail)]
+    if not between:
+        return [inner]
+    first, second = ordered
+    for match in re.finditer(f"(?={re.escape(between[0])})", inner):  # they may overlap
+        found = [inner[: match.start()], inner[match.start() + len(between[0]) :]]
+        if [text.strip() for text in found] == [first.strip(), second.strip()]:
+            return found
+    return ordered
+
+
+def _template_error(error: Unrenderable) -> Failure:
+    return Failure("template_error", f"the student's chat template cannot be rendered for this text: {error}")
 
 
 def _writes(template: str, token: str) -> bool:
     """Whether a template spells this token as structure. Added tokens of blanks or of a word are none."""
     return bool(token.strip()) and not token.isalnum() and token in template
-
-
-def _compile_reverse_prompt(text: str) -> Callable[[str], str]:
-    from jinja2 import StrictUndefined, TemplateError
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    try:
-        template = ImmutableSandboxedEnvironment(undefined=StrictUndefined).from_string(text)
-    except TemplateError as error:
-        raise UserError(
-            f"the student's reverse prompt is not a Jinja template: {error}; mend the file it comes from"
-        ) from error
-    return lambda answer: template.render(answer=answer)

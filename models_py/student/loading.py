@@ -25,9 +25,15 @@ def load_tokenizer(student: ResolvedStudent) -> Any:
 
 
 def load_chat(student: ResolvedStudent) -> StudentChat:
-    """The student's tokenizer under its chat template, which the tokenizer carries from here on."""
+    """The student's tokenizer under its chat template, which the tokenizer carries from here on.
+
+    Raises UserError that names the student for a tokenizer or template that makes no chat.
+    """
     tokenizer = load_tokenizer(student)
-    chat = StudentChat(tokenizer, student.chat_template, student.max_length, student.reverse_prompt)
+    try:
+        chat = StudentChat(tokenizer, student.chat_template, student.max_length, student.reverse_prompt)
+    except UserError as error:
+        raise UserError(f"students.{student.name}: {error}") from error
     tokenizer.chat_template = chat.template  # whoever saves the tokenizer saves the contract
     return chat
 

@@ -26,6 +26,7 @@ from models_py.student.spec import (
     ResolvedStudent,
     Student,
 )
+from models_py.student.template import answer_template, renders_as_at_first
 
 _WEIGHT_PATTERNS = ("*.safetensors", "pytorch_model*.bin")  # what transformers would load comes first
 _REMEDY = "materialize profile/base_students (`make run` does)"
@@ -40,22 +41,24 @@ def check_student(spec: Student) -> None:
     """Raise UserError for what is wrong with a student as far as that shows before it is made.
 
     A folder that is no model, a hub model that does not exist (its small files are fetched), unreadable texts or
-    templates, a max_length beyond the model's positions.
+    templates, a chat template that no answer can follow, a max_length beyond the model's positions.
     """
     if spec.scratch is not None:
-        from models_py.student.scratch import read_corpus
+        from models_py.student.scratch import CHAT_TEMPLATE, read_corpus
 
         read_corpus(spec.scratch.texts)
-        _templates(spec, own=lambda: "")
-        return
-    folder = _local_folder(spec)
-    if folder is not None:
-        _read(spec, folder)
+        chat_template, _ = _templates(spec, own=lambda: CHAT_TEMPLATE)
+    elif (folder := _local_folder(spec)) is not None:
+        chat_template = _read(spec, folder).chat_template
         _weights(spec, folder)
     else:
         from models_py.student.hub import fetch_small_files
 
-        _read(spec, fetch_small_files(spec))
+        chat_template = _read(spec, fetch_small_files(spec)).chat_template
+    try:
+        answer_template(chat_template)
+    except UserError as error:
+        raise UserError(f"students.{spec.name}: {error}") from error
 
 
 def make_student(spec: Student, students_dir: Path, on_progress: OnProgress = silent) -> ResolvedStudent:
@@ -130,6 +133,7 @@ def _resolved(
             spec.longest_sequence,
             spec.dtype,
             *([later] if later else []),
+            *([] if renders_as_at_first(files.chat_template) else [{"answer_prompt": 1}]),
         ),
         max_length=spec.longest_sequence,
         chat_template=files.chat_template,

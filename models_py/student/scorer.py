@@ -22,11 +22,11 @@ import torch
 
 from models_py.progress import OnProgress, Progress, silent
 from models_py.student.batching import chunks, distinct
-from models_py.student.chat import Failure, StudentChat, TermSequences
+from models_py.student.chat import Failure, FailureStatus, StudentChat, TermSequences
 from models_py.student.engine import Engine, is_out_of_memory
 from models_py.student.nll import TargetSequence
 
-ScoreStatus = Literal["ok", "empty_answer", "empty_instruction", "prompt_too_long", "not_finite", "out_of_memory"]
+ScoreStatus = FailureStatus | Literal["ok", "not_finite", "out_of_memory"]
 
 _TOKEN_BUDGET = {"cuda": 16_384, "cpu": 2_048}
 _SMALL_MODEL, _SMALL_MODEL_BUDGET = 2e9, 32_768  # parameters; on CUDA a small model wants more tokens at once

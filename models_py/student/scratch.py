@@ -54,7 +54,7 @@ _START, _STOP, _PAD, _USER, _ASSISTANT, _END = (
     "<|assistant|>",
     "<|end|>",
 )
-_CHAT_TEMPLATE = (
+CHAT_TEMPLATE = (
     "{{- bos_token -}}"
     "{%- for message in messages -%}"
     "{{- '<|assistant|>' if message['role'] == 'assistant' else '<|user|>' -}}"
@@ -173,7 +173,7 @@ def _train_tokenizer(spec: ScratchSpec, corpus: str) -> Any:
         eos_token=_STOP,
         pad_token=_PAD,
         additional_special_tokens=[_USER, _ASSISTANT, _END],
-        chat_template=_CHAT_TEMPLATE,
+        chat_template=CHAT_TEMPLATE,
         clean_up_tokenization_spaces=False,
         model_max_length=spec.max_length,
     )

@@ -172,3 +172,26 @@ def test_a_folder_resolves_without_torch(spec: Student, tmp_path: Path) -> None:
         "sys.exit(bool({'torch', 'transformers', 'huggingface_hub'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_only_templates_that_ask_for_something_else_than_an_answer_have_another_fingerprint(tmp_path: Path) -> None:
+    """The first release gave them 3c233ddd and 3f62d34b: where the first changes, everybody scores again."""
+    asks = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}"
+    asks += "{{ '<|assistant|>' if add_generation_prompt }}"
+    thinks = asks.replace("<|assistant|>' if", "<|assistant|><think>' if")
+    prints = []
+    for name in ("tokenizer.json", "tokenizer_config.json", "model.safetensors", "config.json"):
+        (tmp_path / name).write_text("{}")
+    for template in (asks, thinks):
+        (tmp_path / "chat_template.jinja").write_text(template)
+        prints.append(found(Student("tiny", model=str(tmp_path), max_length=256), tmp_path).fingerprint[:8])
+    assert prints == ["3c233ddd", "cb6ba3e9"]
+
+
+@pytest.mark.parametrize("own", ["{% if %}", "no text", "{{ messages[0].content }}<think>"])
+def test_a_template_that_no_answer_can_follow_shows_before_anything_is_made(
+    spec: Student, folder: Path, own: str
+) -> None:
+    (folder / "chat_template.jinja").write_text(own)
+    with pytest.raises(UserError, match=r"students\.tiny: the student's chat template"):
+        check_student(spec)
