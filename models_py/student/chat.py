@@ -132,6 +132,14 @@ class StudentChat:
         after = self._encode(self._template.rest or "")
         self.end_of_turn_id: int = next((i for i in after if i in self._control_ids), tokenizer.eos_token_id)
 
+    @property
+    def unwritten_ids(self) -> frozenset[int]:
+        """Ids of control tokens that occur in no sequence: no prompt has them, and no text is read as them."""
+        slots = [self._prompt, self._reverse, *([self._prompt_with_input] if self._prompt_with_input else [])]
+        written = {i for slot in slots for piece in slot.piece_ids for i in piece}
+        thinking = {i for i in self._control_ids if THINKING_MARK.fullmatch(self.tokenizer.convert_ids_to_tokens(i))}
+        return self._control_ids - written - thinking - {self.start_id, self.end_of_turn_id}
+
     # ---- texts to ids
 
     def prompt_ids(self, instruction: str, input: str) -> list[int]:

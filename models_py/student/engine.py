@@ -40,6 +40,7 @@ class Engine:
         self.model = model
         self._compile = compile
         self._packed: PackedPath | None = None
+        self._turn = _change_of_rotation(model)
         self._compared = 0  # tokens of the longest sequence that was compared
         if fast:
             try:
@@ -57,8 +58,15 @@ class Engine:
         return "compiled packs" if self._packed.is_compiled else "packs"
 
     def plan(self, lengths: Sequence[int], token_budget: int) -> list[list[int]]:
-        """Indices of `lengths` in batches of at most `token_budget` tokens, padding counted where there is some."""
-        return (plan_batches if self._packed is None else plan_packs)(lengths, token_budget)
+        """Indices of `lengths` in batches of at most `token_budget` tokens, padding counted where there is some.
+
+        Lengths on both sides of a change of rotation share no batch: it would turn by the longest of them.
+        """
+        plan = plan_batches if self._packed is None else plan_packs
+        sides = [[at for at, n in enumerate(lengths) if (n > self._turn) is beyond] for beyond in (True, False)]
+        return [
+            [side[at] for at in batch] for side in sides for batch in plan([lengths[at] for at in side], token_budget)
+        ]
 
     def nlls(self, batch: Sequence[TargetSequence]) -> list[float]:
         """The NLL in nats of each sequence's target. Raises RuntimeError when memory runs out."""
@@ -105,7 +113,7 @@ class Engine:
         try:
             if compile:
                 self._packed.compile()
-            found = self._packed.nlls([s for s, _ in known]) if known else []
+            found = self._in_packs([s for s, _ in known])
         except UnsupportedAttention as reason:
             return str(reason)
         except Exception as error:
@@ -123,6 +131,15 @@ class Engine:
                 return f"{nll} instead of {expected}"
         return None
 
+    def _in_packs(self, sequences: Sequence[TargetSequence]) -> list[float]:
+        assert self._packed is not None
+        lengths = [s.inputs for s in sequences]
+        nlls = [0.0] * len(sequences)
+        for batch in self.plan(lengths, sum(lengths)):
+            for at, nll in zip(batch, self._packed.nlls([sequences[i] for i in batch]), strict=True):
+                nlls[at] = nll
+        return nlls
+
     def _tolerance(self, sequence: TargetSequence, nll: float) -> float:
         dtype = self.model.dtype
         return _RELATIVE.get(dtype, 0.0) * max(abs(nll), 1.0) + _NATS_A_TOKEN.get(dtype, 0.0) * sequence.target_tokens
@@ -139,6 +156,14 @@ def is_out_of_memory(error: BaseException) -> bool:
 def _two_short_two_long(sequences: Sequence[TargetSequence]) -> list[TargetSequence]:
     ordered = sorted(set(sequences), key=lambda s: s.inputs)
     return ordered if len(ordered) <= 4 else [*ordered[:2], *ordered[-2:]]
+
+
+def _change_of_rotation(model: Any) -> float:
+    """The length in tokens above which a model turns its positions otherwise (longrope); infinite for most."""
+    rotation = getattr(getattr(model, "config", None), "rope_parameters", None) or {}
+    rotations = [rotation, *(part for part in rotation.values() if isinstance(part, dict))]
+    turns = [r["original_max_position_embeddings"] for r in rotations if r.get("rope_type") == "longrope"]
+    return min(turns, default=math.inf)
 
 
 def _use_exact_attention(model: Any) -> None:

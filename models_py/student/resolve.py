@@ -29,6 +29,8 @@ from models_py.student.spec import (
 from models_py.student.template import answer_template, renders_as_at_first
 
 _WEIGHT_PATTERNS = ("*.safetensors", "pytorch_model*.bin")  # what transformers would load comes first
+# What configs call the number of positions; MPT and DBRX have `max_seq_len`.
+_POSITION_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx")
 _REMEDY = "materialize profile/base_students (`make run` does)"
 _HASHES_FILE = "file_hashes.json"
 # The fields that every fingerprint knows of, most of them by what they name. A later one is hashed where it is used.
@@ -214,13 +216,36 @@ def _read_config(spec: Student, folder: Path) -> dict[str, Any]:
 
 
 def _check_positions(spec: Student, config: dict[str, Any]) -> None:
-    config = {**config, **config.get("text_config", {})}
-    limit = config.get("max_position_embeddings") or config.get("n_positions")
-    if limit and spec.longest_sequence > limit and not config.get("rope_scaling"):
+    limit = _positions(config)
+    if limit and spec.longest_sequence > limit:
         raise UserError(
             f"students.{spec.name}.max_length is {spec.longest_sequence}, but the model has {limit} positions; "
             f"set max_length to {limit} or less"
         )
+
+
+def _positions(config: dict[str, Any]) -> int | None:
+    """The longest sequence that a model was made for, in tokens; None where its config names none."""
+    if isinstance(of_text := config.get("text_config"), dict):
+        config = {**config, **of_text}
+    named = [config.get(key) for key in _POSITION_KEYS]
+    limit = next((value for value in named if isinstance(value, int) and value > 0), None)
+    if limit is None:
+        return None
+    # A rotation that is stretched reaches further; models with several kinds of layers have one each.
+    scaling = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    rotations = [scaling, *(part for part in scaling.values() if isinstance(part, dict))]
+    return max([limit, *(_reach(rotation, config, limit) for rotation in rotations)])
+
+
+def _reach(rotation: dict[str, Any], config: dict[str, Any], limit: int) -> int:
+    """Positions of one rotation, of which the config names `limit`."""
+    kind, factor = rotation.get("rope_type", rotation.get("type")), rotation.get("factor")
+    # A dynamic one turns otherwise with each length, so what is computed together would not be what is computed alone.
+    if kind in (None, "default", "mrope", "dynamic") or not isinstance(factor, int | float):
+        return limit
+    key = "original_max_position_embeddings"
+    return int((rotation.get(key) or config.get(key) or limit) * factor)
 
 
 def _own_template(folder: Path) -> str:

@@ -29,7 +29,7 @@ from typing import Any
 import torch
 import transformers
 from datasets import Dataset
-from transformers import AutoConfig, GenerationConfig, PreTrainedModel, TrainerCallback
+from transformers import GenerationConfig, PreTrainedModel, TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
@@ -39,7 +39,7 @@ from models_py.errors import UserError
 from models_py.progress import OnProgress, Progress, silent
 from models_py.publish import published_folder
 from models_py.student.chat import StudentChat
-from models_py.student.loading import load_chat, load_model
+from models_py.student.loading import load_chat, load_config, load_model
 from models_py.student.spec import ResolvedStudent
 from models_py.training.examples import IGNORED, LabelledRow, labelled_rows, require_rows
 from models_py.training.manifest import (
@@ -336,10 +336,7 @@ def _write_loss_log(folder: Path, history: Sequence[Mapping[str, Any]]) -> None:
 def _load_base(student: ResolvedStudent) -> tuple[Any, torch.dtype]:
     """The base model in float32 on the CPU (the trainer moves it), and the dtype its checkpoint is stored in."""
     model = load_model(replace(student, dtype="float32"), "cpu")
-    stored = getattr(
-        AutoConfig.from_pretrained(student.model, revision=student.revision, local_files_only=True), "dtype", None
-    )
-    return model, stored or torch.float32
+    return model, getattr(load_config(student), "dtype", None) or torch.float32
 
 
 @contextlib.contextmanager

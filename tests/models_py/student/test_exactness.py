@@ -34,6 +34,7 @@ _SIZE: dict[str, Any] = {
 }
 _GROUPED = {"num_key_value_heads": 2, **_SIZE}
 _GEMMA = {"head_dim": 4, "query_pre_attn_scalar": 4, **_GROUPED}
+_STRETCHED: dict[str, Any] = {"rope_theta": 10000.0, "original_max_position_embeddings": 12}
 ARCHITECTURES: dict[str, Callable[[], Any]] = {
     "llama": lambda: hf.LlamaForCausalLM(hf.LlamaConfig(num_key_value_heads=4, **_SIZE)),
     "llama, grouped queries": lambda: hf.LlamaForCausalLM(hf.LlamaConfig(**_GROUPED)),
@@ -50,6 +51,9 @@ ARCHITECTURES: dict[str, Callable[[], Any]] = {
     "gemma3, two rotations": lambda: hf.Gemma3ForCausalLM(hf.Gemma3TextConfig(sliding_window=5, **_GEMMA)),
     "granite, scaled logits": lambda: hf.GraniteForCausalLM(hf.GraniteConfig(logits_scaling=3.0, **_GROUPED)),
     "cohere, scaled logits": lambda: hf.CohereForCausalLM(hf.CohereConfig(logit_scale=0.3, **_GROUPED)),
+    "llama, yarn": lambda: hf.LlamaForCausalLM(
+        hf.LlamaConfig(rope_parameters={**_STRETCHED, "rope_type": "yarn", "factor": 4.0}, **_GROUPED)
+    ),
     "neox, biases": lambda: hf.GPTNeoXForCausalLM(hf.GPTNeoXConfig(**_SIZE)),
 }
 PLAIN_ONLY: dict[str, Callable[[], Any]] = {
@@ -59,8 +63,26 @@ PLAIN_ONLY: dict[str, Callable[[], Any]] = {
     "opt, positions out of a mask": lambda: hf.OPTForCausalLM(
         hf.OPTConfig(ffn_dim=32, word_embed_proj_dim=16, **{k: v for k, v in _SIZE.items() if k != "intermediate_size"})
     ),
+    "mpt, alibi of a fixed length": lambda: hf.MptForCausalLM(
+        hf.MptConfig(vocab_size=VOCABULARY, d_model=16, n_heads=4, n_layers=2, max_seq_len=POSITIONS)
+    ),
     "gpt-oss, attention sinks": lambda: hf.GptOssForCausalLM(
         hf.GptOssConfig(head_dim=4, num_local_experts=4, num_experts_per_tok=2, **_GROUPED)
+    ),
+}
+# Scored exactly as long as what is on both sides of the turn stays apart.
+TURNING: dict[str, Callable[[], Any]] = {
+    "phi3, another rotation above 12 tokens": lambda: hf.Phi3ForCausalLM(
+        hf.Phi3Config(
+            rope_parameters={
+                **_STRETCHED,
+                "rope_type": "longrope",
+                "short_factor": [1.0] * 2,
+                "long_factor": [3.0, 9.0],
+            },
+            original_max_position_embeddings=_STRETCHED["original_max_position_embeddings"],
+            **_GROUPED,
+        )
     ),
 }
 
@@ -68,7 +90,7 @@ PLAIN_ONLY: dict[str, Callable[[], Any]] = {
 @cache
 def model(name: str) -> Any:
     torch.manual_seed(1)
-    made: Any = {**ARCHITECTURES, **PLAIN_ONLY}[name]()
+    made: Any = {**ARCHITECTURES, **PLAIN_ONLY, **TURNING}[name]()
     for parameter in made.parameters():  # far from uniform, so that a wrong position shows
         torch.nn.init.normal_(parameter, std=0.25)
     made = made.eval()
@@ -100,6 +122,21 @@ def test_order_and_company_change_nothing(batch: list[TargetSequence], draw: Any
     for plan in Engine(path.model).plan([s.inputs for s in shuffled], budget):
         company = [shuffled[i] for i in plan]
         assert path.nlls(company) == pytest.approx([expected[s] for s in company], rel=1e-6)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@examples(15)
+@given(sequences(), st.integers(20, 200))
+def test_lengths_on_both_sides_of_a_turn_share_no_batch(fast: bool, batch: list[TargetSequence], budget: int) -> None:
+    ours = model("phi3, another rotation above 12 tokens")
+    engine = Engine(ours, fast=fast)
+    engine.prepare([*a_batch(), *batch])
+    assert engine.path == ("packs" if fast else "padded batches")
+    plan = engine.plan([s.inputs for s in batch], budget)
+    assert sorted(itertools.chain(*plan)) == list(range(len(batch)))
+    for indices in plan:
+        together = engine.nlls([batch[i] for i in indices])
+        assert together == pytest.approx([own_nll(ours, batch[i]) for i in indices], rel=1e-6)
 
 
 def a_batch() -> list[TargetSequence]:

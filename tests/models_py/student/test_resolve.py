@@ -120,6 +120,48 @@ def test_a_max_length_beyond_the_positions_is_told(spec: Student, tmp_path: Path
         found(replace(spec, max_length=4096), tmp_path)
 
 
+YARN = {"rope_type": "yarn", "factor": 4.0, "rope_theta": 10000.0}
+
+
+@pytest.mark.parametrize(
+    ("config", "limit"),
+    [
+        ({"max_position_embeddings": 64}, 64),
+        ({"n_positions": 64}, 64),
+        ({"max_seq_len": 64}, 64),  # MPT, DBRX
+        ({"n_ctx": 64}, 64),
+        ({}, None),
+        ({"max_position_embeddings": None}, None),
+        ({"max_position_embeddings": -1}, None),
+        ({"text_config": None, "max_position_embeddings": 64}, 64),
+        ({"text_config": {"max_position_embeddings": 64}, "max_position_embeddings": 32}, 64),
+        ({"text_config": {"max_position_embeddings": 64}}, 64),
+        ({"text_config": None}, None),
+        ({"max_position_embeddings": 64, "rope_scaling": None}, 64),
+        ({"max_position_embeddings": 64, "rope_parameters": {"rope_type": "default", "rope_theta": 1e4}}, 64),
+        ({"max_position_embeddings": 64, "rope_parameters": YARN}, 256),
+        ({"max_position_embeddings": 64, "rope_parameters": {**YARN, "original_max_position_embeddings": 32}}, 128),
+        ({"max_position_embeddings": 64, "rope_parameters": {**YARN, "original_max_position_embeddings": 8}}, 64),
+        ({"max_position_embeddings": 64, "rope_scaling": {"type": "linear", "factor": 2}}, 128),
+        ({"max_position_embeddings": 64, "rope_scaling": {"type": "dynamic", "factor": 2}}, 64),
+        ({"max_position_embeddings": 64, "rope_scaling": {"type": "mrope", "mrope_section": [2, 3]}}, 64),
+        ({"max_position_embeddings": 64, "rope_scaling": {"type": "longrope", "long_factor": [1.0]}}, 64),
+        ({"max_position_embeddings": 64, "rope_parameters": {"full_attention": YARN, "sliding_attention": {}}}, 256),
+        ({"text_config": {"max_position_embeddings": 64, "rope_parameters": YARN}}, 256),
+    ],
+)
+def test_the_positions_of_a_model_are_found_whatever_its_config_calls_them(
+    spec: Student, folder: Path, tmp_path: Path, config: dict[str, Any], limit: int | None
+) -> None:
+    (folder / "config.json").write_text(json.dumps(config))
+    assert found(replace(spec, max_length=limit or 99_999), tmp_path).max_length == limit or 99_999
+    if limit:
+        with pytest.raises(
+            UserError, match=rf"students\.tiny\.max_length is {limit + 1}, but the model has {limit} pos"
+        ):
+            found(replace(spec, max_length=limit + 1), tmp_path)
+
+
 @pytest.mark.parametrize("model", ["nobody/nothing", "./no/such/folder", "/no/such/folder"])
 def test_a_model_that_is_nowhere_is_told(tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
