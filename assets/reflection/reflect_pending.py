@@ -11,6 +11,7 @@ from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.sql_files import load_pending
 from dagster_project.profile.schema import Profile
 from dagster_project.steps.commits import commit_batches
+from dagster_project.steps.interrupts import interrupted_in_order
 from dagster_project.steps.plots import remembered_replies_plot
 from dagster_project.steps.results import table_result
 from dagster_project.steps.step_progress import StepProgress
@@ -43,7 +44,12 @@ def reflect_pending(
 
     `columns` gives a row's keys and texts; the rest is common.
     """
-    with lake.exclusively(table), Ledger(profile.ledger_path) as ledger:
+    own_process = profile.executor != "in_process"
+    with (
+        interrupted_in_order(has_own_process=own_process),
+        lake.exclusively(table),
+        Ledger(profile.ledger_path) as ledger,
+    ):
         pending = lake.recall(load_pending(table).sql)
         for spec in profile.teacher_specs():
             pairs = Pairs(pending.filter(pl.col("teacher") == spec.name))

@@ -11,6 +11,7 @@ from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.sql_files import load_pending
 from dagster_project.profile.schema import Profile
 from dagster_project.steps.commits import commit_batches
+from dagster_project.steps.interrupts import interrupted_in_order
 from dagster_project.steps.results import table_result
 from dagster_project.steps.step_progress import StepProgress
 from models_py.student.resolve import find_student
@@ -23,7 +24,7 @@ READ_ROWS = 20_000  # pending rows held in memory at once
 
 def score_pending(context: dg.AssetExecutionContext, lake: Lake, profile: Profile, table: str) -> dg.MaterializeResult:
     """Append a score row to `table` for every pending text of every scorer; nothing pending loads no model."""
-    with lake.exclusively(table):
+    with interrupted_in_order(has_own_process=profile.executor != "in_process"), lake.exclusively(table):
         work = _score(context, lake, profile, table)
     current = "student_fingerprint in (select scorer_fingerprint from profile.students)"
     statuses = lake.recall(

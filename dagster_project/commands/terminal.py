@@ -6,6 +6,7 @@ any_encoding()      # first in a command's main
 import io
 import os
 import sys
+from contextlib import suppress
 from typing import TextIO
 
 
@@ -18,4 +19,17 @@ def any_encoding() -> None:
 
 def second_stdout() -> TextIO:
     """Standard output once more, in its encoding, for when Python's own is redirected."""
-    return os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors="replace")
+    return _Stdout(os.fdopen(os.dup(1), "wb"), encoding=sys.stdout.encoding, errors="replace")
+
+
+class _Stdout(io.TextIOWrapper):
+    """Nobody may be there any more, at a terminal that was closed or a pipe that was left: that ends no run."""
+
+    def write(self, text: str, /) -> int:
+        with suppress(OSError):
+            super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            super().flush()

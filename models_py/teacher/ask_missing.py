@@ -145,7 +145,7 @@ class _Asking:
     def _waits_for(self) -> str:
         if self._under_way:
             saved = f", {len(self._held):,} held in memory" if self._held else ""
-            return f"waiting for {len(self._under_way):,} replies under way{saved}"
+            return f"waiting for {len(self._under_way):,} replies under way{saved}; a second interrupt loses them"
         if self._held:
             return f"holding {len(self._held):,} replies until {self._ledger.path} can be written ({self._why})"
         return ""

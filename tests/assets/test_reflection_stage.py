@@ -2,7 +2,6 @@
 
 import re
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -30,7 +29,6 @@ from models_py.teacher.ledger import Ledger
 from models_py.teacher.request import TeacherReply, TeacherRequest
 from tests.assets.conftest import BETTER_DOG, CAT, DOG, NEW_CAT, OWL, REPLIES, Flow, Gpt, rewrite, version
 from tests.support.engines import second_parser
-from tests.support.processes import run_command
 from tests.support.servers import completion
 from tests.support.values import known
 
@@ -230,31 +228,6 @@ def test_an_interrupt_keeps_what_is_under_way_and_asks_none_of_it_again(
     assert (count(ready), in_ledger(ready)) == (0, 3)
     assert ready.run(instruction_reflections).metadata["status/ok"] == 3
     assert len(gpt.asked) == 3
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("executor", ["in_process", "multiprocess"])
-def test_a_run_told_to_terminate_keeps_what_is_under_way(ready: Flow, gpt: Gpt, executor: str) -> None:
-    under_way = threading.Semaphore(0)
-
-    def slow(_: str) -> dict[str, Any]:
-        under_way.release()
-        time.sleep(1)
-        return completion(rewrite("Describe it.", "Small."))
-
-    gpt.say = slow
-    gpt.teaches(ready, {"executor": executor}, concurrency=2)
-    arguments, environment = run_command(ready.profile.file)
-    arguments += ["--job", "instruction_phase"]
-    with subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        assert under_way.acquire(timeout=100)
-        assert under_way.acquire(timeout=100)
-        process.terminate()
-        shown, _ = process.communicate(timeout=60)
-    assert (process.returncode, len(gpt.asked), in_ledger(ready)) == (1, 2, 2)
-    assert "instruction_reflections: interrupted" in shown
-    assert ready.run(instruction_reflections).metadata["status/ok"] == 3
-    assert (len(gpt.asked), len(set(gpt.asked))) == (3, 3)
 
 
 def test_a_lake_that_fails_waits_for_what_is_under_way(ready: Flow, gpt: Gpt, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,3 +63,33 @@ def test_a_query_and_a_complaint_are_shown_in_ascii(lake: Lake, tmp_path: Path) 
     assert (shown.returncode, b"?? ?" in shown.stdout) == (0, True), shown.stderr
     refused = sql("select 1 as 日本, nothing_here")
     assert refused.returncode == 1 and b"nothing_here" in refused.stderr and b"Traceback" not in refused.stderr
+
+
+GO_ON = """
+import os, sys
+from rich.console import Console
+from dagster_project.commands.terminal import second_stdout
+
+console = Console(file=second_stdout())
+os.read(0, 1)
+for _ in range(3):
+    console.print("nobody reads this")
+print("went on", file=sys.stderr)
+"""
+
+
+def test_a_reader_who_has_left_ends_nothing() -> None:
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    with subprocess.Popen(
+        [sys.executable, "-c", GO_ON],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdin and process.stdout and process.stderr
+        process.stdout.close()
+        process.stdin.write(b".")
+        process.stdin.close()
+        assert process.stderr.read() == b"went on\n"
+    assert process.returncode == 0
