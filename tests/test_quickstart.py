@@ -43,6 +43,15 @@ def tables(profile: Path) -> dict[str, pl.DataFrame]:
     return {table: lake.read(f"select {columns} from {table} order by all") for table, columns in TABLES.items()}
 
 
+def run_statuses(profile: Path) -> list[str]:
+    """Of Dagster's runs, the latest first."""
+    import dagster as dg
+    from dagster._core.instance.ref import InstanceRef
+
+    with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(profile.parent / "dagster"))) as instance:
+        return [run.status.value for run in instance.get_runs()]
+
+
 def data_versions(profile: Path) -> dict[str, str]:
     import dagster as dg
     from dagster._core.instance.ref import InstanceRef
@@ -148,6 +157,8 @@ def test_killed_and_run_again_it_ends_the_same(
     for name, frame in tables(profile).items():
         assert frame.equals(undisturbed[name]), name
     assert not list((tmp_path / "warehouse").rglob(".*partial*"))
+    assert "was killed and is marked as failed" in result.stdout
+    assert run_statuses(profile) == ["SUCCESS", "FAILURE"]
 
 
 def one_recipe(folder: Path, policy: str) -> Path:

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from dagster_project.commands.home import dagster_home
+from dagster_project.commands.killed_runs import mark_killed_runs, running
 from dagster_project.commands.run_view import WATCH_TAG, RunWatcher, print_summary
 from dagster_project.commands.terminal import any_encoding, second_stdout
 from dagster_project.definitions import build_definitions
@@ -27,6 +28,7 @@ from dagster_project.lakehouse.lake import open_lake
 from dagster_project.lakehouse.sql_files import policies
 from dagster_project.profile.load import PROFILE_VARIABLE, load_profile
 from dagster_project.root import PROJECT_ROOT
+from dagster_project.steps.interrupts import hang_up_terminates
 from models_py.errors import UserError
 
 
@@ -63,6 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(profile_name: str | None, job: str, console: Console) -> int:
     if profile_name:
         os.environ[PROFILE_VARIABLE] = profile_name
+    hang_up_terminates()
     profile = load_profile(policies=policies())
     started = time.monotonic()
     lake = open_lake(profile)
@@ -75,8 +78,11 @@ def _run(profile_name: str | None, job: str, console: Console) -> int:
     log = _log_to(home / "logs" / f"{time.strftime('%Y%m%d-%H%M%S')}.log")
     console.print(f"[bold]reflection-lake[/]  profile {profile.name}   [dim]log {_short(log)}[/]\n")
     tags = {WATCH_TAG: token, PROFILE_TAG: profile.name}
-    with dg.DagsterInstance.get() as instance, RunWatcher(instance, token, console) as watcher:
-        result = dg.execute_job(reconstructable, instance, run_config=_QUIET, tags=tags)
+    with dg.DagsterInstance.get() as instance, running(home, token):
+        for line in mark_killed_runs(instance, home):
+            console.print(f"[dim]{line}[/]")
+        with RunWatcher(instance, token, console) as watcher:
+            result = dg.execute_job(reconstructable, instance, run_config=_QUIET, tags=tags)
     if not result.success:
         for failure in watcher.failures:
             console.print(f"\n[bold red]Failed[/] {escape(failure)}")

@@ -14,8 +14,9 @@ from dagster_project.lakehouse.lake import Lake
 from dagster_project.profile.load import DEFAULT_PROFILE, PROFILES_DIR
 from dagster_project.profile.schema import Profile
 from dagster_project.steps.step_progress import PROGRESS_KEY, PROGRESS_TAG, duration
+from models_py.disk import says_disk_is_full
 
-WATCH_TAG = "reflection_lake/watch"  # how the watcher finds its run
+WATCH_TAG = "reflection_lake/watch"  # the token of a run, by which the watcher finds it
 _POLL_S = 0.25
 _SHOWN = {
     DagsterEventType.STEP_START,
@@ -26,6 +27,7 @@ _SHOWN = {
 }
 _BAR_CHARS = 32
 _TOLD = ("UserError", "Failure")  # errors whose message was written for people
+_MAKE_ROOM = "\nThe disk is full. Make room and run again: what was finished is kept."
 _INTERRUPTS = ("DagsterExecutionInterruptedError", "KeyboardInterrupt")
 
 
@@ -116,7 +118,10 @@ def _failure(event: dg.DagsterEvent) -> str:
         return f"{event.step_key}: interrupted"
     raised = next((e for e in errors if e.cls_name in _TOLD), errors[1] if len(errors) > 1 else errors[0])
     message = raised.message.strip()
-    return f"{event.step_key}: {message.split(': ', 1)[-1] if raised.cls_name in _TOLD else message}"
+    if raised.cls_name in _TOLD:
+        return f"{event.step_key}: {message.split(': ', 1)[-1]}"
+    is_full = any(says_disk_is_full(one.message) for one in errors)
+    return f"{event.step_key}: {message}{_MAKE_ROOM if is_full else ''}"
 
 
 def print_summary(lake: Lake, profile: Profile, console: Console, seconds: float) -> None:

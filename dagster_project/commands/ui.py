@@ -36,6 +36,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from dagster_project.commands.home import dagster_home
+from dagster_project.commands.killed_runs import mark_killed_runs
 from dagster_project.commands.terminal import any_encoding
 from dagster_project.commands.ui_guard import Guard
 from dagster_project.lakehouse.lake import open_lake
@@ -89,6 +90,8 @@ def _serve(port: int, allowed_hosts: list[str]) -> int:
     ):
         app = create_app_from_workspace_process_context(context, live_data_poll_rate=_POLL_MS)
         server = uvicorn.Server(uvicorn.Config(Guard(app, allowed_hosts), log_level="warning"))
+        for line in mark_killed_runs(instance, home):
+            Console(highlight=False, soft_wrap=True).print(line)
         with _daemon(instance, workspace, server, lock) as daemon:
             Console(highlight=False).print(f"The Dagster UI is on http://{_HOST}:{port} (Ctrl-C ends it)")
             server.run([listening])
