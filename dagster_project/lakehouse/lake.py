@@ -33,6 +33,7 @@ from dagster_project.lakehouse.attached import Attachment, Instance, borrow
 from dagster_project.lakehouse.sql_files import MACRO_SCHEMA, Model, load_macros, load_models
 from dagster_project.lakehouse.tables import LAKE_CONTRACT, SCHEMAS, TABLES, TABLES_BY_NAME
 from models_py.content import fingerprint
+from models_py.disk import says_disk_is_full
 from models_py.errors import UserError
 
 if TYPE_CHECKING:
@@ -279,10 +280,19 @@ class Lake:
                     with self.connect(read_only=False) as connection:
                         return _commit(connection, change, commit)
                 except duckdb.Error as error:
+                    if says_disk_is_full(error):
+                        raise self._full_disk(error) from error
                     if not _is_conflict(error) or attempt == _ATTEMPTS:
                         raise
                     time.sleep(random.uniform(0, min(2.0, 0.02 * 2**attempt)))
         raise AssertionError("unreachable")
+
+    def _full_disk(self, error: duckdb.Error) -> UserError:
+        return UserError(
+            f"The lake at {self.shown_catalog} could not be written: the disk of {self.data_path} or of the catalog is "
+            f"full ({_PASSWORD.sub(_MASK, str(error).splitlines()[0])}). Make room and run again: what was committed "
+            "is kept."
+        )
 
     def prepare(self) -> None:
         """Create the whole schema, or bring the views of an existing lake up to the files. Cheap when nothing changed.
