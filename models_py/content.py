@@ -6,6 +6,7 @@ the JSON array `[instruction, input, output]` without spaces and with non-ASCII 
 
 import hashlib
 import json
+import os
 from collections.abc import Collection
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
@@ -65,10 +66,12 @@ class FileHashes:
     """sha256 of files, remembered under path, size, times (ns) and inode: a large file is read once.
 
     memory: a JSON file that keeps them, made by `save` where its folder exists; without one they are forgotten.
+    reread: read every file again, whatever is remembered of it, and remember what it is now.
     """
 
-    def __init__(self, memory: Path | None = None) -> None:
+    def __init__(self, memory: Path | None = None, *, reread: bool = False) -> None:
         self._memory = memory
+        self._reread = reread
         try:
             loaded = json.loads(memory.read_text("utf-8")) if memory else {}
         except (OSError, ValueError):  # none yet, or cut short: it can always be computed again
@@ -78,16 +81,22 @@ class FileHashes:
 
     def of(self, path: Path) -> str:
         """The sha256 hex digest of the file's bytes. Raises OSError when it cannot be read."""
-        stat = path.stat()
-        # A copy that keeps size and modification time still changes the inode, or the time of its last change.
-        seen = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+        seen = self.seen(path.stat())
         known = self._known.get(str(path))
-        if known and known[:-1] == seen:
+        if known and known[:-1] == seen and not self._reread:
             return str(known[-1])
         digest = file_sha256(path)
         self._known[str(path)] = [*seen, digest]
         self._changed = True
         return digest
+
+    @staticmethod
+    def seen(stat: os.stat_result) -> list[int]:
+        """By what a file is known again without being read.
+
+        A copy that keeps size and modification time still changes the inode, or the time of its last change.
+        """
+        return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
 
     def save(self) -> None:
         """Writes what is new to `memory`."""

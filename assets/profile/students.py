@@ -11,8 +11,9 @@ from dagster_project.profile.schema import Profile
 from dagster_project.steps.code_version import code_version
 from dagster_project.steps.results import OWNERS, key, table_result
 from models_py.content import FileHashes, file_sha256
+from models_py.errors import UserError
 from models_py.student.resolve import find_student
-from models_py.student.spec import DEFAULT_CHAT_TEMPLATE, DEFAULT_REVERSE_PROMPT
+from models_py.student.spec import DEFAULT_CHAT_TEMPLATE, DEFAULT_REVERSE_PROMPT, ResolvedStudent
 
 TABLE = "profile.students"
 _LARGE_BYTES = 64 << 20
@@ -46,10 +47,27 @@ def students(
     return table_result(lake, TABLE)
 
 
+def current_student(lake: Lake, profile: Profile, name: str, *, reread: bool = False) -> ResolvedStudent:
+    """The student as profile/students found it, so that what is scored, selected by and trained is one model.
+
+    reread: read all bytes of its weights again, see `find_student`. Raises UserError where it is another by now.
+    """
+    student = find_student(profile.students[name], profile.students_dir, reread=reread)
+    known = lake.recall(f"select student_fingerprint from {TABLE} where student = ?", [name])
+    if student.fingerprint not in known["student_fingerprint"]:
+        raise UserError(
+            f"students.{name}: its weights, tokenizer, templates or settings have changed since profile/students found "
+            "them, so scores and selection are another model's. Run again from profile/students on (`make run` does), "
+            "or put the model back as it was"
+        )
+    return student
+
+
 def observed(profile: Profile) -> list[object]:
     """What the students are made of, as far as it is seen without loading a model.
 
-    Settings that are not at their default, the content of small files, names and sizes of large ones (weights).
+    Settings that are not at their default, the content of small files; of large ones (weights) name, size, times and
+    inode, which a copy of equal size and age changes too.
     """
     hashes = FileHashes(profile.file_hashes)
     templates = [file_sha256(path) for path in (DEFAULT_CHAT_TEMPLATE, DEFAULT_REVERSE_PROMPT)]
@@ -71,5 +89,7 @@ def _seen(value: object, hashes: FileHashes) -> object:
     if path is None or not path.is_absolute():
         return value
     files = sorted(path.iterdir()) if path.is_dir() else [path]
-    sizes = [(file, file.stat().st_size) for file in files if file.is_file()]
-    return [[file.name, size if size > _LARGE_BYTES else hashes.of(file)] for file, size in sizes]
+    stats = [(file, file.stat()) for file in files if file.is_file()]
+    return [
+        [file.name, FileHashes.seen(stat) if stat.st_size > _LARGE_BYTES else hashes.of(file)] for file, stat in stats
+    ]

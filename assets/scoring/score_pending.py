@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.profile.students import current_student
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.sql_files import load_pending
 from dagster_project.profile.schema import Profile
@@ -14,7 +15,6 @@ from dagster_project.steps.commits import commit_batches
 from dagster_project.steps.interrupts import interrupted_in_order
 from dagster_project.steps.results import table_result
 from dagster_project.steps.step_progress import StepProgress
-from models_py.student.resolve import find_student
 from models_py.student.spec import ResolvedStudent
 
 Work = dict[str, int | float | str]  # what was done by whom and how fast, as metadata; empty: nothing was pending
@@ -42,14 +42,21 @@ def _score(context: dg.AssetExecutionContext, lake: Lake, profile: Profile, tabl
     for named in profile.scorers():
         if not counts:
             break
-        student = find_student(named, profile.students_dir)
+        student = current_student(lake, profile, named.name)
         if total := counts.pop(student.fingerprint, 0):
-            work |= _score_with(context, lake, table, student=student, pending=pending, total=total)
+            work |= _score_with(context, lake, profile, table, student=student, pending=pending, total=total)
     return work
 
 
 def _score_with(
-    context: dg.AssetExecutionContext, lake: Lake, table: str, *, student: ResolvedStudent, pending: str, total: int
+    context: dg.AssetExecutionContext,
+    lake: Lake,
+    profile: Profile,
+    table: str,
+    *,
+    student: ResolvedStudent,
+    pending: str,
+    total: int,
 ) -> Work:
     """Score and commit the `total` texts that the query `pending` has for one student."""
     # Only now: torch and the weights.
@@ -57,6 +64,7 @@ def _score_with(
     from models_py.student.scorer import Scorer, ScoreRequest
 
     scorer = Scorer(load_model(student), load_chat(student))
+    current_student(lake, profile, student.name)  # it may have changed while it was loaded
     progress = StepProgress(context, f"scoring with {student.name}", context.asset_key)
     requests = (ScoreRequest(**row) for row in _pending_rows(lake, pending, student))
     commit = Commit(f"scores by {student.name}", asset=table, run_id=context.run_id)

@@ -7,12 +7,14 @@ from typing import Any
 
 import dagster as dg
 
+from assets.profile.students import current_student
 from assets.training.training_pairs import current_version
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.profile.schema import Profile
 from dagster_project.steps.code_version import code_version
 from dagster_project.steps.results import OWNERS, key
 from dagster_project.steps.step_progress import StepProgress
+from models_py.errors import UserError
 from models_py.student.resolve import find_student
 from models_py.student.spec import ResolvedStudent
 from models_py.training.manifest import Manifest, checkpoint_id, read_manifest
@@ -39,7 +41,7 @@ def student_checkpoint(recipe: str) -> dg.AssetsDefinition:
     def checkpoint(
         context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], profile: dg.ResourceParam[Profile]
     ) -> dg.MaterializeResult:
-        student = find_student(profile.students[profile.recipes[recipe].student], profile.students_dir)
+        student = _base(lake, profile, recipe)
         settings = profile.training
         with lake.exclusively(f"training.{recipe}"):
             version = current_version(lake, recipe)
@@ -47,6 +49,7 @@ def student_checkpoint(recipe: str) -> dg.AssetsDefinition:
             folder = profile.checkpoints_dir / recipe / made
             manifest = read_manifest(folder)
             if manifest is None:
+                _base(lake, profile, recipe, was=student)
                 progress = StepProgress(context, f"training {recipe}", context.asset_key)
                 origin = {"recipe": recipe, "data_version": version, "snapshot_id": lake.snapshot_id()}
                 manifest = _train(lake, origin, student=student, settings=settings, folder=folder, progress=progress)
@@ -54,6 +57,20 @@ def student_checkpoint(recipe: str) -> dg.AssetsDefinition:
         return _result(made, folder, manifest)
 
     return checkpoint
+
+
+def _base(lake: Lake, profile: Profile, recipe: str, was: ResolvedStudent | None = None) -> ResolvedStudent:
+    """The student that a recipe trains: the one whose scores chose the rows, unless another scores for it.
+
+    was: what it was found to be; all bytes of its weights are read again. Raises UserError where they are others.
+    """
+    name, reread = profile.recipes[recipe].student, was is not None
+    if profile.scorer_of(name) == name:
+        return current_student(lake, profile, name, reread=reread)
+    student = find_student(profile.students[name], profile.students_dir, reread=reread)
+    if was is not None and student != was:
+        raise UserError(f"students.{name}: its weights have changed without a trace in size, times or inode; run again")
+    return student
 
 
 def _train(

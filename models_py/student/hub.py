@@ -13,6 +13,7 @@ from pathlib import Path
 
 from models_py.errors import UserError
 from models_py.publish import published_file
+from models_py.student.shards import missing_shards
 from models_py.student.spec import TEMPLATE_FILE, TOKENIZER_PATTERNS, Student
 
 _MEMORY = "hub_models.json"
@@ -37,7 +38,7 @@ def fetch(spec: Student, students_dir: Path) -> Path:
     folder = fetch_small_files(spec)
     for patterns in _WEIGHTS:
         _download(spec, folder.name, patterns)
-        if any(folder.glob(patterns[0])):
+        if _has_weights(folder, patterns[0]):
             break
     else:
         raise UserError(
@@ -68,7 +69,12 @@ def fetched(spec: Student, students_dir: Path) -> Path | None:
         )
     except LocalEntryNotFoundError:
         return None
-    return folder if any(any(folder.glob(patterns[0])) for patterns in _WEIGHTS) else None
+    whole = any(_has_weights(folder, pattern) for pattern, _ in _WEIGHTS) and not missing_shards(folder)
+    return folder if whole else None
+
+
+def _has_weights(folder: Path, pattern: str) -> bool:
+    return any(path.is_file() for path in folder.glob(pattern))  # a cache that was cleared leaves links to nothing
 
 
 def _download(spec: Student, revision: str | None, patterns: tuple[str, ...]) -> Path:

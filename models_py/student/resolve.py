@@ -3,12 +3,15 @@
     Student("toy", scratch=...)  ->  ResolvedStudent(model=".../scratch-5b1c...", fingerprint="e0...")
 
 `make_student` downloads a hub model or trains a toy; one step alone calls it. All others call `find_student`, which
-finds what that step left. A folder is fingerprinted by the bytes of its files (remembered, so the second look is
-quick), a hub model by the commit its revision stood for. torch is loaded only when a toy has to be trained, and
-huggingface_hub only for a hub model.
+finds what that step left. A folder is fingerprinted by the bytes of its files, a hub model by the commit its revision
+stood for. The second look is quick: hashes are remembered with size, times and inode of their files. Before a student
+is trained, `find_student(..., reread=True)` reads all its bytes again. torch is loaded only when a toy has to be
+trained, and huggingface_hub only for a hub model.
 """
 
 import json
+import re
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +20,7 @@ from typing import Any
 from models_py.content import FileHashes, file_sha256, fingerprint, hashed_fields
 from models_py.errors import UserError
 from models_py.progress import OnProgress, Progress, silent
+from models_py.student.shards import missing_shards
 from models_py.student.spec import (
     CONTRACT_VERSION,
     DEFAULT_CHAT_TEMPLATE,
@@ -31,6 +35,7 @@ from models_py.student.template import answer_template, renders_as_at_first
 _WEIGHT_PATTERNS = ("*.safetensors", "pytorch_model*.bin")  # what transformers would load comes first
 # What configs call the number of positions; MPT and DBRX have `max_seq_len`.
 _POSITION_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx")
+_LARGEST_POINTER = 1024  # bytes of what git leaves where git-lfs has not fetched the file
 _REMEDY = "materialize profile/base_students (`make run` does)"
 _HASHES_FILE = "file_hashes.json"
 # The fields that every fingerprint knows of, most of them by what they name. A later one is hashed where it is used.
@@ -75,6 +80,7 @@ def make_student(spec: Student, students_dir: Path, on_progress: OnProgress = si
 
         folder = scratch_folder(spec.scratch, students_dir)
         if not is_trained(folder):
+            shutil.rmtree(folder, ignore_errors=True)  # what somebody left of it would keep the new one out
             train_scratch(spec.scratch, folder, on_progress)
     elif _local_folder(spec) is None:
         from models_py.student.hub import fetch
@@ -83,10 +89,13 @@ def make_student(spec: Student, students_dir: Path, on_progress: OnProgress = si
     return find_student(spec, students_dir, on_progress)
 
 
-def find_student(spec: Student, students_dir: Path, on_progress: OnProgress = silent) -> ResolvedStudent:
+def find_student(
+    spec: Student, students_dir: Path, on_progress: OnProgress = silent, *, reread: bool = False
+) -> ResolvedStudent:
     """The student of a spec as `make_student` left it, fingerprinted. Trains nothing and needs no network.
 
-    Raises UserError for one that is not here or not whole, saying what to materialize.
+    reread: hash all weights, whatever is remembered of their files. Raises UserError for one that is not here or not
+    whole, saying what to materialize, and for a hub model's weights that are not what the hub gave out.
     """
     commit: str | None = None
     if spec.scratch is not None:
@@ -107,11 +116,32 @@ def find_student(spec: Student, students_dir: Path, on_progress: OnProgress = si
                 f"correct the path, or {_REMEDY}"
             )
         folder, commit = found, found.name
-    return _resolved(spec, folder, commit, students_dir=students_dir, on_progress=on_progress)
+    hashes = FileHashes(students_dir / _HASHES_FILE, reread=reread)
+    if commit and reread:
+        _check_against_the_hub(spec, folder, hashes)
+    return _resolved(spec, folder, commit, hashes=hashes, on_progress=on_progress)
+
+
+def _is_lfs_pointer(path: Path) -> bool:
+    try:
+        return path.stat().st_size <= _LARGEST_POINTER and path.read_bytes().startswith(b"version https://git-lfs")
+    except OSError:  # told when it is hashed
+        return False
+
+
+def _check_against_the_hub(spec: Student, folder: Path, hashes: FileHashes) -> None:
+    """Raise UserError where a weight file has not the sha256 that the hub's cache keeps it under."""
+    for path in _weights(spec, folder):
+        stored = path.resolve()
+        if re.fullmatch("[0-9a-f]{64}", stored.name) and hashes.of(stored) != stored.name:
+            raise UserError(
+                f"students.{spec.name}.model: {path.name} of {spec.model!r} is no longer what the hub gave out; remove "
+                f"{stored}, then {_REMEDY}"
+            )
 
 
 def _resolved(
-    spec: Student, folder: Path, commit: str | None, *, students_dir: Path, on_progress: OnProgress
+    spec: Student, folder: Path, commit: str | None, *, hashes: FileHashes, on_progress: OnProgress
 ) -> ResolvedStudent:
     files = _read(spec, folder)
     if commit:
@@ -119,7 +149,7 @@ def _resolved(
         weights = f"{model}@{commit}"
     else:
         model = str(folder)
-        weights = _weights_hash(spec, folder, students_dir, on_progress)
+        weights = _weights_hash(spec, folder, hashes, on_progress)
     later = {name: value for name, value in hashed_fields(spec, ()).items() if name not in _KNOWN_FIELDS}
     return ResolvedStudent(
         name=spec.name,
@@ -177,13 +207,22 @@ def _weights(spec: Student, folder: Path) -> list[Path]:
             f"students.{spec.name}.model: {folder} has no weights (*.safetensors or pytorch_model*.bin); "
             "give a folder written by save_pretrained, or a hub id"
         )
+    if missing := missing_shards(folder):
+        raise UserError(
+            f"students.{spec.name}.model: {folder} lacks {missing[0]}, which its index names"
+            f"{f', and {len(missing) - 1} more' if missing[1:] else ''}; copy the model again"
+        )
+    for path in weights:
+        if _is_lfs_pointer(path):
+            raise UserError(
+                f"students.{spec.name}.model: {path} is a git-lfs pointer, not weights; run `git lfs pull` in {folder}"
+            )
     return weights
 
 
-def _weights_hash(spec: Student, folder: Path, students_dir: Path, on_progress: OnProgress) -> str:
+def _weights_hash(spec: Student, folder: Path, hashes: FileHashes, on_progress: OnProgress) -> str:
     """One hash over the weight files."""
     weights = _weights(spec, folder)
-    hashes = FileHashes(students_dir / _HASHES_FILE)
     parts: dict[str, str] = {}
     for done, path in enumerate(weights):
         on_progress(Progress(done, len(weights), "weight files", note=path.name))

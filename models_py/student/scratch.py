@@ -62,6 +62,7 @@ CHAT_TEMPLATE = (
     "{%- endfor -%}"
     "{{- '<|assistant|>' if add_generation_prompt else '' -}}"
 )
+_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 _WARMUP = 0.1  # share of the steps
 
 
@@ -71,8 +72,8 @@ def scratch_folder(spec: ScratchSpec, students_dir: Path) -> Path:
 
 
 def is_trained(folder: Path) -> bool:
-    """Whether a toy was published there."""
-    return (folder / "config.json").is_file()
+    """Whether a toy was published there and nothing of it was removed since."""
+    return all((folder / name).is_file() for name in _FILES)
 
 
 def scratch_identity(spec: ScratchSpec, corpus: str) -> str:

@@ -234,6 +234,11 @@ class VllmSettings(TeacherSettings):
         for ours, theirs in _OF_VLLM.items():
             value = self.engine_args.get(theirs)
             yield from _unless(theirs not in self.engine_args, f"engine_args.{theirs}", value, f"belongs in `{ours}`")
+        trust = "trust_remote_code"
+        why = (
+            "is not taken: code that a model brings along is never run; name a model of an architecture that vLLM knows"
+        )
+        yield from _unless(trust not in self.engine_args, f"engine_args.{trust}", self.engine_args.get(trust), why)
 
     def open_engine(self, name: str, ledger_path: Path | None) -> Engine:
         from models_py.teacher.engines.vllm.offline import VllmEngine

@@ -15,6 +15,7 @@ from assets.scoring import score_pending
 from assets.scoring.instruction_scores import instruction_scores
 from dagster_project.steps.commits import commit_batches
 from models_py.content import content_id
+from models_py.errors import UserError
 from models_py.student import loading, scorer
 from models_py.student.scorer import ScoreRequest, ScoreRow
 from tests.assets.conftest import CAT, DOG, NEW_CAT, OWL, Flow, version
@@ -142,3 +143,20 @@ def test_another_student_scores_anew_and_the_old_rows_stop_counting(ready: Flow,
     ready.run(students)
     assert ready.run(instruction_scores).metadata["dagster/row_count"] == 4
     assert (fake.loaded, ready.lake.scalar("select count(*) from scoring.instruction_scores")) == (2, 8)
+
+
+def test_a_student_that_changed_since_it_was_found_scores_nothing(ready: Flow, fake: type[FakeScorer]) -> None:
+    (ready.folder / "student" / "model.safetensors").write_text("other weights")
+    with pytest.raises(UserError, match=r"students\.toy: its weights.* have changed since profile/students found them"):
+        ready.run(instruction_scores)
+    assert (fake.loaded, ready.lake.scalar("select count(*) from scoring.instruction_scores")) == (0, 0)
+
+
+def test_a_student_that_changes_while_it_is_loaded_scores_nothing(
+    ready: Flow, fake: type[FakeScorer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = ready.folder / "student" / "model.safetensors"
+    monkeypatch.setattr(loading, "load_model", lambda student: weights.write_text("[]"))
+    with pytest.raises(UserError, match="have changed since"):
+        ready.run(instruction_scores)
+    assert ready.lake.scalar("select count(*) from scoring.instruction_scores") == 0

@@ -1,5 +1,6 @@
 """Ids hash what was hashed in the first release, and of what came later only what is used."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,3 +45,30 @@ def test_hashes_are_remembered_in_a_file_that_appears_whole(tmp_path: Path) -> N
     hashes.save()
     assert FileHashes(tmp_path / "hashes.json")._known[str(tmp_path / "weights")][-1] == digest
     assert sorted(path.name for path in tmp_path.iterdir()) == ["hashes.json", "weights"]
+
+
+def test_a_file_is_read_again_where_that_is_asked_and_what_it_is_now_is_remembered(tmp_path: Path) -> None:
+    weights, memory = tmp_path / "weights", tmp_path / "hashes.json"
+    weights.write_text("one")
+    first = FileHashes(memory)
+    digest = first.of(weights)
+    weights.write_text("two")
+    first._known[str(weights)][:-1] = FileHashes.seen(weights.stat())  # within one tick of the clock
+    first.save()
+    assert FileHashes(memory).of(weights) == digest
+    again = FileHashes(memory, reread=True)
+    assert again.of(weights) != digest
+    again.save()
+    assert FileHashes(memory).of(weights) == again.of(weights)
+
+
+def test_a_copy_of_equal_size_and_age_is_another_file(tmp_path: Path) -> None:
+    weights = tmp_path / "weights"
+    weights.write_text("one")
+    hashes = FileHashes()
+    digest, stat = hashes.of(weights), weights.stat()
+    (tmp_path / "copy").write_text("two")
+    os.utime(tmp_path / "copy", ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    (tmp_path / "copy").rename(weights)
+    assert (weights.stat().st_size, weights.stat().st_mtime_ns) == (stat.st_size, stat.st_mtime_ns)
+    assert hashes.of(weights) != digest

@@ -3,6 +3,7 @@
 It suffices, for what is tested is which files are fetched, and which commit is found again; not the hub's transport.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,7 +36,8 @@ class Hub:
                 return json.dumps(tree).encode(), {}
             name = path.removeprefix(f"/{self.model}/resolve/{commit}/")
             if name != path and (folder / name).is_file():
-                return (folder / name).read_bytes(), {"ETag": f'"{commit}{name}"', "X-Repo-Commit": commit}
+                content = (folder / name).read_bytes()
+                return content, {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Repo-Commit": commit}
         return None
 
 

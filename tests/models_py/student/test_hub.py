@@ -91,3 +91,28 @@ def test_a_model_without_weights_is_told(reach: Reach, tmp_path: Path) -> None:
         (reach.hub.commits[FIRST] / weights).unlink()
     with pytest.raises(UserError, match=r"students\.tiny\.model: 'org/tiny' has no weights"):
         make_student(SPEC, tmp_path / "students")
+
+
+def cached_weights(tmp_path: Path) -> Path:
+    """Where the hub's cache keeps the weights of the first commit."""
+    return (tmp_path / "cache" / "models--org--tiny" / "snapshots" / FIRST / "model.safetensors").resolve()
+
+
+def test_weights_that_left_the_cache_are_fetched_again(reach: Reach, tmp_path: Path) -> None:
+    made = make_student(SPEC, tmp_path / "students")
+    cached_weights(tmp_path).unlink()  # the link to them stays
+    with pytest.raises(UserError, match="materialize profile/base_students"):
+        find_student(SPEC, tmp_path / "students")
+    assert make_student(SPEC, tmp_path / "students") == made and cached_weights(tmp_path).is_file()
+
+
+def test_weights_that_changed_in_the_cache_are_told_before_training(reach: Reach, tmp_path: Path) -> None:
+    made = make_student(SPEC, tmp_path / "students")
+    assert find_student(SPEC, tmp_path / "students", reread=True) == made
+    weights = cached_weights(tmp_path)
+    weights.write_bytes(bytes(weights.stat().st_size))
+    with pytest.raises(UserError, match=rf"no longer what the hub gave out; remove {weights}, then materialize"):
+        find_student(SPEC, tmp_path / "students", reread=True)
+    weights.unlink()
+    make_student(SPEC, tmp_path / "students")
+    assert find_student(SPEC, tmp_path / "students", reread=True) == made

@@ -105,6 +105,26 @@ def test_what_a_folder_lacks_is_told(spec: Student, folder: Path, tmp_path: Path
         found(spec, tmp_path)
 
 
+def test_a_pointer_in_place_of_weights_is_told(spec: Student, folder: Path) -> None:
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 988097824\n"
+    (folder / "model.safetensors").write_text(pointer)
+    with pytest.raises(UserError, match=r"model\.safetensors is a git-lfs pointer, not weights; run `git lfs pull`"):
+        check_student(spec)
+
+
+def test_a_missing_part_of_the_weights_is_told(spec: Student, folder: Path) -> None:
+    parts = [f"model-0000{n}-of-00003.safetensors" for n in (1, 2, 3)]
+    (folder / "model.safetensors").rename(folder / parts[0])
+    index = {"weight_map": {f"w{n}": part for n, part in enumerate(parts)}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(UserError, match=rf"students\.tiny\.model: .* lacks {parts[1]}, .*and 1 more; copy the model"):
+        check_student(spec)
+    (folder / parts[1]).write_bytes(b"w")
+    (folder / parts[2]).symlink_to(folder / "nowhere")
+    with pytest.raises(UserError, match=rf"lacks {parts[2]}, which its index names; copy the model"):
+        check_student(spec)
+
+
 def test_broken_files_are_told(spec: Student, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"students\.tiny\.chat_template: .*no\.jinja cannot be read"):
         found(replace(spec, chat_template=tmp_path / "no.jinja"), tmp_path)

@@ -1,4 +1,5 @@
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -81,6 +82,17 @@ def test_a_toy_that_nobody_trained_is_not_found(tmp_path: Path) -> None:
     ):
         find_student(TOY, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("lost", ["model.safetensors", "tokenizer.json", "*"])
+def test_what_was_deleted_of_a_toy_is_made_again(students_dir: Path, tmp_path: Path, lost: str) -> None:
+    shutil.copytree(students_dir, tmp_path / "students")
+    (toy,) = (folder for folder in (tmp_path / "students").iterdir() if folder.is_dir())
+    for path in toy.glob(lost):
+        path.unlink()
+    with pytest.raises(UserError, match="not trained yet"):
+        find_student(TOY, tmp_path / "students")
+    assert make_student(TOY, tmp_path / "students").fingerprint == find_student(TOY, students_dir).fingerprint
 
 
 @pytest.mark.slow

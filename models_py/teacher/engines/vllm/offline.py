@@ -203,6 +203,7 @@ class VllmEngine(Engine):
                 revision=settings.revision,
                 chat_template=settings.chat_template,
                 max_model_len=settings.max_length,
+                trust_remote_code=False,
                 **{**arguments, **settings.engine_args},
             )
         except Exception as error:  # configuration, files, memory: each has its own type

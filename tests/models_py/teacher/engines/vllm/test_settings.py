@@ -71,6 +71,7 @@ def test_a_path_that_is_nowhere_is_told(settings: VllmSettings, tmp_path: Path, 
     ("changes", "complaint"),
     [
         ({"engine_args": {"max_model_len": 64}}, "engine_args.max_model_len: 64 belongs in `max_length`"),
+        ({"engine_args": {"trust_remote_code": True}}, "trust_remote_code: True is not taken: code .* is never run"),
         ({"max_length": 0}, "max_length: 0 is below 1"),
     ],
 )
