@@ -1,100 +1,153 @@
-r"""CSV files (RFC 4180: commas, double quotes, a header), row by row, so that one bad row costs one row.
+r"""CSV files (RFC 4180: double quotes, a header), row by row, so that one bad row costs one row.
 
     instruction,input,output
     "Name three
     rivers.",,"Rhine, Nile, Volga"
 
+Values are divided by what divides the header into names that are known: a comma, tab, semicolon or bar; a first line
+`sep=;` says it. A header without such a name ends the file, for then no row of it could be read.
+
 Fields may hold newlines. Quotes are read strictly: `"a"b` is a bad row and not silently `ab`. Where the quotes of a row
 are broken, it is taken to end at the first line that makes their number even; a quote that is never closed ends the
 file, for what stands behind it could be text or rows, and guessing would make pairs that nobody wrote.
-The row number counts records below the header, as a spreadsheet does.
+The row number counts records below the header, as a spreadsheet does; rows of empty cells are skipped as blank lines
+are, and so are the empty columns that spreadsheets leave at the right. A cell there that is filled makes a bad row.
 """
 
 import csv
+import io
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
-from models_py.sources.row import MAX_ROW_BYTES, UTF8_BOM, Row, bad_utf8, open_bytes
+from models_py.sources.opened import UTF8_BOM, Lines, open_bytes
+from models_py.sources.row import MAX_BLANK_LINES, MAX_ROW_BYTES, Row, bad_utf8
+from models_py.sources.values import names_of
+
+_DELIMITERS = (",", "\t", ";", "|")
+_SEPARATOR_LINE = re.compile(rb"sep=(.)\r?\n?", re.IGNORECASE | re.DOTALL)
 
 
-def read_csv(path: Path) -> Iterator[Row]:
-    """One row a record below the header. Memory: one record, of at most MAX_ROW_BYTES."""
+def read_csv(path: Path, is_wanted: Callable[[str], bool], delimiters: Sequence[str] = _DELIMITERS) -> Iterator[Row]:
+    """One row a record below the header. Memory: one record, of at most MAX_ROW_BYTES.
+
+    is_wanted: tells the names of fields that can be read. delimiters: rather the first.
+    """
     # The limit is csv's own global; it only ever grows here.
     csv.field_size_limit(max(csv.field_size_limit(), MAX_ROW_BYTES))
     with open_bytes(path) as file:
-        lines = _Lines(file)
+        records = _Records(Lines(file))
         header: list[str] = []
         number = 0
-        while not lines.at_end:
-            cells, problem = _next_record(lines)
+        while not records.at_end:
+            cells, problem = records.next()
+            if records.blank_lines > MAX_BLANK_LINES:
+                told = f"more than {MAX_BLANK_LINES:,} blank lines one upon the other"
+                yield Row(number + 1, records.offset, None, b"", told, ends_file=True)
+                return
             if not cells and not problem:  # a blank line, or the end
                 continue
             if not header:
-                header = cells
-                problem = problem or _header_problem(header)
+                if said := _SEPARATOR_LINE.fullmatch(records.raw().removeprefix(UTF8_BOM)):
+                    delimiters = (said.group(1).decode("latin-1"),)
+                    continue
+                if not problem:
+                    records.delimiter, header = _header(records.text(), is_wanted, delimiters)
+                    problem = _header_problem(header, is_wanted)
                 if problem:
-                    yield Row(1, lines.offset, None, lines.raw(), f"the header: {problem}", ends_file=True)
+                    yield Row(1, records.offset, None, records.raw(), f"the header: {problem}", ends_file=True)
                     return
                 continue
             number += 1
-            if not problem and len(cells) != len(header):
-                problem = f"the row has {len(cells)} fields, the header {len(header)}"
-            record = None if problem else dict(zip(header, cells, strict=True))
-            yield Row(number, lines.offset, record, lines.raw(), problem, ends_file=lines.at_end and bool(problem))
+            problem = problem or _row_problem(cells, header)
+            named = ((name, cell) for name, cell in zip(header, cells, strict=False) if name)
+            record = None if problem else dict(named)
+            yield Row(
+                number, records.offset, record, records.raw(), problem, ends_file=records.at_end and bool(problem)
+            )
 
 
-def _next_record(lines: "_Lines") -> tuple[list[str], str | None]:
-    """The next record's cells, and the reason when they are not to be used. No cells: a blank line or the end."""
-    lines.begin_record()
+def _header(text: str, is_wanted: Callable[[str], bool], delimiters: Sequence[str]) -> tuple[str, list[str]]:
+    """The delimiter that makes most known names of a header, and the names; empty ones at the right are left out."""
+    tried = [(delimiter, _cells(text, delimiter)) for delimiter in delimiters]
+    delimiter, names = max(tried, key=lambda one: sum(map(is_wanted, one[1])))
+    while names and not names[-1].strip():
+        names.pop()
+    return delimiter, names
+
+
+def _cells(text: str, delimiter: str) -> list[str]:
     try:
-        cells = next(csv.reader(lines, strict=True), [])
-    except (csv.Error, _RecordTooLongError) as error:
-        first_error = str(error)
-        try:
-            while lines.raw().count(b'"') % 2 and next(lines, None) is not None:
-                pass
-        except _RecordTooLongError as too_long:
-            first_error = str(too_long)
-        more = f" ({len(lines.taken)} lines up to the next closing quote)" if len(lines.taken) > 1 else ""
-        return [], f"not valid CSV: {first_error}{more}"
-    if lines.decode_error is not None:
-        return cells, bad_utf8(*lines.decode_error)
-    return cells, None
+        return next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True), [])
+    except csv.Error:
+        return []
 
 
-def _header_problem(names: list[str]) -> str | None:
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    return f"the name {twice[0]!r} stands there more than once" if twice else None
+def _header_problem(names: Sequence[str], is_wanted: Callable[[str], bool]) -> str | None:
+    twice = [name for name, count in Counter(filter(None, names)).items() if count > 1]
+    if twice:
+        return f"the name {twice[0]!r} stands there more than once"
+    if not any(map(is_wanted, names)):
+        found = names_of(dict.fromkeys(names))
+        return (
+            f"no field that is known, found {found}; write a first line of names such as instruction, input, output, "
+            "or set `fields` on the source"
+        )
+    return None
+
+
+def _row_problem(cells: Sequence[str], header: Sequence[str]) -> str | None:
+    if any(cells[len(header) :]) or len(cells) < len(header):
+        return f"the row has {len(cells)} fields, the header {len(header)}"
+    return None
 
 
 class _RecordTooLongError(Exception):
     """A record runs on beyond any sensible length."""
 
 
-class _Lines:
-    """The lines of a file for csv.reader, which remember the bytes and the offset of the current record."""
+class _Records:
+    """The records of a file; remembers the bytes and the offset of the current one."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, lines: Lines) -> None:
         self.offset = 0
-        self.taken: list[bytes] = []
         self.at_end = False
-        self.decode_error: tuple[bytes, UnicodeDecodeError] | None = None
-        self._file = file
+        self.delimiter = ","
+        self.blank_lines = 0
+        self._lines = lines
+        self._taken: list[bytes] = []
         self._bytes_taken = 0
+        self._decode_error: UnicodeDecodeError | None = None
 
-    def begin_record(self) -> None:
+    def next(self) -> tuple[list[str], str | None]:
+        """The next record's cells, and the reason when they are not to be used. No cells: a blank line or the end."""
         self.offset += self._bytes_taken
         self._bytes_taken = 0
-        self.taken = []
-        self.decode_error = None
+        self._taken = []
+        self._decode_error = None
+        try:
+            cells = next(csv.reader(self, delimiter=self.delimiter, strict=True), [])
+        except (csv.Error, _RecordTooLongError) as error:
+            first_error = str(error)
+            try:
+                while self.raw().count(b'"') % 2 and next(self, None) is not None:
+                    pass
+            except _RecordTooLongError as too_long:
+                first_error = str(too_long)
+            more = f" ({len(self._taken)} lines up to the next closing quote)" if len(self._taken) > 1 else ""
+            return [], f"not valid CSV: {first_error}{more}"
+        if self._decode_error is not None:
+            return cells, bad_utf8(self._decode_error)
+        is_blank = not any(cells) and b'"' not in self.raw()
+        self.blank_lines = self.blank_lines + 1 if is_blank else 0
+        return [] if is_blank else cells, None
 
-    def __iter__(self) -> "_Lines":
+    def __iter__(self) -> "_Records":
         return self
 
     def __next__(self) -> str:
-        line = self._file.readline(MAX_ROW_BYTES)
+        line = self._lines.readline(MAX_ROW_BYTES)
         if not line:
             self.at_end = True
             raise StopIteration
@@ -102,14 +155,18 @@ class _Lines:
         if self._bytes_taken > MAX_ROW_BYTES:
             self.at_end = True
             raise _RecordTooLongError(f"the record is longer than {MAX_ROW_BYTES} bytes")
-        self.taken.append(line)
-        text = line.removeprefix(UTF8_BOM) if self.offset == 0 and len(self.taken) == 1 else line
+        text = line.removeprefix(UTF8_BOM) if self.offset == 0 and not self._taken else line
+        self._taken.append(line)
         try:
             return text.decode("utf-8")
         except UnicodeDecodeError as error:
-            self.decode_error = self.decode_error or (text, error)
+            self._decode_error = self._decode_error or error
             return text.decode("utf-8", errors="replace")
 
     def raw(self) -> bytes:
         """The current record's bytes."""
-        return b"".join(self.taken)
+        return b"".join(self._taken)
+
+    def text(self) -> str:
+        """The current record's text, without the mark at the beginning of a file."""
+        return self.raw().removeprefix(UTF8_BOM).decode("utf-8", errors="replace")

@@ -1,119 +1,189 @@
-r"""JSON Lines and JSON arrays, row by row, so that one bad row costs one row.
+r"""JSON in every layout that files have, row by row, so that one bad row costs one row. Told by the file's beginning:
 
-JSON Lines: each line stands alone. Blank lines are skipped; the row number is the line number an editor shows.
+    lines      {"instruction": ...}\n{"instruction": ...}      each line stands alone; the row number is the line's
+    array      [{"instruction": ...}, ...]                     in one line or many
+    values     {\n"instruction": ...\n}\n{ ...                  one object over many lines, or one behind the other (jq)
+    wrapped    {"version": 1, "data": [{...}, ...]}            one list of rows in an object
 
-JSON array: elements are decoded one by one from a window that moves over the file. Behind a broken element reading
-goes on at the next object that begins with a key some element began with: `{"instruction":` cannot stand inside a
-proper JSON string, whose quotes are escaped, so neither a missing quote nor a nested object leads astray. (While no
-element was good yet, any object will do.) Where none follows, the broken element was the last one; if anything hints
-that it was not, the file counts as cut off.
+Lines: blank ones are skipped. All other layouts: elements are decoded one by one from a window that moves over the
+file. Behind a broken element reading goes on at the next object that begins with a key some element began with:
+`{"instruction":` cannot stand inside a proper JSON string, whose quotes are escaped, so neither a missing quote nor a
+nested object leads astray. (While no element was good yet, any object will do.) Where none follows, the broken element
+was the last one; if anything hints that it was not, the file counts as cut off.
 
-A missing comma between two objects and a comma before the closing bracket are forgiven: they cost no row.
+A missing comma between two objects and a comma before the closing bracket are forgiven: they cost no row. A key that
+stands twice in an object makes a bad row: which of the two was meant nobody knows.
 """
 
 import json
 import re
 from collections.abc import Collection, Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Literal
 
-from models_py.sources.row import MAX_ROW_BYTES, UTF8_BOM, Row, bad_utf8, open_bytes
+from models_py.sources.fields import matters
+from models_py.sources.opened import HEAD_BYTES, UTF8_BOM, Lines, open_bytes
+from models_py.sources.row import MAX_BLANK_LINES, MAX_ROW_BYTES, Row, bad_utf8
+from models_py.sources.values import shown
 
 _WINDOW_BYTES = 64 << 10
 _LONGEST_TOKEN = 512
+_MOST_PASSED_OVER = 64  # times MAX_ROW_BYTES: a line that is longer has no end
 _SPACE = re.compile(r"[ \t\n\r]*")
 _BLANKS = r"[ \t\n\r]{0,100}"
 _FIRST_KEY = re.compile(rf'\{{{_BLANKS}"([^"\\]{{0,200}})"{_BLANKS}:')
 _NEXT_OBJECT = re.compile(rf',{_BLANKS}\{{{_BLANKS}"')
 _MAX_FIRST_KEYS = 20
+# An object up to its first list of objects: `{"version": 1, "data": [{`; of what stands before, only plain values.
+_KEY = r'"([^"\\]{0,200})"\s*:\s*'
+_BEFORE_LIST = re.compile(rf'\{{\s*((?:{_KEY}(?:"[^"\\]{{0,1000}}"|[\w.+-]{{1,40}})\s*,\s*){{0,20}}){_KEY}\[\s*\{{')
+_NAME = re.compile(_KEY)
+
+Layout = Literal["lines", "array", "values", "wrapped"]
 
 
 def read_json(path: Path) -> Iterator[Row]:
-    """A JSON array; a file that does not begin with `[` is read as JSON Lines, which many name .json."""
+    """The rows of a JSON file of any layout, whatever its name says. Memory: a window of the file, one row."""
     with open_bytes(path) as file:
-        head = file.read(4096).removeprefix(UTF8_BOM).lstrip()
-    return read_json_array(path) if head.startswith(b"[") else read_json_lines(path)
+        head = file.peek(HEAD_BYTES)
+        layout = layout_of(head.removeprefix(UTF8_BOM).decode("latin-1"))
+        yield from _read_lines(file) if layout == "lines" else _read_elements(file, layout)
 
 
-def read_json_lines(path: Path) -> Iterator[Row]:
-    """One row a line that is not blank. Memory: one line."""
-    with open_bytes(path) as file:
-        offset = 0
-        number = 0
-        while line := file.readline(MAX_ROW_BYTES):
-            number += 1
-            start = offset
-            offset += len(line)
-            if number == 1 and line.startswith(UTF8_BOM):
-                line = line.removeprefix(UTF8_BOM)
-                start = len(UTF8_BOM)
-            if len(line) == MAX_ROW_BYTES and not line.endswith(b"\n"):
-                while rest := file.readline(MAX_ROW_BYTES):
-                    offset += len(rest)
-                    if rest.endswith(b"\n"):
-                        break
-                yield Row(number, start, None, line, f"the line is longer than {MAX_ROW_BYTES} bytes")
-                continue
-            content = line.strip()
-            if content:
-                yield _line_row(number, start, content)
+def layout_of(head: str) -> Layout:
+    """What a file is that begins so. `head` is all of it, or so much that a row of usual length ends in it."""
+    text = head.lstrip()
+    if text[:1] not in ("[", "{"):
+        return "lines"
+    first, *others = [line for line in text.splitlines() if line.strip()]
+    if _is_json(first):
+        if others:
+            return "lines"
+    elif text[0] == "{" and others and (_is_json(others[0]) or not _is_beginning(first)):
+        return "lines"
+    if text[0] == "[":
+        return "array"
+    if (found := _BEFORE_LIST.match(text)) and not any(map(matters, _names_in(found))):
+        return "wrapped"
+    return "values" if others else "lines"
 
 
-def _line_row(number: int, offset: int, line: bytes) -> Row:
+def _names_in(match: re.Match[str]) -> list[str]:
+    return [*_NAME.findall(match.group(1)), match.group(match.lastindex or 0)]
+
+
+def _is_json(line: str) -> bool:
     try:
-        return Row(number, offset, _decoder.decode(line.decode("utf-8")), line)
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _is_beginning(line: str) -> bool:
+    """Whether a line breaks off between two of JSON's signs, as lines of an indented file do."""
+    try:
+        json.loads(line)
+    except json.JSONDecodeError as error:
+        return error.pos >= len(line.rstrip()) and not error.msg.startswith("Unterminated string")
+    except (ValueError, RecursionError):
+        return False
+    return False
+
+
+def _read_lines(file: BufferedReader) -> Iterator[Row]:
+    lines, decoder = Lines(file), _Decoder()
+    offset = number = blank = 0
+    while line := lines.readline(MAX_ROW_BYTES):
+        number += 1
+        start = offset
+        offset += len(line)
+        if number == 1 and line.startswith(UTF8_BOM):
+            line = line.removeprefix(UTF8_BOM)
+            start = len(UTF8_BOM)
+        if len(line) >= MAX_ROW_BYTES and not line.endswith((b"\n", b"\r")):
+            for _ in range(_MOST_PASSED_OVER):
+                rest = lines.readline(MAX_ROW_BYTES)
+                offset += len(rest)
+                if len(rest) < MAX_ROW_BYTES or rest.endswith((b"\n", b"\r")):
+                    break
+            else:
+                yield Row(number, start, None, line, "the line does not end; there are no rows in it", ends_file=True)
+                return
+            yield Row(number, start, None, line, f"the line is longer than {MAX_ROW_BYTES} bytes")
+            continue
+        content = line.strip()
+        blank = 0 if content else blank + 1
+        if content:
+            yield _line_row(decoder, number, start, content)
+        elif blank > MAX_BLANK_LINES:
+            yield Row(number, start, None, b"", f"more than {MAX_BLANK_LINES:,} blank lines one upon the other", True)
+            return
+
+
+def _line_row(decoder: "_Decoder", number: int, offset: int, line: bytes) -> Row:
+    try:
+        record, problem = decoder.decode(line.decode("utf-8"))
     except UnicodeDecodeError as error:
-        return Row(number, offset, None, line, bad_utf8(line, error))
+        return Row(number, offset, None, line, bad_utf8(error))
     except (ValueError, RecursionError) as error:
         return Row(number, offset, None, line, _broken(error, 0))
+    return Row(number, offset, record, line, problem)
 
 
-def read_json_array(path: Path) -> Iterator[Row]:
+def _read_elements(file: BufferedReader, layout: Layout) -> Iterator[Row]:
     """One row an element. Memory: a window of the file, which grows to hold one element of at most MAX_ROW_BYTES.
 
     Time is linear in the file's size, however broken it is: reading resumes behind the place where it failed.
     """
-    with open_bytes(path) as file:
-        window = _Window(file)
-        number = 0
-        first_keys: set[str] = set()
-        while window.skip_space():
-            number += 1
-            if window.text[window.position] == "]":
-                window.position += 1
-                if window.skip_space():
-                    yield window.row(number, "there is text behind the end of the JSON array", ends_file=True)
+    window = _Window(file, layout)
+    number = 0
+    first_keys: set[str] = set()
+    while window.skip_space():
+        number += 1
+        if window.text[window.position] == "]" and layout != "values":
+            window.position += 1
+            if problem := window.problem_behind_the_end():
+                yield window.row(number, problem, ends_file=True)
+            return
+        try:
+            record, end, problem = window.decode()
+        except (ValueError, RecursionError) as error:
+            offset, raw, problem = window.offset, window.raw(), _broken(error, window.position)
+            rest = window.find_object(first_keys, error) if isinstance(error, json.JSONDecodeError) else "cut off"
+            if rest == "cut off":
+                problem += "; the file cannot be read any further"
+            yield Row(number, offset, None, raw, problem, ends_file=rest == "cut off")
+            if rest != "found":
                 return
-            try:
-                record, end = window.decode()
-            except (ValueError, RecursionError) as error:
-                offset, raw, problem = window.offset, window.raw(), _broken(error, window.position)
-                rest = window.find_object(first_keys, error) if isinstance(error, json.JSONDecodeError) else "cut off"
-                if rest == "cut off":
-                    problem += "; the file cannot be read any further"
-                yield Row(number, offset, None, raw, problem, ends_file=rest == "cut off")
-                if rest != "found":
-                    return
-                continue
-            if len(first_keys) < _MAX_FIRST_KEYS and (key := _FIRST_KEY.match(window.text, window.position)):
-                first_keys.add(key.group(1))
-            offset, raw = window.offset, window.text[window.position : end].encode("latin-1")
-            # ASCII means the same in Latin-1 and UTF-8; all else is decoded again from the bytes.
-            yield Row(number, offset, record, raw) if raw.isascii() else _line_row(number, offset, raw)
-            window.position = end
-            if window.skip_space() and window.text[window.position] == ",":
-                window.position += 1
+            continue
+        if len(first_keys) < _MAX_FIRST_KEYS and (key := _FIRST_KEY.match(window.text, window.position)):
+            first_keys.add(key.group(1))
+        offset, raw = window.offset, window.text[window.position : end].encode("latin-1")
+        # ASCII means the same in Latin-1 and UTF-8; all else is decoded again from the bytes.
+        yield (
+            Row(number, offset, record, raw, problem)
+            if raw.isascii()
+            else _line_row(window.decoder, number, offset, raw)
+        )
+        window.position = end
+        if window.skip_space() and window.text[window.position] == ",":
+            window.position += 1
+    if layout != "values":
         yield window.row(number + 1, "the JSON array is not closed: the file breaks off here", ends_file=True)
 
 
 class _Window:
-    """A stretch of a JSON array's file that moves forward, as Latin-1: one character a byte, so nothing can fail.
+    """A stretch of a JSON file that moves forward, as Latin-1: one character a byte, so nothing can fail.
 
     JSON's own signs are ASCII and never part of a longer UTF-8 character.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BufferedReader, layout: Layout) -> None:
         self._file = file
+        self._layout = layout
+        self.decoder = _Decoder()
         self._text_offset = 0
         self._at_end = False
         self.text = ""
@@ -122,7 +192,10 @@ class _Window:
         if self.text.startswith(UTF8_BOM.decode("latin-1")):
             self.position = len(UTF8_BOM)
         self.skip_space()
-        self.position += 1  # the opening bracket
+        if layout == "array":
+            self.position += 1  # the opening bracket
+        elif layout == "wrapped" and (before := _BEFORE_LIST.match(self.text, self.position)):
+            self.position = before.end() - 1  # the first object
 
     @property
     def offset(self) -> int:
@@ -148,11 +221,30 @@ class _Window:
                 return False
             self._read_on()
 
-    def decode(self) -> tuple[object, int]:
-        """The element here and its end in `text`. Raises ValueError or RecursionError when it is broken."""
+    def problem_behind_the_end(self) -> str | None:
+        """What is wrong with the rest of the file, behind the closing bracket of the list of rows."""
+        if not self.skip_space():
+            return "the JSON object is not closed: the file breaks off here" if self._layout == "wrapped" else None
+        if self._layout == "array":
+            return "there is text behind the end of the JSON array"
+        while len(self.text) - self.position <= MAX_ROW_BYTES and not self._at_end:
+            self._read_on()
+        try:
+            beside = json.loads('{"": 0' + self.text[self.position :])
+        except (ValueError, RecursionError):
+            return "there is text behind the list of rows that is no JSON"
+        lists = [name for name, value in beside.items() if isinstance(value, list) and value]
+        named = ", ".join(map(repr, lists[:5]))
+        return f"beside the list of rows that was read there is also {named}; write each to a file" if lists else None
+
+    def decode(self) -> tuple[object, int, str | None]:
+        """The element here, its end in `text`, and what is wrong with it where it can be read but not be used.
+
+        Raises ValueError or RecursionError when it is broken.
+        """
         while True:
             try:
-                record, end = _decoder.raw_decode(self.text, self.position)
+                record, end, problem = self.decoder.raw_decode(self.text, self.position)
             except json.JSONDecodeError as error:
                 is_cut = error.msg.startswith("Unterminated string") or error.pos > len(self.text) - _LONGEST_TOKEN
                 if self._at_end or not is_cut:
@@ -160,7 +252,7 @@ class _Window:
             else:
                 # A number that touches the window's end may go on behind it.
                 if end < len(self.text) or self._at_end:
-                    return record, end
+                    return record, end, problem
             if len(self.text) - self.position > MAX_ROW_BYTES:
                 raise ValueError(f"the element is longer than {MAX_ROW_BYTES} bytes")
             self._read_on()
@@ -183,7 +275,7 @@ class _Window:
                 return "found"
             others += len(_NEXT_OBJECT.findall(self.text, self.position))
             if self._at_end:
-                is_closed = self.text.rstrip().endswith("]")
+                is_closed = self.text.rstrip().endswith("]" if self._layout == "array" else "}")
                 return "was last" if is_closed and not others else "cut off"
             self.position = max(self.position, len(self.text) - _LONGEST_TOKEN)
             self._read_on()
@@ -213,4 +305,28 @@ def _whole_number(digits: str) -> int | float:
         return float(digits)
 
 
-_decoder = json.JSONDecoder(parse_int=_whole_number)
+class _Decoder:
+    """JSON's decoder, which also tells of a key that stands twice in an object."""
+
+    def __init__(self) -> None:
+        self._json = json.JSONDecoder(parse_int=_whole_number, object_pairs_hook=self._object)
+        self._twice: str | None = None
+
+    def decode(self, text: str) -> tuple[object, str | None]:
+        self._twice = None
+        return self._json.decode(text), self._problem()
+
+    def raw_decode(self, text: str, position: int) -> tuple[object, int, str | None]:
+        self._twice = None
+        record, end = self._json.raw_decode(text, position)
+        return record, end, self._problem()
+
+    def _object(self, pairs: list[tuple[str, object]]) -> dict[str, object]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            seen: set[str] = set()
+            self._twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        return found
+
+    def _problem(self) -> str | None:
+        return None if self._twice is None else f"the key {shown(self._twice)} stands twice in one object"

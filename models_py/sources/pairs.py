@@ -1,178 +1,174 @@
 """From a row's record to a pair of the pipeline, or the reason why it is none.
 
-Shapes that are recognised, row by row:
+Shapes that are recognised, row by row and field by field (models_py/sources/fields.py has all names):
 
     Alpaca   {"instruction": "...", "input": "...", "output": "..."}
     Dolly    {"instruction": "...", "context": "...", "response": "...", "category": "..."}
+    QA       {"question": "...", "answer": "..."}
     chat     {"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]}
-    chat     {"conversations": [{"from": "human", "value": "..."}, {"from": "gpt", "value": "..."}]}
 
 What is decided here:
 - text is kept exactly as it stands: nothing is trimmed, no line ending is changed;
-- an instruction that is empty or only white space is a bad row; an empty output is kept, the teacher can write one;
-- a missing or null `input` is the empty text; a missing, null or empty `category` is None;
-- of a chat the first user turn and the first assistant turn behind it count. System messages, other roles and later
-  turns are not read: a pair is one turn, and the student's template sets the system text;
+- an instruction that is empty or only white space is a bad row; an empty or null output is kept, for
+  the teacher can write one;
+- a missing, null or NaN `input` is the empty text, and so is what stands for none (`<noinput>`); a number as
+  category is text;
+- of a chat one exchange counts (models_py/sources/conversation.py); what it leaves out is counted in `Pair.lost`;
+- a filled field that would change the pair and is not read makes the row a bad one; all others are passed over;
 - a number, list or object where text belongs is a bad row, as are NUL characters and lone surrogates: neither the
-  lake's catalog nor Parquet can hold them, and mending them would change the text;
-- all other fields (ids, sources, scores) are not read.
+  lake's catalog nor Parquet can hold them, and mending them would change the text.
 """
 
-import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-ALPACA: Mapping[str, str] = {
-    "instruction": "instruction",
-    "input": "input",
-    "output": "output",
-    "category": "category",
-}
-DOLLY: Mapping[str, str] = {
-    "instruction": "instruction",
-    "input": "context",
-    "output": "response",
-    "category": "category",
-}
-CHAT_FIELDS = ("messages", "conversations")
-KNOWN_FIELDS: Collection[str] = frozenset([*ALPACA.values(), *DOLLY.values(), *CHAT_FIELDS])
-
-_USER_ROLES = frozenset({"user", "human"})
-_ASSISTANT_ROLES = frozenset({"assistant", "gpt"})
-_MAX_SHOWN = 60
-_MAX_NAMES = 8
+from models_py.sources.conversation import Conversation, Lost, is_turns, read_turns
+from models_py.sources.fields import both_filled, is_absent, means_no_input, recognise, unread
+from models_py.sources.values import NotAPairError, kind_of, names_of, storable
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """What a row says; not yet stored, so without ids."""
+    """What a row says; not yet stored, so without ids.
+
+    `lost`: what the row's conversation says beside it, None for a row that is none. `no_input`: a marker such as
+    `<noinput>` was read as the empty input.
+    """
 
     instruction: str
     input: str
     output: str
     category: str | None
+    lost: Lost | None = field(default=None, compare=False)
+    no_input: bool = field(default=False, compare=False)
 
 
-def to_pair(record: object, fields: Mapping[str, str] | None = None) -> Pair | str:
-    """The pair a record holds, or the reason it holds none. `fields`: our field -> the record's, None = recognise."""
+def to_pair(
+    record: object, fields: Mapping[str, str] | None = None, no_value: Collection[str] = frozenset()
+) -> Pair | str:
+    """The pair a record holds, or the reason it holds none.
+
+    fields: our field -> the record's; None = recognise. no_value: texts, in lower case, that mean null in its format.
+    """
     try:
-        return _pair(record, fields)
-    except _NotAPairError as error:
+        return _pair(record, fields, no_value)
+    except NotAPairError as error:
         return str(error)
 
 
-class _NotAPairError(Exception):
-    """Why a record is no pair; never leaves this module."""
-
-
-def _pair(record: object, fields: Mapping[str, str] | None) -> Pair:
+def _pair(record: object, fields: Mapping[str, str] | None, no_value: Collection[str]) -> Pair:
+    if is_turns(record):
+        return _from_chat(read_turns(record, "row"), None)
     if not isinstance(record, dict):
-        hint = "; for a file that is one JSON array set format: json" if isinstance(record, list) else ""
-        raise _NotAPairError(f"expected an object with fields, found {_kind(record)}{hint}")
-    if fields is not None:
-        return _from_fields(record, fields)
-    for name in CHAT_FIELDS:
-        if name in record:
-            return _from_chat(record, name)
-    if "instruction" not in record:
-        raise _NotAPairError(
-            f"no recognised fields: found {_names(record)}; expected instruction and output (or response), "
-            "messages or conversations, or a `fields` mapping on the source"
+        raise NotAPairError(f"expected an object with fields, found {kind_of(record)}")
+    return _recognised(record, no_value) if fields is None else _named(record, fields, no_value)
+
+
+def _named(record: dict[str, object], fields: Mapping[str, str], no_value: Collection[str]) -> Pair:
+    chat = fields.get("messages")
+    if chat is None:
+        return _from_fields(record, fields, no_value)
+    if chat not in record:
+        raise NotAPairError(f"field {chat} is missing: found {names_of(record)}")
+    return _from_chat(read_turns(record[chat], chat), _category(record, fields, no_value))
+
+
+def _recognised(record: dict[str, object], no_value: Collection[str]) -> Pair:
+    if problem := unread(record):
+        raise NotAPairError(problem)
+    found = recognise(record, no_value)
+    if found.unclear:
+        raise NotAPairError(found.unclear)
+    conversation = _conversation(record, found.names)
+    if conversation is not None:
+        return _from_chat(conversation, _category(record, found.names, no_value))
+    if "instruction" not in found.names:
+        raise NotAPairError(
+            f"no recognised fields: found {names_of(record)}; expected instruction and output (or such as question "
+            f"and answer), messages or conversations, or a `fields` mapping on the source{_hint(record)}"
         )
-    return _from_fields(record, DOLLY if "response" in record and "output" not in record else ALPACA)
+    asked = record[found.names["instruction"]]
+    if isinstance(asked, dict) and (whole := _hint(record)):
+        raise NotAPairError(f"field {found.names['instruction']}: expected text, found {kind_of(asked)}{whole}")
+    return _from_fields(record, found.names, no_value)
 
 
-def _from_fields(record: dict[str, object], fields: Mapping[str, str]) -> Pair:
-    for name in (fields["instruction"], fields["output"]):
-        if name not in record:
-            raise _NotAPairError(f"field {name} is missing: found {_names(record)}")
+def _conversation(record: dict[str, object], names: Mapping[str, str]) -> Conversation | None:
+    """The record's chat: in a field of its own, or begun by a prompt of turns that the output goes on with."""
+    chat, instruction = names.get("messages"), names.get("instruction")
+    if chat is not None and (not is_absent(record[chat]) or instruction is None):
+        conversation = read_turns(record[chat], chat)
+        # Many sets repeat a turn as a column; another text beside the chat is another pair.
+        for name in (names[ours] for ours in ("instruction", "input", "output") if ours in names):
+            if not is_absent(record[name]) and not conversation.says(record[name]):
+                raise NotAPairError(both_filled(chat, name))
+        return conversation
+    asked = None if instruction is None else record[instruction]
+    if instruction is None or not isinstance(asked, list) or not is_turns(asked):
+        return None
+    answered = record.get(names.get("output", ""))
+    answer = answered if isinstance(answered, list) else [{"role": "assistant", "content": answered}]
+    return read_turns([*asked, *answer], instruction)
+
+
+def _from_fields(record: dict[str, object], fields: Mapping[str, str], no_value: Collection[str]) -> Pair:
+    for ours in ("instruction", "output"):
+        if fields.get(ours, ours) not in record:
+            raise NotAPairError(f"field {fields.get(ours, ours)} is missing: found {names_of(record)}{_hint(record)}")
+    given = _input(record, fields)
+    no_input = means_no_input(given, no_value)
+    output = record[fields["output"]]
     return Pair(
         instruction=_filled(record[fields["instruction"]], fields["instruction"]),
-        input=_text_or_none(record, fields.get("input")) or "",
-        output=_text(record[fields["output"]], fields["output"]),
-        category=_text_or_none(record, fields.get("category")) or None,
+        input="" if no_input else given,
+        output="" if _is_null(output) else storable(output, fields["output"]),
+        category=_category(record, fields, no_value),
+        no_input=no_input,
     )
 
 
-def _from_chat(record: dict[str, object], name: str) -> Pair:
-    turns = record[name]
-    if not isinstance(turns, list):
-        raise _NotAPairError(f"field {name}: expected a list of turns, found {_kind(turns)}")
-    instruction: str | None = None
-    roles: list[str] = []
-    for position, turn in enumerate(turns):
-        role, text, where = _turn(turn, f"{name}[{position}]")
-        roles.append(_shown(role))
-        if instruction is None and role in _USER_ROLES:
-            instruction = _filled(text, where)
-        elif instruction is not None and role in _ASSISTANT_ROLES:
-            return Pair(instruction, "", _text(text, where), _text_or_none(record, "category") or None)
-    missing = "user turn" if instruction is None else "assistant turn behind the first user turn"
-    raise _NotAPairError(f"field {name}: no {missing}; found roles {', '.join(roles[:_MAX_NAMES]) or 'none'}")
-
-
-def _turn(turn: object, where: str) -> tuple[str, object, str]:
-    """A turn's role, its content as found, and the name of the content's field."""
-    for role_key, text_key in (("role", "content"), ("from", "value")):
-        if isinstance(turn, dict) and isinstance(role := turn.get(role_key), str):
-            return role, turn.get(text_key), f"{where}.{text_key}"
-    raise _NotAPairError(
-        f"field {where}: expected an object with role and content (or from and value), found {_kind(turn)}"
+def _from_chat(conversation: Conversation, category: str | None) -> Pair:
+    exchange = conversation.first_exchange()
+    return Pair(
+        instruction=_filled(exchange.instruction.text, exchange.instruction.where),
+        input="",
+        output=storable(exchange.output.text, exchange.output.where),
+        category=category,
+        lost=exchange.lost,
     )
 
 
-def _text_or_none(record: dict[str, object], name: str | None) -> str | None:
-    value = None if name is None else record.get(name)
-    return None if name is None or value is None else _text(value, name)
+def _is_null(value: object) -> bool:
+    return not isinstance(value, str | list | dict) and is_absent(value)
+
+
+def _input(record: dict[str, object], fields: Mapping[str, str]) -> str:
+    value = record.get(fields.get("input", ""))
+    return "" if value is None or _is_null(value) else storable(value, fields["input"])
+
+
+def _category(
+    record: dict[str, object], fields: Mapping[str, str], no_value: Collection[str] = frozenset()
+) -> str | None:
+    value = record.get(fields.get("category", ""))
+    if value is None or _is_null(value):
+        return None
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = str(value)
+    text = storable(value, fields["category"])
+    return None if text.strip().lower() in no_value else text or None
 
 
 def _filled(value: object, where: str) -> str:
-    text = _text(value, where)
+    text = storable(value, where)
     if not text.strip():
-        raise _NotAPairError(f"field {where} is empty")
+        raise NotAPairError(f"field {where} is empty")
     return text
 
 
-def _text(value: object, where: str) -> str:
-    """The value as it stands, if it is text that can be stored."""
-    if not isinstance(value, str):
-        raise _NotAPairError(f"field {where}: expected text, found {_kind(value)}")
-    if "\x00" in value:
-        raise _NotAPairError(f"field {where}: holds a NUL character at position {value.index(chr(0)) + 1}")
-    if not value.isascii():
-        try:
-            value.encode("utf-8")
-        except UnicodeEncodeError as error:
-            code = ord(value[error.start])
-            raise _NotAPairError(
-                f"field {where}: holds a lone surrogate (\\u{code:04x}) at position {error.start + 1}"
-            ) from error
-    return value
-
-
-def _kind(value: object) -> str:
-    """What was found instead of text, in words a person uses."""
-    match value:
-        case None | bool():
-            return json.dumps(value)
-        case int() | float():
-            return f"the number {str(value)[:_MAX_SHOWN]}"
-        case str():
-            return f"text {_shown(value)}"
-        case list():
-            return f"a list of {len(value)}"
-        case dict():
-            return f"an object with {_names(value)}"
-    return f"a value of type {type(value).__name__}"
-
-
-def _names(record: dict[str, object]) -> str:
-    if not record:
-        return "no fields"
-    more = f" and {len(record) - _MAX_NAMES} more" if len(record) > _MAX_NAMES else ""
-    return f"{', '.join(_shown(str(name)) for name in list(record)[:_MAX_NAMES])}{more}"
-
-
-def _shown(text: str) -> str:
-    cut = text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…"
-    return ascii(cut) if not cut.isprintable() else repr(cut)
+def _hint(record: dict[str, object]) -> str:
+    """What the whole file seems to be, where a record is no row."""
+    values = list(record.values())[:3]
+    if values and all(isinstance(value, dict) for value in values):
+        return ". The file seems to be one object of rows or columns: write a list of rows (pandas: orient='records')"
+    return ""

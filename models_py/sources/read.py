@@ -2,27 +2,34 @@
 
     read = read_sources([Source("seed_pairs", path="seeds/pairs.jsonl")])
     check_bad_fraction(read, max_bad_fraction=0.05)
+    told(read)      # what is in no pair and in no bad row, in sentences
 
 Every row of every file ends in exactly one of three ways: a pair, a further copy of a pair (counted in
-`duplicate_count`), or a quarantined row. A file's content never raises; only a file that is not there does.
+`duplicate_count`), or a quarantined row. A file's content never raises; only a file that is not there does. What is
+left out beside that (turns of a conversation, files of a folder) is counted source by source.
 """
 
-import gzip
-import zlib
+import itertools
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 
 import polars as pl
 
 from models_py.content import content_id
-from models_py.errors import UserError
+from models_py.errors import UserError, refuse
 from models_py.progress import OnProgress, Progress, silent
+from models_py.sources import hub
+from models_py.sources.fields import matters
+from models_py.sources.files import check_readable
 from models_py.sources.formats import Format
-from models_py.sources.pairs import KNOWN_FIELDS, Pair, to_pair
+from models_py.sources.opened import UnreadableError
+from models_py.sources.pairs import Pair, to_pair
 from models_py.sources.row import Row, excerpt
-from models_py.sources.spec import Source
+from models_py.sources.spec import Sample, Source
 
 PAIRS_SCHEMA = pl.Schema(
     {
@@ -50,6 +57,46 @@ QUARANTINED_SCHEMA = pl.Schema(
 _ROWS_A_CHUNK = 20_000
 _ROWS_A_REPORT = 1_000
 _ROWS_SHOWN = 5
+# Bad rows of a source after which it is not read on: where they are too many, and in any case.
+_MOST_BAD_ROWS, _MOST_BAD_ROWS_EVER = 100_000, 2_000_000
+
+
+@dataclass(slots=True)
+class SourceCounts:
+    """What was read of one source, and what of it stands in no pair.
+
+    `row_count` = `pair_count` + `duplicate_count` + `quarantined_count`. `rows_seen` is more where only a sample was
+    taken. Of the conversations that became a pair or a duplicate: `cut_conversation_count` hold turns or a system text
+    beside the exchange that was taken, and `merged_conversation_count` of these are duplicates by that exchange alone.
+    `no_input_count`: inputs that only say that there is none. `files_left_out`: beside the data, never read.
+    """
+
+    source: str
+    rows_seen: int = 0
+    row_count: int = 0
+    pair_count: int = 0
+    duplicate_count: int = 0
+    quarantined_count: int = 0
+    conversation_count: int = 0
+    cut_conversation_count: int = 0
+    merged_conversation_count: int = 0
+    turns_left_out: int = 0
+    system_texts_left_out: int = 0
+    no_input_count: int = 0
+    files_left_out: list[str] = field(default_factory=list)
+
+    def add(self, pair: Pair, *, is_duplicate: bool) -> None:
+        """Count a row that is a pair, or a further copy of one."""
+        self.pair_count += not is_duplicate
+        self.duplicate_count += is_duplicate
+        self.no_input_count += pair.no_input
+        if pair.lost is not None:
+            is_cut = pair.lost.turns + pair.lost.systems > 0
+            self.conversation_count += 1
+            self.cut_conversation_count += is_cut
+            self.merged_conversation_count += is_cut and is_duplicate
+            self.turns_left_out += pair.lost.turns
+            self.system_texts_left_out += pair.lost.systems
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,38 +104,56 @@ class SourcesRead:
     """What the sources hold.
 
     `pairs`: one row a distinct content, in the order of the sources; the first occurrence gives source and row.
-    `quarantined`: one row a bad row. `rows_by_source`: all rows read, good or bad.
+    `quarantined`: one row a bad row. `counts`: a source each, in order.
     `unfinished_files`: files whose end could not be read, so that an unknown number of rows is missing.
+    `given_up`: sources that were not read on, for they gave nothing but bad rows.
     """
 
     pairs: pl.DataFrame
     quarantined: pl.DataFrame
-    rows_by_source: dict[str, int]
+    counts: tuple[SourceCounts, ...]
     unfinished_files: tuple[str, ...] = ()
+    given_up: tuple[str, ...] = ()
+
+    @property
+    def rows_by_source(self) -> dict[str, int]:
+        """All rows read, good or bad."""
+        return {counts.source: counts.row_count for counts in self.counts}
 
 
-def read_sources(sources: Sequence[Source], on_progress: OnProgress = silent) -> SourcesRead:
+def read_sources(
+    sources: Sequence[Source], on_progress: OnProgress = silent, *, max_bad_fraction: float = 1.0
+) -> SourcesRead:
     """Read every file of every source, in order. Progress counts rows; its fraction is the share of bytes.
 
+    max_bad_fraction: a source that is above it after many bad rows is not read on; `check_bad_fraction` says so.
+
     Raises UserError, naming the profile's key, for a pattern without files and for a file that is missing, cannot be
-    opened or is of no known format. What a file contains never raises.
+    opened or is of no known format. What a file contains never raises. Downloads what lies on the hub and is not here.
     """
-    files = [(source, path, source.format_of(path)) for source in sources for path in readable_files(source)]
-    total_bytes = sum(path.stat().st_size for _, path, _ in files)
-    tables = _Tables(rows_by_source=Counter({source.name: 0 for source in sources}))
-    bytes_before = 0
-    done = 0
-    for source, path, form in files:
-        size = path.stat().st_size
-        for row in _rows(path, form, KNOWN_FIELDS if source.fields is None else frozenset(source.fields.values())):
-            tables.add(source, path, row)
-            done += 1
-            if done % _ROWS_A_REPORT == 0:
-                # Offsets count unpacked bytes, so a packed file stays at its end early: an estimate, not a promise.
-                fraction = (bytes_before + min(row.byte_offset or 0, size)) / max(total_bytes, 1)
-                on_progress(Progress(done, None, "rows", fraction=fraction, note=source.name))
-        bytes_before += size
-    on_progress(Progress(done, done, "rows"))
+    files: dict[str, list[tuple[Path, Format]]] = {}
+    problems: list[str] = []
+    for source in sources:
+        try:
+            source.fetch(only_missing=True)
+            files[source.name] = [(path, source.format_of(path)) for path in readable_files(source)]
+        except UserError as error:
+            problems.append(str(error))
+    refuse(problems)
+    progress = _Progress(sum(path.stat().st_size for paths in files.values() for path, _ in paths), on_progress)
+    tables = _Tables()
+    for source in sources:
+        counts = SourceCounts(source.name, files_left_out=[_name(file) for file in source.found()[1]])
+        tables.counts.append(counts)
+        is_wanted = matters if source.fields is None else frozenset(source.fields.values()).__contains__
+        rows = _of_interest(source, _source_rows(files[source.name], is_wanted, source.name, counts, progress))
+        for path, form, row in rows:
+            counts.row_count += 1
+            tables.add(source, path, form, row, counts)
+            if _is_hopeless(counts, max_bad_fraction):
+                tables.given_up.append(source.name)
+                break
+    on_progress(Progress(progress.done, progress.done, "rows"))
     return tables.finish()
 
 
@@ -101,7 +166,12 @@ def check_bad_fraction(read: SourcesRead, max_bad_fraction: float) -> None:
     problems = []
     for source, rows in read.rows_by_source.items():
         bad = read.quarantined.filter(pl.col("source") == source)
-        if rows == 0:
+        if source in read.given_up:
+            problems.append(
+                f"sources.{source}: given up after {bad.height:,} bad rows of {rows:,}\n{_first_rows(bad)}\n"
+                "  Mend the files, describe the fields with `fields`, or set `format`."
+            )
+        elif rows == 0:
             problems.append(f"sources.{source}: its files hold no rows")
         elif bad.height / rows > max_bad_fraction:
             problems.append(
@@ -111,9 +181,7 @@ def check_bad_fraction(read: SourcesRead, max_bad_fraction: float) -> None:
             )
     for file in read.unfinished_files:
         bad = read.quarantined.filter(pl.col("file") == file).tail(1)
-        problems.append(
-            f"{file} cannot be read to its end, so rows are missing\n{_first_rows(bad)}\n  Get the file again."
-        )
+        problems.append(f"{file} cannot be read to its end, so rows are missing\n{_first_rows(bad)}")
     if problems:
         raise UserError("\n".join(problems))
 
@@ -125,65 +193,171 @@ def _first_rows(bad: pl.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def told(read: SourcesRead, sources: Sequence[Source]) -> list[str]:
+    """What of the sources stands neither in a pair nor in a bad row, a sentence each; nothing where that is nothing."""
+    return [
+        f"{counts.source}: {sentence}"
+        for source, counts in zip(sources, read.counts, strict=True)
+        for sentence in _sentences(source, counts)
+    ]
+
+
+def _sentences(source: Source, counts: SourceCounts) -> Iterator[str]:
+    if source.limit is not None and counts.row_count >= source.limit:
+        yield f"only the first {counts.row_count:,} rows are read (limit)"
+    if source.sample is not None and counts.rows_seen > counts.row_count:
+        yield f"only {counts.row_count:,} of {counts.rows_seen:,} rows are taken (sample)"
+    if counts.cut_conversation_count:
+        left = [
+            f"{count:,} {word}{'' if count == 1 else 's'}"
+            for count, word in ((counts.turns_left_out, "turn"), (counts.system_texts_left_out, "system text"))
+            if count
+        ]
+        merged = counts.merged_conversation_count
+        yield (
+            f"{counts.cut_conversation_count:,} of {counts.conversation_count:,} conversations are cut to their first "
+            f"exchange, without {' and '.join(left)}{f'; {merged:,} of them are then like another' if merged else ''}"
+        )
+    if counts.no_input_count:
+        yield f"{counts.no_input_count:,} times an input that says there is none (<noinput>, nan) is read as empty"
+    if names := counts.files_left_out:
+        more = f" and {len(names) - _ROWS_SHOWN:,} more" if len(names) > _ROWS_SHOWN else ""
+        yield f"left out beside the data: {', '.join(names[:_ROWS_SHOWN])}{more}"
+
+
 def readable_files(source: Source) -> tuple[Path, ...]:
     """The source's files. Raises UserError, naming `sources.<name>.path`, for one that cannot be opened."""
     files = source.files()
     for path in files:
-        try:
-            with path.open("rb"):
-                pass
-        except OSError as error:
-            reason = "not found" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
-            raise UserError(f"{source.key}: {path}: {reason}; name a file that can be read") from error
+        if problem := check_readable(path):
+            link = "" if problem.startswith("is ") else ":"
+            raise UserError(f"{source.key}: {path}{link} {problem}; name a file that can be read")
     return files
 
 
-def _rows(path: Path, form: Format, wanted: Collection[str]) -> Iterator[Row]:
-    """The file's rows; a packed file that breaks off ends in one bad row."""
+_Placed = tuple[Path, Format, Row]
+
+
+def _source_rows(
+    files: Sequence[tuple[Path, Format]],
+    is_wanted: Callable[[str], bool],
+    name: str,
+    counts: SourceCounts,
+    progress: "_Progress",
+) -> Iterator[_Placed]:
+    for path, form in files:
+        with progress.of_file(path.stat().st_size):
+            for row in _rows(path, form, is_wanted):
+                counts.rows_seen += 1
+                progress.row(row, name)
+                yield path, form, row
+
+
+def _of_interest(source: Source, rows: Iterator[_Placed]) -> Iterator[_Placed]:
+    """The rows that `limit` or `sample` leaves; a row that ends its file is among them, for it says what is missing."""
+    if source.sample is not None:
+        return iter(_drawn(source.sample, rows))
+    return rows if source.limit is None else itertools.islice(rows, source.limit)
+
+
+def _drawn(sample: Sample, rows: Iterator[_Placed]) -> list[_Placed]:
+    """A sample of a stream of unknown length, each row with equal chance, in the order of the files."""
+    random = Random(sample.seed)
+    drawn: list[tuple[int, _Placed]] = []
+    ends: list[tuple[int, _Placed]] = []
+    for number, placed in enumerate(rows):
+        if placed[2].ends_file:
+            ends.append((number, placed))
+        elif len(drawn) < sample.rows:
+            drawn.append((number, placed))
+        elif (place := random.randrange(number + 1)) < sample.rows:
+            drawn[place] = (number, placed)
+    return [placed for _, placed in sorted([*drawn, *ends], key=lambda one: one[0])]
+
+
+def _is_hopeless(counts: SourceCounts, max_bad_fraction: float) -> bool:
+    bad = counts.quarantined_count
+    return bad >= _MOST_BAD_ROWS_EVER or (bad >= _MOST_BAD_ROWS and bad > max_bad_fraction * counts.row_count)
+
+
+def _rows(path: Path, form: Format, is_wanted: Callable[[str], bool]) -> Iterator[Row]:
+    """The file's rows; one that cannot be read on ends in one bad row."""
     number = 0
     try:
-        for row in form.read(path, wanted):
+        for row in form.read(path, is_wanted):
             number = row.number
             yield row
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        yield Row(number + 1, None, None, "", f"the gzip file is damaged or breaks off here: {error}", ends_file=True)
+    except UnreadableError as error:
+        yield Row(number + 1, None, None, "", str(error), ends_file=True)
+
+
+def _name(path: Path) -> str:
+    """How the tables name a file: where it lies, or its address; always text that can be stored."""
+    # A name that is not UTF-8 (possible on Linux) could not be stored.
+    return hub.shown(path).encode("utf-8", errors="backslashreplace").decode("utf-8")
+
+
+class _Progress:
+    """Rows and bytes, over all files."""
+
+    def __init__(self, total_bytes: int, on_progress: OnProgress) -> None:
+        self.done = 0
+        self._total_bytes = total_bytes
+        self._bytes_before = 0
+        self._size = 0
+        self._on_progress = on_progress
+
+    @contextmanager
+    def of_file(self, size: int) -> Iterator[None]:
+        self._size = size
+        yield
+        self._bytes_before += size
+
+    def row(self, row: Row, source: str) -> None:
+        self.done += 1
+        if self.done % _ROWS_A_REPORT == 0:
+            # Offsets count unpacked bytes, so a packed file stays at its end early: an estimate, not a promise.
+            fraction = (self._bytes_before + min(row.byte_offset or 0, self._size)) / max(self._total_bytes, 1)
+            self._on_progress(Progress(self.done, None, "rows", fraction=fraction, note=source))
 
 
 @dataclass(slots=True)
 class _Tables:
     """The two tables as they grow: finished chunks as frames, the current chunk as rows."""
 
-    rows_by_source: Counter[str]
+    counts: list[SourceCounts] = field(default_factory=list)
     position_by_id: dict[str, int] = field(default_factory=dict)
     duplicates: Counter[int] = field(default_factory=Counter)
     pairs: list[tuple[object, ...]] = field(default_factory=list)
     quarantined: list[tuple[object, ...]] = field(default_factory=list)
     chunks: list[pl.DataFrame] = field(default_factory=list)
     unfinished_files: list[str] = field(default_factory=list)
+    given_up: list[str] = field(default_factory=list)
 
-    def add(self, source: Source, path: Path, row: Row) -> None:
+    def add(self, source: Source, path: Path, form: Format, row: Row, counts: SourceCounts) -> None:
         """Put one row where it belongs."""
-        self.rows_by_source[source.name] += 1
-        pair = row.problem if row.problem is not None else to_pair(row.record, source.fields)
-        # A name that is not UTF-8 (possible on Linux) could not be stored.
-        file = str(path).encode("utf-8", errors="backslashreplace").decode("utf-8")
+        pair = row.problem if row.problem is not None else to_pair(row.record, source.fields, form.no_value)
+        file = _name(path)
         if isinstance(pair, Pair):
-            self._add_pair(source.name, file, row.number, pair)
+            counts.add(pair, is_duplicate=self._is_duplicate(source.name, file, row.number, pair))
             return
+        counts.quarantined_count += 1
         self.quarantined.append((source.name, file, row.number, row.byte_offset, pair, excerpt(row.raw)))
         if row.ends_file:
             self.unfinished_files.append(file)
 
-    def _add_pair(self, source: str, file: str, number: int, pair: Pair) -> None:
+    def _is_duplicate(self, source: str, file: str, number: int, pair: Pair) -> bool:
+        """Whether the pair is there already; if not, it is now."""
         pair_id = content_id(pair.instruction, pair.input, pair.output)
         position = self.position_by_id.get(pair_id)
         if position is not None:
             self.duplicates[position] += 1
-            return
+            return True
         self.position_by_id[pair_id] = len(self.position_by_id)
         self.pairs.append((pair_id, source, file, number, pair.instruction, pair.input, pair.output, pair.category, 0))
         if len(self.pairs) == _ROWS_A_CHUNK:
             self._end_chunk()
+        return False
 
     def _end_chunk(self) -> None:
         self.chunks.append(pl.DataFrame(self.pairs, schema=PAIRS_SCHEMA, orient="row"))
@@ -197,6 +371,7 @@ class _Tables:
         return SourcesRead(
             pairs=pairs.with_columns(pl.Series("duplicate_count", counts, dtype=pl.Int64)),
             quarantined=pl.DataFrame(self.quarantined, schema=QUARANTINED_SCHEMA, orient="row"),
-            rows_by_source=dict(self.rows_by_source),
+            counts=tuple(self.counts),
             unfinished_files=tuple(self.unfinished_files),
+            given_up=tuple(self.given_up),
         )

@@ -6,21 +6,17 @@ A reader yields a `Row` for every row it meets, good or bad, and never raises fo
     Row(number=4, byte_offset=990, record=None, raw=b'{"instr', problem="not valid JSON: ...")
 """
 
-import gzip
-import io
 import json
 import re
 from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO, cast
 
 MAX_ROW_BYTES = 16 << 20
 """A longer line or CSV row is no training pair; the limit keeps a broken file from filling the memory."""
 
+MAX_BLANK_LINES = 1_000_000
+"""More of them in a row, and the file is taken to hold nothing else: such a file may never end."""
+
 EXCERPT_CHARACTERS = 200
-UTF8_BOM = b"\xef\xbb\xbf"
-_GZIP_MAGIC = b"\x1f\x8b"
-_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
@@ -41,21 +37,9 @@ class Row:
     ends_file: bool = False
 
 
-def open_bytes(path: Path) -> BinaryIO:
-    """The file's bytes, unpacked when they are gzip (told by the first two bytes, not by the name)."""
-    file = path.open("rb")
-    if file.peek(2)[:2] == _GZIP_MAGIC:
-        # GzipFile does not close a file object it was given; reading through its own keeps one owner.
-        file.close()
-        return cast(BinaryIO, io.BufferedReader(gzip.GzipFile(path)))
-    return file
-
-
-def bad_utf8(raw: bytes, error: UnicodeDecodeError) -> str:
+def bad_utf8(error: UnicodeDecodeError) -> str:
     """The reason of a row that is not UTF-8 text."""
-    hint = "; the file seems to be UTF-16" if raw.startswith(_UTF16_MARKS) else ""
-    found = f"byte 0x{error.object[error.start]:02x} at byte {error.start + 1} of the row"
-    return f"not UTF-8: {found}{hint}; save it as UTF-8"
+    return f"not UTF-8: byte 0x{error.object[error.start]:02x} at byte {error.start + 1} of the row; save it as UTF-8"
 
 
 def excerpt(raw: object) -> str:
