@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 NAMES: Mapping[str, tuple[str, ...]] = {
     "instruction": ("instruction", "prompt", "question", "query", "problem"),
@@ -46,6 +47,7 @@ _BETWEEN_WORDS = re.compile(r"[\s_-]+")
 _NO_INPUT = re.compile(r"\s*(?:<\s*no[ _-]?input\s*>|no[ _-]?input)\s*", re.IGNORECASE)
 
 
+@lru_cache(maxsize=10_000)  # names are few, rows are many
 def plain(name: str) -> str:
     """A field's name as it is compared: `Tool_Calls`, `tool calls` and `toolCalls` are one."""
     return _BETWEEN_WORDS.sub("", name).lower()
@@ -79,22 +81,30 @@ def recognise(record: Mapping[str, object], no_value: Collection[str] = frozense
 
     no_value: texts, in lower case, that mean null in the record's format.
     """
-
-    def is_filled(ours: str, value: object) -> bool:
-        return not is_absent(value) and not (ours == "input" and means_no_input(value, no_value))
-
-    claims: dict[str, list[str]] = {}
-    for name in record:
-        if ours := _OURS.get(plain(str(name))):
-            claims.setdefault(ours, []).append(name)
     names: dict[str, str] = {}
-    for ours, claiming in claims.items():
-        claiming.sort(key=lambda name: _RANK[plain(name)])
-        filled = [name for name in claiming if is_filled(ours, record[name])] or claiming
+    for ours, claiming in _claims(tuple(record)):
+        if len(claiming) == 1:
+            names[ours] = claiming[0]
+            continue
+        filled = [name for name in claiming if not _is_empty_for(ours, record[name], no_value)] or claiming
         names[ours] = filled[0]
         if other := next((name for name in filled[1:] if record[name] != record[filled[0]]), None):
             return Recognised(names, both_filled(filled[0], other))
     return Recognised(names)
+
+
+@lru_cache(maxsize=1_000)  # rows of a file have the same fields
+def _claims(names: tuple[object, ...]) -> list[tuple[str, list[str]]]:
+    """Our fields, and by which names each is claimed, the likeliest first."""
+    claims: dict[str, list[str]] = {}
+    for name in map(str, names):
+        if ours := _OURS.get(plain(name)):
+            claims.setdefault(ours, []).append(name)
+    return [(ours, sorted(claiming, key=lambda name: _RANK[plain(name)])) for ours, claiming in claims.items()]
+
+
+def _is_empty_for(ours: str, value: object, no_value: Collection[str]) -> bool:
+    return is_absent(value) or (ours == "input" and means_no_input(value, no_value))
 
 
 def means_no_input(value: object, no_value: Collection[str]) -> bool:
@@ -130,14 +140,24 @@ def unread(record: Mapping[str, object], *, turn: bool = False) -> str | None:
 
 
 def _unread(record: Mapping[str, object], turn: bool) -> Iterator[str]:
-    for name, value in record.items():
-        key = plain(str(name))
-        if key in (_TURN_BAD if turn else _BAD) and _says_no(value):
-            yield f"field {name} is {_as_written(value)}: the answer is marked as bad or not to be learned from"
-        elif key in _WEIGHING and _weighs_nothing(value):
-            yield f"field {name} is {_as_written(value)}: the row counts for nothing"
-        elif (reason := (_TURN_REASONS if turn else _REASONS).get(key)) and not _says_nothing(value):
+    for name, key in _to_look_at(tuple(record), turn):
+        value = record[name]
+        if key in (_TURN_BAD if turn else _BAD):
+            if _says_no(value):
+                yield f"field {name} is {_as_written(value)}: the answer is marked as bad or not to be learned from"
+        elif key in _WEIGHING:
+            if _weighs_nothing(value):
+                yield f"field {name} is {_as_written(value)}: the row counts for nothing"
+        elif not _says_nothing(value):
+            reason = (_TURN_REASONS if turn else _REASONS)[key]
             yield f"field {name} holds {reason}; if it may be ignored, name the fields with `fields` on the source"
+
+
+@lru_cache(maxsize=1_000)
+def _to_look_at(names: tuple[str, ...], turn: bool) -> list[tuple[str, str]]:
+    """Those fields that could change the meaning, each with its name as it is compared."""
+    changing = (_TURN_REASONS.keys() | _TURN_BAD if turn else _REASONS.keys() | _BAD) | _WEIGHING
+    return [(name, key) for name in names if (key := plain(str(name))) in changing]
 
 
 def _says_no(value: object) -> bool:

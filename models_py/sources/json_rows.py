@@ -20,7 +20,7 @@ import re
 from collections.abc import Collection, Iterator
 from io import BufferedReader
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from models_py.sources.fields import matters
 from models_py.sources.opened import HEAD_BYTES, UTF8_BOM, Lines, open_bytes
@@ -92,7 +92,7 @@ def _is_beginning(line: str) -> bool:
     return False
 
 
-def _read_lines(file: BufferedReader) -> Iterator[Row]:
+def _read_lines(file: "BufferedReader[Any]") -> Iterator[Row]:
     lines, decoder = Lines(file), _Decoder()
     offset = number = blank = 0
     while line := lines.readline(MAX_ROW_BYTES):
@@ -132,7 +132,7 @@ def _line_row(decoder: "_Decoder", number: int, offset: int, line: bytes) -> Row
     return Row(number, offset, record, line, problem)
 
 
-def _read_elements(file: BufferedReader, layout: Layout) -> Iterator[Row]:
+def _read_elements(file: "BufferedReader[Any]", layout: Layout) -> Iterator[Row]:
     """One row an element. Memory: a window of the file, which grows to hold one element of at most MAX_ROW_BYTES.
 
     Time is linear in the file's size, however broken it is: reading resumes behind the place where it failed.
@@ -180,7 +180,7 @@ class _Window:
     JSON's own signs are ASCII and never part of a longer UTF-8 character.
     """
 
-    def __init__(self, file: BufferedReader, layout: Layout) -> None:
+    def __init__(self, file: "BufferedReader[Any]", layout: Layout) -> None:
         self._file = file
         self._layout = layout
         self.decoder = _Decoder()

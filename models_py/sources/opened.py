@@ -17,12 +17,12 @@ import re
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 UTF8_BOM = b"\xef\xbb\xbf"
 HEAD_BYTES = 64 << 10
 _MOST_UNPACKED_TIMES = 200  # text packs 3 to 20 times, a log of equal lines about 100 times
-_LEAST_UNPACKED_BYTES = 64 << 20
+_LEAST_UNPACKED_BYTES = 16 << 20
 _PIECE_BYTES = 64 << 10
 
 
@@ -30,14 +30,18 @@ class UnreadableError(Exception):
     """Why a file cannot be read any further: what it is instead, and the remedy."""
 
 
-def _zstd(path: Path) -> Any:
+def _gzip(file: BinaryIO) -> Any:
+    return gzip.GzipFile(fileobj=file)
+
+
+def _zstd(file: BinaryIO) -> Any:
     import pyarrow as pa  # only whoever reads such a file pays for it
 
-    return pa.CompressedInputStream(pa.OSFile(str(path)), "zstd")
+    return pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "zstd")
 
 
-_PACKINGS: dict[str, tuple[bytes, Callable[[Path], Any]]] = {
-    "gzip": (b"\x1f\x8b", gzip.GzipFile),
+_PACKINGS: dict[str, tuple[bytes, Callable[[BinaryIO], Any]]] = {
+    "gzip": (b"\x1f\x8b", _gzip),
     "bzip2": (b"BZh", bz2.BZ2File),
     "xz": (b"\xfd7zXZ\x00", lzma.LZMAFile),
     "Zstandard": (b"\x28\xb5\x2f\xfd", _zstd),
@@ -75,7 +79,7 @@ _ENCODINGS = {
 _BARE_UTF16 = {"utf-16-le": re.compile(rb"(?:[\t-~]\x00){2}"), "utf-16-be": re.compile(rb"(?:\x00[\t-~]){2}")}
 
 
-def open_bytes(path: Path) -> io.BufferedReader:
+def open_bytes(path: Path) -> "io.BufferedReader[Any]":
     """The text file's bytes. Reading raises UnreadableError where they cannot be had, or are no text at all."""
     return _recoded(_checked(_unpacked(path)))
 
@@ -87,19 +91,16 @@ def pointer(path: Path) -> str | None:
     return next((what for beginning, what in _POINTERS.items() if head.startswith(beginning)), None)
 
 
-def _unpacked(path: Path) -> io.BufferedReader:
+def _unpacked(path: Path) -> "io.BufferedReader[Any]":
     file = io.BufferedReader(io.FileIO(path), HEAD_BYTES)
     head = file.peek(8)[:8]
     for name, (magic, unpack) in _PACKINGS.items():
         if head.startswith(magic):
-            # The unpackers do not close a file object they were given; reading through their own keeps one owner.
-            file.close()
-            raw = _Unpacked(unpack(path), name, path.stat().st_size)
-            return io.BufferedReader(raw, HEAD_BYTES)
+            return io.BufferedReader(_Unpacked(file, unpack(file), name), HEAD_BYTES)
     return file
 
 
-def _checked(file: io.BufferedReader) -> io.BufferedReader:
+def _checked(file: "io.BufferedReader[Any]") -> "io.BufferedReader[Any]":
     try:
         head = file.peek(HEAD_BYTES)
         what = next((what for beginning, what in _FOREIGN.items() if head.startswith(beginning)), None)
@@ -115,7 +116,7 @@ def _checked(file: io.BufferedReader) -> io.BufferedReader:
     return file
 
 
-def _recoded(file: io.BufferedReader) -> io.BufferedReader:
+def _recoded(file: "io.BufferedReader[Any]") -> "io.BufferedReader[Any]":
     head = file.peek(HEAD_BYTES)
     for mark, encoding in _ENCODINGS.items():
         if head.startswith(mark):
@@ -130,10 +131,10 @@ def _recoded(file: io.BufferedReader) -> io.BufferedReader:
 class _Unpacked(io.RawIOBase):
     """What an unpacker gives, its errors in words, and an end to what it gives."""
 
-    def __init__(self, stream: Any, packing: str, packed_bytes: int) -> None:
+    def __init__(self, packed: BinaryIO, stream: Any, packing: str) -> None:
+        self._packed = packed
         self._stream = stream
         self._packing = packing
-        self._most = max(_LEAST_UNPACKED_BYTES, _MOST_UNPACKED_TIMES * packed_bytes)
         self._given = 0
 
     def readable(self) -> bool:
@@ -147,7 +148,7 @@ class _Unpacked(io.RawIOBase):
                 f"the {self._packing} file is damaged or breaks off here: {error}; get it again"
             ) from error
         self._given += len(block)
-        if self._given > self._most:
+        if self._given > max(_LEAST_UNPACKED_BYTES, _MOST_UNPACKED_TIMES * self._packed.tell()):
             raise UnreadableError(
                 f"the {self._packing} file unpacks to more than {_MOST_UNPACKED_TIMES} times its size, as no text "
                 "does; if that is right, unpack it and name the result"
@@ -157,13 +158,14 @@ class _Unpacked(io.RawIOBase):
 
     def close(self) -> None:
         self._stream.close()
+        self._packed.close()  # not every unpacker closes what it was given
         super().close()
 
 
 class _Recoded(io.RawIOBase):
     """A text in another encoding as UTF-8. Half a character at its end becomes a byte that is no UTF-8."""
 
-    def __init__(self, file: io.BufferedReader, encoding: str) -> None:
+    def __init__(self, file: "io.BufferedReader[Any]", encoding: str) -> None:
         self._file = file
         # Lone surrogates pass: the row that holds one is told, not the file.
         self._decoder = codecs.getincrementaldecoder(encoding)("surrogatepass")
@@ -198,7 +200,7 @@ _LINE_END = re.compile(rb"\r*\n|\r")
 class Lines:
     r"""The lines of a file, which end in `\n`, or in `\r` where the file's first line does."""
 
-    def __init__(self, file: io.BufferedReader) -> None:
+    def __init__(self, file: "io.BufferedReader[Any]") -> None:
         self._file = file
         first = _LINE_END.search(file.peek(HEAD_BYTES))
         self._ends_in_cr = first is not None and first.group() == b"\r"

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from random import Random
 
@@ -291,6 +292,7 @@ def _rows(path: Path, form: Format, is_wanted: Callable[[str], bool]) -> Iterato
         yield Row(number + 1, None, None, "", str(error), ends_file=True)
 
 
+@lru_cache(maxsize=1_000)  # asked for every row
 def _name(path: Path) -> str:
     """How the tables name a file: where it lies, or its address; always text that can be stored."""
     # A name that is not UTF-8 (possible on Linux) could not be stored.
