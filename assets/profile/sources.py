@@ -1,5 +1,6 @@
 """profile.sources: where the pairs come from, as the profile says now."""
 
+import json
 from typing import Any
 
 import dagster as dg
@@ -10,6 +11,7 @@ from dagster_project.profile.schema import Profile
 from dagster_project.steps.code_version import code_version
 from dagster_project.steps.results import OWNERS, key, table_result
 from models_py.content import FileHashes, fingerprint
+from models_py.sources.hub import shown
 from models_py.sources.read import readable_files
 
 TABLE = "profile.sources"
@@ -25,6 +27,8 @@ TABLE = "profile.sources"
 def sources(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], profile: dg.ResourceParam[Profile]
 ) -> dg.MaterializeResult:
+    for source in profile.sources:
+        source.fetch()
     lake.mirror(
         {TABLE: rows(profile)}, Commit("sources of the profile", asset="profile/sources", run_id=context.run_id)
     )
@@ -37,9 +41,10 @@ def rows(profile: Profile) -> list[dict[str, Any]]:
     seen: list[dict[str, Any]] = [
         {
             "source": source.name,
-            "paths": [str(path).removeprefix(f"{profile.root}/") for path in source.files()],
+            "paths": [shown(path).removeprefix(f"{profile.root}/") for path in source.files()],
             "max_bad_fraction": profile.max_bad_fraction,
             "content_hash": fingerprint([hashes.of(path) for path in readable_files(source)]),
+            "settings": json.dumps(source.settings, sort_keys=True) if source.settings else None,
         }
         for source in profile.sources
     ]

@@ -13,6 +13,7 @@ from rich.text import Text
 from dagster_project.lakehouse.lake import Lake
 from dagster_project.profile.load import DEFAULT_PROFILE, PROFILES_DIR
 from dagster_project.profile.schema import Profile
+from dagster_project.steps.results import TOLD_KEY
 from dagster_project.steps.step_progress import PROGRESS_KEY, PROGRESS_TAG, duration
 from models_py.disk import says_disk_is_full
 
@@ -91,6 +92,9 @@ class RunWatcher:
         rows = "" if count is None else f"{count.value:,} rows"
         name = materialization.asset_key.to_user_string()
         self.console.print(Text.assemble(("  ✓ ", "green"), f"{name:<46}{rows:>14}", (f"{seconds:>9.1f} s", "dim")))
+        if sentences := materialization.metadata.get(TOLD_KEY):
+            for sentence in str(sentences.value).splitlines():
+                self.console.print(Text(f"    ! {sentence}", style="yellow"))
 
     def _progress_line(self, observation: dg.AssetObservation) -> None:
         if PROGRESS_TAG in observation.tags:
@@ -129,6 +133,7 @@ def print_summary(lake: Lake, profile: Profile, console: Console, seconds: float
     console.print()
     stages = lake.read("select stage, row_count from selection.stage_counts order by place").rows()
     console.print(Text("Rows  ", style="bold") + Text("  →  ".join(f"{name} {rows:,}" for name, rows in stages)))
+    _print_left_out(lake, console)
     _print_outcomes(lake, console)
     _print_recipes(lake, console)
     console.print(
@@ -144,6 +149,18 @@ def print_summary(lake: Lake, profile: Profile, console: Console, seconds: float
         (f'make sql{profile_argument} Q="from selection.pair_decisions limit 20"', "why a pair was kept or dropped"),
     ):
         console.print(f"  {command:<62} [dim]{purpose}[/]")
+
+
+def _print_left_out(lake: Lake, console: Console) -> None:
+    """What of the conversations is in no pair: the one loss that no row tells of."""
+    left = lake.read(
+        "select source, turns_left_out, system_texts_left_out, cut_conversation_count, merged_conversation_count "
+        "from raw.source_counts where cut_conversation_count > 0 order by source"
+    )
+    for source, turns, systems, cut, merged in left.iter_rows():
+        text = f"{turns:,} turns and {systems:,} system texts of {cut:,} conversations of {source}"
+        more = f"; {merged:,} of these are then like another" if merged else ""
+        console.print(Text("Left out  ", style="bold yellow") + Text(f"{text}{more} (raw.source_counts)"))
 
 
 def _print_outcomes(lake: Lake, console: Console) -> None:

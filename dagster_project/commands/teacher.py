@@ -97,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _estimate(profile: Profile, options: argparse.Namespace, console: Console) -> None:
-    read = read_sources(profile.sources)
+    read = read_sources(profile.sources, max_bad_fraction=profile.max_bad_fraction)
     check_bad_fraction(read, profile.max_bad_fraction)
     pairs = [PendingPair.of(row) for row in read.pairs.iter_rows(named=True)]
     console.print(

@@ -23,6 +23,8 @@ from models_py.errors import UserError, did_you_mean, unknown
 PROFILE_VARIABLE = "REFLECTION_PROFILE"
 PROFILES_DIR = PROJECT_ROOT / "profiles"
 DEFAULT_PROFILE = "quickstart"
+_MOST_BYTES = 1_000_000
+_MOST_VALUES = 50_000
 
 
 def load_profile(path: str | Path | None = None, policies: Mapping[str, str] | None = None) -> Profile:
@@ -79,12 +81,41 @@ class _Loader(yaml.SafeLoader):
         return mapping
 
 
+def _load(text: str) -> object:
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _written_out(node, {}) > _MOST_VALUES:
+            raise yaml.constructor.ConstructorError(
+                problem=f"its aliases stand for more than {_MOST_VALUES:,} values; write out what is meant"
+            )
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _written_out(node: yaml.Node, sizes: dict[int, int]) -> int:
+    """How many values a node is with every alias written out; `sizes` remembers those that are known."""
+    if id(node) not in sizes:
+        sizes[id(node)] = _MOST_VALUES  # what holds itself has no end
+        if isinstance(node, yaml.MappingNode):
+            children = [one for pair in node.value for one in pair]
+        else:
+            children = node.value if isinstance(node, yaml.SequenceNode) else []
+        sizes[id(node)] = 1 + sum(_written_out(child, sizes) for child in children)
+    return sizes[id(node)]
+
+
 def _read_yaml(file: Path) -> dict[Any, Any]:
     try:
-        raw = yaml.load(file.read_text(encoding="utf-8"), _Loader)
+        if file.stat().st_size > _MOST_BYTES:
+            raise UserError(f"{shown(file)}: is larger than {_MOST_BYTES:,} bytes; a profile is a page or two of YAML")
+        raw = _load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{shown(file)}: cannot be read as UTF-8 text: {error}") from error
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: a date or a number that is none
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise UserError(f"{shown(file)}: not valid YAML: {where}{getattr(error, 'problem', error)}") from error

@@ -16,6 +16,7 @@ from dagster_project.lakehouse.sql_files import Lineage, column_lineage, lineage
 from dagster_project.lakehouse.tables import SHARED_BY_RECIPES, TABLES_BY_NAME
 
 OWNERS = ["team:reflection-lake"]
+TOLD_KEY = "told"  # of an asset's metadata: what a person should read, a sentence a line
 _PREVIEW_ROWS = 5
 _PREVIEW_CHARS = 90
 _HASH = re.compile("^[0-9a-f]{64}$")

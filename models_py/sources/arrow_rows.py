@@ -12,7 +12,7 @@ from models_py.sources.row import Row
 
 _BATCH_ROWS = 10_000
 _FILE_MAGIC = b"ARROW1"
-_END_OF_STREAM = (b"\xff\xff\xff\xff\x00\x00\x00\x00", b"\x00\x00\x00\x00")  # as written now, and before 2019
+_END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 
 
 def read_arrow(path: Path, is_wanted: Callable[[str], bool]) -> Iterator[Row]:

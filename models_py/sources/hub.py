@@ -54,9 +54,10 @@ def fetch(address: str, key: str, *, only_missing: bool) -> None:
         else:
             return
     try:
-        snapshot_download(**_asked(address))
+        folder = Path(snapshot_download(**_asked(address)))
     except Exception as error:  # of the hub, of the network, of the disk
         raise UserError(f"{key}: {address} cannot be downloaded: {_reason(error)}") from error
+    _find(address, folder, key, any_format=True)
 
 
 def downloaded(address: str, key: str, *, any_format: bool = False) -> Found:
@@ -71,13 +72,17 @@ def downloaded(address: str, key: str, *, any_format: bool = False) -> Found:
         folder = Path(snapshot_download(**_asked(address), local_files_only=True))
     except Exception as error:
         raise UserError(f"{key}: {address} is not downloaded yet; `make run` does it, at profile/sources") from error
-    inside = _parts(address)["inside"]
-    found = find_files(str(folder / inside) if inside else str(folder), any_format=any_format)
+    found = _find(address, folder, key, any_format=any_format)
     refuse_problems(key, found.problems)
-    if not found.files or not all(file.exists() for file in found.files):
-        raise UserError(f"{key}: {address} names no file that can be read; correct it (the hub shows the files)")
-    if not _GLOB.search(inside) and len(found.files) > 1:
+    if not _GLOB.search(_parts(address)["inside"]) and len(found.files) > 1:
         _refuse_splits(address, key, [str(file.relative_to(folder)) for file in found.files])
+    return found
+
+
+def _find(address: str, folder: Path, key: str, *, any_format: bool) -> Found:
+    found = find_files(str(folder / _parts(address)["inside"]), any_format=any_format)
+    if not found.problems and not any(file.exists() for file in found.files):
+        raise UserError(f"{key}: {address} names no file that can be read; correct it (the hub shows the files)")
     return found
 
 
@@ -120,13 +125,20 @@ def _asked(address: str) -> dict[str, Any]:
 
 
 def _reason(error: Exception) -> str:
-    from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        IncompleteSnapshotError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
 
-    match error:
+    cause = error.__cause__
+    match cause if isinstance(cause, HfHubHTTPError) else error:
         case GatedRepoError():
             return "its owner wants you to ask for access on its page; then set HF_TOKEN"
         case RepositoryNotFoundError():
             return "there is no such data set, or it is private: correct the name or set HF_TOKEN"
-        case LocalEntryNotFoundError():
+        case LocalEntryNotFoundError() | IncompleteSnapshotError():
             return "the hub cannot be reached; try again, or download the files and name their folder"
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return (str(cause or error).splitlines() or [type(error).__name__])[0]

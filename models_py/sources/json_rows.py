@@ -29,7 +29,7 @@ from models_py.sources.values import shown
 
 _WINDOW_BYTES = 64 << 10
 _LONGEST_TOKEN = 512
-_MOST_PASSED_OVER = 64  # times MAX_ROW_BYTES: a line that is longer has no end
+_MOST_PASSED_OVER = 16  # times MAX_ROW_BYTES: a line that is longer has no end
 _SPACE = re.compile(r"[ \t\n\r]*")
 _BLANKS = r"[ \t\n\r]{0,100}"
 _FIRST_KEY = re.compile(rf'\{{{_BLANKS}"([^"\\]{{0,200}})"{_BLANKS}:')

@@ -25,6 +25,7 @@ from models_py.content import content_id, fingerprint
 from models_py.errors import UserError
 from models_py.teacher import parser
 from models_py.teacher.parser import END_TAG, TAGS
+from models_py.teacher.prompt_trial import problem_of
 from models_py.teacher.request import PHASES, Message, Sampling, TeacherRequest, request_hash
 from models_py.teacher.spec import PromptSettings
 
@@ -127,6 +128,8 @@ def _load(phase: str, path: Path, field: str) -> Prompt:
         raise UserError(f"{field}: cannot read {path} ({error.strerror}). Name a readable Jinja file.") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{field}: {path} is not UTF-8 (byte {error.start}). Save it as UTF-8.") from error
+    if not path.is_relative_to(BUNDLED) and (problem := problem_of(text)):
+        raise UserError(f"{field}: {path} {problem}. Take the loop or the repetition out of the template.")
     prompt = Prompt(phase=phase, text=text, field=field)
     _check(prompt, path)
     return prompt

@@ -45,7 +45,8 @@ def test_an_unchanged_profile_makes_no_snapshot(flow: Flow) -> None:
 
 def test_sources_name_their_files(flow: Flow) -> None:
     flow.run(sources)
-    [(name, paths, share, content)] = flow.lake.read("from profile.sources").rows()
+    columns = "source, paths, max_bad_fraction, content_hash"
+    [(name, paths, share, content)] = flow.lake.read(f"select {columns} from profile.sources").rows()
     assert (name, [Path(path).name for path in paths], share) == ("mine", ["pairs.jsonl"], 0.25)
     flow.pairs(CAT, DOG)
     assert flow.lake.scalar("select content_hash from profile.sources") == content

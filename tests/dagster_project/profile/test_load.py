@@ -23,6 +23,9 @@ from tests.support.profiles import SMALLEST, write_profile
 from tests.support.properties import SHARED_FIXTURES, examples
 from tests.support.values import as_a, known
 
+# Each line ten times the one above.
+BOMB = "a0: &a0 x\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 30))
+MERGED = "m0: &m0 {a: 1}\n" + "".join(f"m{i}: &m{i} {{<<: [{', '.join([f'*m{i - 1}'] * 9)}]}}\n" for i in range(1, 30))
 POLICIES = {"paper": "selected", "paper_gated": "selected", "original": "selected", "reflect_both": "all"}
 
 
@@ -218,7 +221,7 @@ def test_an_unknown_key_names_its_path_and_the_nearest(tmp_path: Path, path: str
         ),
         ("sources.0", {"name": "mine", "paths": []}, "sources.mine.paths: is empty; name at least one file"),
         ("sources.0.paths", ["x"], "sources.mine: give either path or paths (a list)"),
-        ("sources.0.path", "hf://data", "sources.mine.path: hf://data is an address; download the file"),
+        ("sources.0.path", "hf://data", "sources.mine.path: hf://data is no address of a data set; write"),
         (
             "sources.0.format",
             "xml",
@@ -369,6 +372,11 @@ def test_policies_are_not_checked_when_not_known(tmp_path: Path) -> None:
         ("lake: {}\nlake: {}\n", "not valid YAML: line 2, column 1: the key 'lake' stands there twice"),
         ("a: !!python/name:os.system\n", "not valid YAML: line 1"),
         ("1: 2\n", "1: keys should be strings"),
+        ("a: 2024-13-45\n", "not valid YAML: month must be in 1..12"),
+        ("a: &a [*a]\n", "not valid YAML: its aliases stand for more than 50,000 values"),
+        (BOMB, "not valid YAML: its aliases stand for more than 50,000 values"),
+        (MERGED, "not valid YAML: its aliases stand for more than 50,000 values"),
+        ("# " + "x" * 1_000_000, "is larger than 1,000,000 bytes"),
         (
             "recipes: {false: 3}\nsources: [1, a]\nstudents: 4\n",
             "students: input should be a valid dictionary, found 4",

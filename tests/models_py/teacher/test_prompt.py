@@ -77,6 +77,33 @@ def test_a_broken_template_names_the_field_and_the_fault(tmp_path: Path, text: s
     assert complaint in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (
+            f"{GOOD}{{% for i in range(99999) %}}{{% for j in range(99999) %}}{{% endfor %}}{{% endfor %}}",
+            "takes more than",
+        ),
+        (
+            f"{GOOD}{{% for i in range(99999) %}}{{% for j in range(99999) %}}x{{% endfor %}}{{% endfor %}}",
+            "makes more than",
+        ),
+        (f"{{% macro f() %}}{{{{ f() }}}}{{% endmacro %}}{GOOD}{{{{ f() }}}}", "calls itself without end"),
+        (f"{GOOD}{{{{ 'x' * 10 ** 11 }}}}", "takes more than"),
+        (f"{GOOD}{{{{ 9 ** (9 ** 9) }}}}", "takes more than"),
+        (
+            "{% set n = namespace(x='ab') %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}" + GOOD,
+            "takes more than",
+        ),
+        (f"{{% if input %}}{{{{ '%099999999999d' % 1 }}}}{{% endif %}}{GOOD}", "takes more than"),
+    ],
+)
+@pytest.mark.slow
+def test_a_template_that_loops_or_swells_is_refused_in_time(tmp_path: Path, text: str, complaint: str) -> None:
+    with pytest.raises(UserError, match=rf"teachers\.gpt\.prompts\.response_reflection: .* {complaint}"):
+        load_prompts("gpt", replace(tmp_path / "own.jinja", text))
+
+
 def test_a_missing_template_names_the_field(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^teachers\.gpt\.prompts\.response_reflection: cannot read .*none\.jinja"):
         load_prompts("gpt", PromptSettings(response_reflection=tmp_path / "none.jinja"))
