@@ -26,8 +26,9 @@ TABLES = {
     "raw.raw_pairs": "pair_id, source_row, instruction, input, output, duplicate_count",
     "raw.quarantined_rows": "source_row, byte_offset, reason",
     "reflection.teacher_replies": "request_id, teacher, phase, content_id, status, reply, cost_usd",
-    "reflection.instruction_reflections": "teacher, prompt_version, pair_id, request_id, status, content_id",
-    "reflection.response_reflections": "teacher, prompt_version, pair_id, base, request_id, status, content_id",
+    # Distinct: a later parser that reads a reply the same adds the same reflection under its version.
+    "reflection.instruction_reflections": "distinct teacher, pair_id, request_id, status, content_id",
+    "reflection.response_reflections": "distinct teacher, pair_id, base, request_id, status, content_id",
     "scoring.instruction_scores": "student_fingerprint, content_id, answer_nll, answer_nll_given_instruction, status",
     "scoring.response_scores": "student_fingerprint, content_id, instruction_nll, instruction_nll_given_answer, status",
     "scoring.chosen_scores": "student_fingerprint, content_id, answer_nll, answer_nll_given_instruction, status",

@@ -24,11 +24,12 @@ from dagster_project.steps.commits import commit_batches
 from dagster_project.steps.step_progress import PROGRESS_KEY
 from models_py.content import content_id
 from models_py.errors import UserError
+from models_py.teacher import parser
 from models_py.teacher.engines.recorded import RecordedEngine
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.request import TeacherReply, TeacherRequest
 from tests.assets.conftest import BETTER_DOG, CAT, DOG, NEW_CAT, OWL, REPLIES, Flow, Gpt, rewrite, version
-from tests.support.engines import second_parser
+from tests.support.engines import NEXT_VERSION, second_parser
 from tests.support.servers import completion
 from tests.support.values import known
 
@@ -279,7 +280,7 @@ BOTH = (
 
 
 def says(prompt: str) -> dict[str, Any]:
-    """Of the cat all can be used, of the dog what parser 2 reads, of the owl nothing."""
+    """Of the cat all can be used, of the dog what the next parser reads, of the owl nothing."""
     if "cat" in prompt:
         return completion(rewrite(NEW_CAT[0], NEW_CAT[2]))
     text = rewrite("Describe a dog at night.", "Awake.").replace("[End]", "[Fin]") if "dog" in prompt else "No."
@@ -337,10 +338,13 @@ def test_replies_are_read_again_once_and_appended_to_otherwise(
     assert version(ready.run(teacher_replies)) == version(again)
     assert ready.lake.snapshot_id() == before + 1
     versions = "select distinct parser_version from reflection.teacher_replies"
-    assert ready.lake.read(versions).rows() == [("2",)]
+    assert ready.lake.read(versions).rows() == [(NEXT_VERSION,)]
 
 
-def test_replies_of_a_lake_from_before_parsers_counted_are_of_the_first(ready: Flow, gpt: Gpt) -> None:
+def test_replies_of_a_lake_from_before_parsers_counted_are_of_the_first(
+    ready: Flow, gpt: Gpt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parser, "PARSER_VERSION", parser.FIRST_VERSION)
     gpt.say = says
     gpt.teaches(ready, parse_attempts=0)
     ready.run(instruction_reflections)

@@ -26,6 +26,7 @@ from models_py.teacher.spec import OpenAISettings, TeacherSpec
 REWRITE = "Too vague.\n\n[New Instruction]\nName three seas.\n[End]\n\n[New Answer]\nBaltic, North, Red.\n[End]"
 BETTER = "Too short.\n\n[Better Answer]\nThe Baltic Sea.\n[End]"
 UNUSABLE = "Here you are: the Baltic."
+NEXT_VERSION = "next"
 
 Say = Callable[[TeacherRequest], TeacherReply]
 
@@ -92,8 +93,8 @@ def seas(count: int) -> list[PendingPair]:
 
 
 def second_parser(monkeypatch: MonkeyPatch, closing: str = "[Fin]") -> None:
-    """Parser 2, which takes one more word for [End]."""
-    monkeypatch.setattr(parser, "PARSER_VERSION", "2")
+    """The parser after this one, which takes one more word for [End]."""
+    monkeypatch.setattr(parser, "PARSER_VERSION", NEXT_VERSION)
     monkeypatch.setattr(parser, "_END_PATTERN", f"{parser._END_PATTERN[:-1]}|{re.escape(closing)})")
     patterns = {phase: parser._tag_pattern(names) for phase, names in parser.TAGS.items()}
     monkeypatch.setattr(parser, "_PATTERNS", patterns)

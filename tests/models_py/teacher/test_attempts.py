@@ -34,7 +34,7 @@ from tests.support.properties import examples
 from tests.support.values import as_a
 
 PAIRS = seas(4)
-FIN = REWRITE.replace("[End]", "[Fin]")  # what only parser 2 can use
+FIN = REWRITE.replace("[End]", "[Fin]")  # what only the next parser can use
 
 
 @pytest.fixture

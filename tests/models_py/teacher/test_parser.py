@@ -51,7 +51,9 @@ def test_tags_may_vary_in_case_space_and_decoration(tags: tuple[str, ...]) -> No
     assert [str(text).strip("\u200f\u202a\n ") for text in (parsed.instruction, parsed.output)] == ["Ask.", "Reply."]
 
 
-@pytest.mark.parametrize("tag", ["[New Instructions]", "(New Instruction)", "New Instruction:", "[NewInstruction]"])
+@pytest.mark.parametrize(
+    "tag", ["[New Instructions]", "(New Instruction)", "new instruction:", "[NewInstruction]", "My New Instruction:"]
+)
 def test_look_alikes_are_text(tag: str) -> None:
     assert instruction(WHOLE.replace("[New Instruction]", tag)).status == "missing_tag"
 
@@ -110,7 +112,7 @@ def test_repeated_tags_that_do_not_balance_are_not_guessed_at() -> None:
 
 @pytest.mark.parametrize(
     ("finish_reason", "status"),
-    [("stop", "ok"), (None, "missing_tag"), ("abort", "missing_tag"), ("length", "truncated")],
+    [("stop", "ok"), (None, "ok"), ("abort", "missing_tag"), ("length", "truncated")],
 )
 def test_the_last_end_may_be_forgotten_only_by_a_teacher_that_stopped(finish_reason: str | None, status: str) -> None:
     parsed = instruction(WHOLE.removesuffix("[End]"), finish_reason)
@@ -125,8 +127,11 @@ def test_a_reply_without_the_answer_tag_keeps_only_the_critique() -> None:
     assert instruction("Vague.\n[New Instruction] Compare. [End]\nMerge sort.") == ParsedReply("missing_tag", "Vague.")
 
 
-def test_blocks_in_the_wrong_order_are_missing() -> None:
-    assert instruction("[New Answer] Merge sort. [End]\n[New Instruction] Compare. [End]").status == "missing_tag"
+def test_blocks_may_come_in_the_other_order() -> None:
+    reply = "[New Answer] Merge sort. [End]\n[New Instruction] Compare. [End]"
+    assert instruction(reply) == ParsedReply("ok", None, "Compare.", "Merge sort.")
+    assert instruction(reply.removesuffix("[End]")) == ParsedReply("ok", None, "Compare.", "Merge sort.")
+    assert instruction(reply.removesuffix("[End]"), "abort").status == "missing_tag"
 
 
 def test_a_cut_reply_is_truncated_even_if_it_looks_whole() -> None:
@@ -210,17 +215,91 @@ def test_line_ends_nul_and_surrogates_are_normalised() -> None:
     assert response("Curt.\r\n[Better Answer]\r\none\r\ntwo\x00\ud800\r\n[End]\r\n").output == "one\ntwo\ufffd"
 
 
-def test_a_long_hostile_reply_is_read_in_linear_time() -> None:
+HOSTILE = [
+    *(
+        "[",
+        "[[",
+        "[ ",
+        "[New ",
+        "[New Answer",
+        "[New Answer] ",
+        "[New Answer]\n",
+        "[New Answer: ",
+        "[End] ",
+        "[End]\n\n",
+    ),
+    *(
+        "**[End]** x",
+        "[/New Answer]\n",
+        "<New Answer>",
+        "</New Answer>\n",
+        "[New Instruction]\n[End]\n",
+        "`",
+        "*",
+        "> ",
+        "# ",
+    ),
+    *(
+        "New Answer:\n",
+        "New Answer:\n[End]\n",
+        "End\n\n",
+        "[Aa]\n[End]\n\n",
+        "```\n[End]\n",
+        "---\n\n",
+        "\n",
+        " ",
+        "\u200b",
+    ),
+    *(
+        "<think>",
+        "</think>",
+        "</think>\n[New Answer]\n",
+        "<think></think>",
+        "<|im_end|><|im_start|>",
+        "<|channel|>final",
+    ),
+    *("<s>", "</s>", "</answer>", "assistantfinal", "x"),
+]
+
+
+@pytest.mark.parametrize("before", ["", "[New Instruction] Ask.\n[New Answer] ", "<think>"])
+def test_a_long_hostile_reply_is_read_in_linear_time(before: str) -> None:
+    """Forty kilobytes of each; what is not linear takes minutes."""
     began = time.process_time()
-    for unit in ("[End] ", "[New Answer] ", "[New Answer]\n", "[ ", "**[End]** x", "[New Instruction]\n[End]\n"):
-        instruction(unit * (300_000 // len(unit)))
+    for unit in HOSTILE:
+        instruction(before + unit * (40_000 // len(unit)))
     assert time.process_time() - began < 15
 
 
 PIECES = st.one_of(
     st.text(st.characters(), max_size=12),
     st.sampled_from(
-        ["[New Instruction]", "[New Answer]", "[Better Answer]", "[End]", "\n", "\r\n", " ", "**", "<think>"]
+        [
+            "[New Instruction]",
+            "[New Answer]",
+            "[Better Answer]",
+            "[End]",
+            "\n",
+            "\r\n",
+            " ",
+            "**",
+            "<think>",
+            "</think>",
+        ]
+    ),
+    st.sampled_from(
+        [
+            *(
+                "New Instruction:",
+                "### New Answer\n",
+                "**Better Answer:**",
+                "<new_answer>",
+                "</new_answer>",
+                "[New Answer: ",
+            ),
+            *("[/New Answer]", "[End of Answer]", "\nEnd\n", "---\n", "```\n", "> ", "]", "<|im_end|>", "<|im_start|>"),
+            *("<|channel|>final<|message|>", "<answer>", "</answer>", "［New Answer］", "\\[Better Answer\\]"),
+        ]
     ),
     st.sampled_from(["[ end ]", "\x00", "\u202e", "\u200b", "your new answer", "...", "I'm sorry", "# ", "x"]),
 )
@@ -234,19 +313,22 @@ def test_never_raises_and_returns_only_text_of_the_reply(
 ) -> None:
     parsed = parse_reply(phase, reply, finish, error)
     source = normalise_reply(reply)
-    assert all(text is None or text in source for text in (parsed.critique, parsed.instruction, parsed.output))
+    texts = (parsed.critique, parsed.instruction, parsed.output)
+    lines = [line for text in texts for line in (text or "").split("\n")]  # marks of a quote are taken from each
+    assert all(line in source for line in lines)
     assert (parsed.output is not None) == (parsed.status == "ok")
     assert (parsed.instruction is not None) == (parsed.status == "ok" and phase == INSTRUCTION_REFLECTION)
 
 
 MENTIONS = st.sampled_from(["see [End] there", "a tag [New Answer] b", "x[end]\n", "word [End]\n", "`[Better Answer]`"])
 TEXTS = st.lists(st.one_of(st.text(), MENTIONS), min_size=1, max_size=6).map("".join)
+PARAGRAPH_ENDS = re.compile(r"end[\W_]*[\n\r][\W_]*?(?:[\n\r]|```|~~~|---|[*]{3}|___|===)", re.IGNORECASE)
 BLOCK_STARTS = re.compile(r"(?:^|[\n\r]|\])[\W\d_]*\[\s*(?:new|better)", re.IGNORECASE)
 
 
 def well_formed(text: str) -> str:
-    """What the parser promises to return: text without an opening tag at a line's start or right after a bracket."""
-    assume(any(char.isalnum() for char in text) and not BLOCK_STARTS.search(text))
+    """What the parser promises to return of a text on the line of its tags."""
+    assume(any(char.isalnum() for char in text) and not BLOCK_STARTS.search(text) and not PARAGRAPH_ENDS.search(text))
     return normalise_reply(text).strip()
 
 
@@ -254,6 +336,7 @@ def well_formed(text: str) -> str:
 def test_rendered_blocks_come_back_exactly(
     critique: str, new_instruction: str, answer: str, finish: str | None
 ) -> None:
+    new_instruction, answer = f"{new_instruction} q7", f"{answer} q8"  # `none` is no instruction
     expected = (well_formed("c" + critique), well_formed(new_instruction), well_formed(answer))
     reply = f"c{critique}\n\n[New Instruction] {new_instruction} [End]\n\n[New Answer]\n{answer}\n[End]"
     parsed = instruction(reply, finish)
@@ -277,6 +360,7 @@ LINE_START = rf"(?:^|\n){INVISIBLE}*(?:(?:#{{1,6}}|>|[-*+]|\d{{1,2}}[.)]){INVISI
 NOT_PROMISED = re.compile(
     rf"(?:{LINE_START}|\[{INVISIBLE}*end{INVISIBLE}*\][\W_]*)(?:\*{{1,3}}|__)?{OPENING}", re.IGNORECASE
 )
+SECTION_AFTER_END = re.compile(rf"end{INVISIBLE}*\][^\w\n]*\n{INVISIBLE}*\n[^\w\n]*\[", re.IGNORECASE)
 TAG_PIECES = st.sampled_from(
     ["[New Answer]", "[ new  INSTRUCTION ]", "[Better\u200bAnswer]", "[End]", "[ end ]\n", "**[End]**", "[New Answers]"]
 )
@@ -287,6 +371,7 @@ TAGGED = st.lists(st.one_of(TAG_PIECES, TEXT_PIECES, st.text(max_size=6)), max_s
 def promised(before: str, text: str) -> str:
     """What the parser's docstring promises of a text that is written after `before`."""
     assume(not NOT_PROMISED.search(normalise_reply(f"?{before}{text}")))
+    assume(not SECTION_AFTER_END.search(normalise_reply(text)))
     return normalise_reply(text).strip()
 
 

@@ -3,19 +3,21 @@
 import re
 from dataclasses import astuple
 from itertools import product
+from types import ModuleType
 from typing import Any, get_args
 
 import pytest
 
 from models_py.content import fingerprint
-from models_py.teacher import parser
-from models_py.teacher.parser import Status, parse_reply
+from models_py.teacher import parser, reply_text
+from models_py.teacher.parser import ParsedReply, Status, parse_reply
 from models_py.teacher.prompt import prompt_version
 from models_py.teacher.request import INSTRUCTION_REFLECTION, PHASES, RESPONSE_REFLECTION, Sampling
+from tests.models_py.teacher.test_real_replies import BETTER, REWRITTEN, UNUSABLE
 from tests.support.engines import second_parser
 
-# What the corpus below says to each parser. A line is added with a new version, and never changed.
-READ_AS = {"1": "593c59d213a5fd97"}
+# What the corpus of then said to each parser. A line is added with a new version, and never changed.
+READ_AS = {"1": "593c59d213a5fd97", "2": "9d9683ec995165b7"}
 
 REMEDY = (
     "The parser reads replies differently. Raise PARSER_VERSION in models_py/teacher/parser.py and add its line here."
@@ -47,7 +49,8 @@ OTHERS = (
         "I end with [Better Answer].",
     ),
 )
-FINISHES = ("stop", "length", "content_filter", None)
+REAL = (*(case[0] for case in (*REWRITTEN.values(), *BETTER.values())), *(case[2] for case in UNUSABLE.values()))
+FINISHES = ("stop", "length", "content_filter", "abort")
 
 
 def corpus() -> list[str]:
@@ -57,13 +60,18 @@ def corpus() -> list[str]:
         first, second, better = map(opening.format, ("New Instruction", "New Answer", "Better Answer"))
         return f"{critique}{first} Rank three. {end}\n{second} {body} {end}\n{better} {body} {end}"
 
-    return [*(reply(*parts) for parts in product(CRITIQUES, OPENINGS, ENDS, BODIES)), *OTHERS]
+    return [*(reply(*parts) for parts in product(CRITIQUES, OPENINGS, ENDS, BODIES)), *OTHERS, *REAL]
 
 
 def all_read() -> list[tuple[str, tuple[str | None, ...]]]:
     replies = product(PHASES, corpus(), FINISHES)
     read = [(phase, astuple(parse_reply(phase, reply, finish))) for phase, reply, finish in replies]
     return [*read, *((phase, astuple(parse_reply(phase, WHOLE, "stop", "timeout"))) for phase in PHASES)]
+
+
+def real_read() -> list[ParsedReply]:
+    """What the part of the corpus says that has an example of every rule."""
+    return [parse_reply(phase, reply, "stop") for phase, reply in product(PHASES, (*OTHERS, *REAL))]
 
 
 def reads_as() -> str:
@@ -78,14 +86,35 @@ def test_the_corpus_has_every_status_in_both_phases() -> None:
     assert {(phase, status) for phase, (status, *_) in all_read()} == set(product(PHASES, get_args(Status)))
 
 
-@pytest.mark.parametrize("name", ["_LINE_PREFIX", "_REFUSAL", "_PLACEHOLDER", "_ELLIPSIS", "_THINKING"])
-def test_a_rule_that_is_dropped_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parser, name, re.compile(r"(?!)"))
-    assert reads_as() not in READ_AS.values()
+RULES = {
+    parser: (
+        *("_LINE_PREFIX", "_LOOSE_PREFIX", "_LINE_END", "_PARAGRAPH_END", "_BARE_END", "_BEGIN", "_SECTION", "_FENCE"),
+        *("_QUOTE", "_LEADING_RULE", "_TRAILING_RULE", "_KEY", "_NEXT_FENCE", "_BRACKET"),
+        *("_REFUSAL", "_PLACEHOLDER", "_BRACKETED", "_ELLIPSIS", "_UNWRITTEN", "_NOT_APPLICABLE", "_NO_INSTRUCTION"),
+    ),
+    reply_text: (
+        *("_OWN_TURN", "_TURNS", "_LAST_TOKENS", "_OPEN", "_CLOSE", "_CHANNEL", "_FINAL_CHANNEL", "_BARE_CHANNEL"),
+        "_WRAPPING",
+    ),
+}
+
+
+@pytest.mark.parametrize(("module", "name"), [(module, name) for module, names in RULES.items() for name in names])
+def test_a_rule_that_is_dropped_is_noticed(module: ModuleType, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = real_read()
+    monkeypatch.setattr(module, name, re.compile(r"(?!)"))
+    assert real_read() != before
+
+
+@pytest.mark.parametrize("name", ["_HEADINGS", "_HOLDING"])
+def test_a_spelling_that_is_dropped_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = real_read()
+    monkeypatch.setattr(parser, name, dict.fromkeys(PHASES, re.compile(r"(?!)")))
+    assert real_read() != before
 
 
 def test_one_more_closing_tag_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    second_parser(monkeypatch, closing="I hope this helps!")
+    second_parser(monkeypatch, closing="[Reason]")
     assert reads_as() not in READ_AS.values()
 
 
