@@ -112,8 +112,8 @@ class TeacherReply:
     """What came back for one request.
 
     `error` says why nothing came back (transport, or no recording); such a reply is not final, the next run asks
-    again. A reply that arrived is final, whatever it says: `parse_reply` judges it. `finish_reason` uses OpenAI's
-    words: stop, length, content_filter. Unknown counts, seconds and dollars are None, never 0.
+    again. A reply that arrived is final, whatever it says: `parse_reply` judges it. `finish_reason` is as the server
+    spells it (reply_text.py reads it). Unknown counts, seconds and dollars are None, never 0.
     attempts: calls that were made, repeated ones included. usage: JSON as the server reported it.
     """
 

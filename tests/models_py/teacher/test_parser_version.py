@@ -114,7 +114,7 @@ def test_a_spelling_that_is_dropped_is_noticed(name: str, monkeypatch: pytest.Mo
 
 
 def test_one_more_closing_tag_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    second_parser(monkeypatch, closing="[Reason]")
+    second_parser(monkeypatch, closing="[Better Answer]")
     assert reads_as() not in READ_AS.values()
 
 
