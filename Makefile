@@ -63,9 +63,10 @@ ui: ## the Dagster UI on http://127.0.0.1:PORT; ALLOW_HOST="name ..." also answe
 	$(SETUP) --profile
 	$(BIN)/python -m dagster_project.commands.ui --port "$$PORT" --allow-host $(ALLOW_HOST)
 
-sql: ## one read-only query: make sql Q="select ..." [AS_OF=snapshot]
+sql: ## one read-only query: make sql Q="select ..." [AS_OF=snapshot] [FORMAT=line|csv|json|jsonl|parquet] [OUT=file]
 	$(SETUP)
-	$(BIN)/python -m dagster_project.commands.sql $(if $(AS_OF),--as-of "$$AS_OF") -- "$$Q"
+	$(BIN)/python -m dagster_project.commands.sql $(if $(AS_OF),--as-of "$$AS_OF") $(if $(FORMAT),--format "$$FORMAT") \
+		$(if $(OUT),--out "$$OUT") -- "$$Q"
 
 sql-readme: ## sql/README.md, made from the files of sql/
 	$(SETUP)

@@ -75,6 +75,8 @@ def test_without_a_query_it_is_the_summary(make: Make) -> None:
 def test_options_are_passed_as_they_are_written(make: Make) -> None:
     arguments, profile = make("sql", "Q=x", "AS_OF=$3; ls", "PROFILE=a $$ b.yaml")
     assert arguments == ["dagster_project.commands.sql", "--as-of", "$3; ls", "--", "x"]
+    arguments, _ = make("sql", "Q=x", "FORMAT=csv", "OUT=$it's here.csv")
+    assert arguments[1:] == ["--format", "csv", "--out", "$it's here.csv", "--", "x"]
     assert profile == "a $$ b.yaml"
     assert make("export-replies", "FILE=$it's.jsonl", "TEACHER=$t")[0][1:] == [
         "export",

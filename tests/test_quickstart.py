@@ -15,7 +15,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from dagster_project.commands import sql
 from dagster_project.lakehouse.lake import Lake
+from tests.conftest import PROJECT
 from tests.support.processes import run, run_command
 from tests.support.profiles import small_quickstart
 from tests.support.values import known
@@ -107,6 +109,21 @@ def test_the_manifest_names_what_made_the_model(finished: tuple[Path, str]) -> N
         as_of=manifest["snapshot_id"],
     )
     assert rows["n"].item() == manifest["rows"] + len(manifest["dropped"])
+
+
+README_QUERIES = (PROJECT / "README.md").read_text(encoding="utf-8").split("```sql\n")[1].split("```")[0].splitlines()
+
+
+@pytest.mark.parametrize("query", README_QUERIES)
+def test_what_the_readme_asks_is_answered_by_a_table_that_fits_a_terminal(
+    finished: tuple[Path, str], query: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    status = sql.main([query, "--profile", str(finished[0])])
+    said = capsys.readouterr()
+    assert status == 0, said.err
+    assert said.out.startswith("┌")
+    assert max(map(len, said.out.splitlines())) <= 100
 
 
 def test_a_second_run_finds_everything_current(finished: tuple[Path, str]) -> None:

@@ -42,7 +42,21 @@ def test_every_policy_is_named() -> None:
 
 
 def test_every_variable_of_the_makefile_that_people_set_is_documented() -> None:
-    for variable in ("PROFILE", "AS_OF", "Q", "PORT", "PAIR", "TEACHER", "FILE", "ALL", "ARGS", "WITH", "WORKERS"):
+    for variable in (
+        "PROFILE",
+        "AS_OF",
+        "Q",
+        "FORMAT",
+        "OUT",
+        "PORT",
+        "PAIR",
+        "TEACHER",
+        "FILE",
+        "ALL",
+        "ARGS",
+        "WITH",
+        "WORKERS",
+    ):
         assert f"{variable}=" in README
 
 

@@ -1,13 +1,20 @@
-"""Output that every terminal takes: what its encoding cannot say (an arrow, a bar, a pair's own text) is a `?`.
+"""Output that every terminal takes, and that acts on none.
 
-any_encoding()      # first in a command's main
+any_encoding()      # first in a command's main: what its encoding cannot say (an arrow, a bar) is a `?`
+plain(text)         # a text that is not ours: no sign in it moves the cursor, colours, hides or turns what is read
 """
 
 import io
 import os
+import re
 import sys
 from contextlib import suppress
 from typing import TextIO
+
+# C0, C1, what turns the reading direction, line and paragraph separators, byte order marks, tags, lone surrogates.
+_ACTS = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
+)
 
 
 def any_encoding() -> None:
@@ -33,3 +40,10 @@ class _Stdout(io.TextIOWrapper):
     def flush(self) -> None:
         with suppress(OSError):
             super().flush()
+
+
+def plain(text: str, *, lines: bool = False) -> str:
+    """The text with such signs as escapes (ESC is backslash, x1b); lines: its line ends stay."""
+    if lines:
+        return "\n".join(plain(line) for line in text.replace("\r\n", "\n").split("\n"))
+    return _ACTS.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode(), text)

@@ -129,11 +129,20 @@ def _file(catalog: Path) -> tuple[int, ...] | None:
 
 def load_extension(connection: duckdb.DuckDBPyConnection, extension: str) -> None:
     """Load a signed extension from its installed wheel; from the network only where the wheel is absent."""
-    spec = importlib.util.find_spec(f"duckdb_extension_{extension}")
-    if spec is None or not spec.submodule_search_locations:
+    file = extension_file(extension)
+    if file is None:
         connection.execute(f"INSTALL {extension}")
         connection.execute(f"LOAD {extension}")
         return
+    path = str(file).replace("'", "''")
+    connection.execute(f"LOAD '{path}'")
+
+
+def extension_file(extension: str) -> Path | None:
+    """Where its wheel has it, None where the wheel is absent. Raises UserError for a wheel of another DuckDB."""
+    spec = importlib.util.find_spec(f"duckdb_extension_{extension}")
+    if spec is None or not spec.submodule_search_locations:
+        return None
     folder = Path(spec.submodule_search_locations[0]) / "extensions"
     file = next(folder.glob(f"v{duckdb.__version__}/*.duckdb_extension"), None)
     if file is None:
@@ -141,5 +150,4 @@ def load_extension(connection: duckdb.DuckDBPyConnection, extension: str) -> Non
             f"{folder} holds no {extension} extension for duckdb {duckdb.__version__}. "
             f"Install duckdb-extension-{extension.replace('_', '-')}=={duckdb.__version__}."
         )
-    path = str(file).replace("'", "''")
-    connection.execute(f"LOAD '{path}'")
+    return file

@@ -29,7 +29,8 @@ import polars as pl
 from filelock import FileLock
 
 from dagster_project.lakehouse.answers import Answer, Answers, LakeState
-from dagster_project.lakehouse.attached import Attachment, Instance, borrow
+from dagster_project.lakehouse.attached import Attachment, Instance, borrow, extension_file
+from dagster_project.lakehouse.locked import literal, lock
 from dagster_project.lakehouse.sql_files import MACRO_SCHEMA, Model, load_macros, load_models
 from dagster_project.lakehouse.tables import LAKE_CONTRACT, SCHEMAS, TABLES, TABLES_BY_NAME
 from models_py.content import fingerprint
@@ -375,17 +376,11 @@ class Lake:
 
     @contextmanager
     def _instance(self, *, read_only: bool = True, as_of: int | None = None) -> Iterator[Instance]:
-        if read_only and not self.exists():
-            raise self._no_lake()
-        statement = self.attach_statement(read_only=read_only, as_of=as_of)
         # A past snapshot is rarely asked for twice, a PostgreSQL server may go away: those are detached after use.
         keeps = as_of is None and not self.catalog.startswith("postgres:")
-        try:
+        statement = self.attach_statement(read_only=read_only, as_of=as_of)
+        with self._opening(read_only=read_only, as_of=as_of):
             instance = borrow(Attachment(self._extensions(), statement, Path(self.catalog) if keeps else None))
-        except duckdb.Error as error:
-            if _is_conflict(error):  # for whoever retries
-                raise
-            raise self._attach_error(error, as_of) from error
         try:
             if not self._is_ours:
                 self._is_ours = self._check_owner(instance.connection) is not None
@@ -394,6 +389,31 @@ class Lake:
         except BaseException:
             instance.close()
             raise
+
+    @contextmanager
+    def locked(self, *, as_of: int | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+        """As `connect`, for a query that somebody wrote: it reaches the lake and nothing else (locked.py)."""
+        instance = Instance(self._extensions())  # never lent again: a lock stays
+        try:
+            with self._opening(read_only=True, as_of=as_of):
+                instance.attach(Attachment(self._extensions(), self.attach_statement(as_of=as_of), None))
+            self._check_owner(instance.connection)
+            lock(instance.connection, self.data_path)
+            yield instance.connection
+        finally:
+            instance.close()
+
+    @contextmanager
+    def _opening(self, *, read_only: bool, as_of: int | None) -> Iterator[None]:
+        """Tell why the lake cannot be attached."""
+        if read_only and not self.exists():
+            raise self._no_lake()
+        try:
+            yield
+        except duckdb.Error as error:
+            if _is_conflict(error):  # for whoever retries
+                raise
+            raise self._attach_error(error, as_of) from error
 
     @contextmanager
     def recalling(self) -> Iterator["_Recall"]:
@@ -409,7 +429,7 @@ class Lake:
 
     def attach_statement(self, *, read_only: bool = True, as_of: int | None = None) -> str:
         """The ATTACH statement of every operation."""
-        options = [f"DATA_PATH {_literal(self.data_path)}"]
+        options = [f"DATA_PATH {literal(self.data_path)}"]
         # Files are stored relative to the data path, so a warehouse that was moved or copied whole goes on working.
         options += ["OVERRIDE_DATA_PATH true"] if self._data_is_beside_catalog else []
         if self.catalog.startswith("postgres:"):
@@ -420,11 +440,12 @@ class Lake:
             options += ["META_BUSY_TIMEOUT 5000"]
         options += ["READ_ONLY"] if read_only else ["DATA_INLINING_ROW_LIMIT 0"]
         options += [f"SNAPSHOT_VERSION {int(as_of)}"] if as_of is not None else []
-        return f"ATTACH {_literal(target)} AS lake ({', '.join(options)})"
+        return f"ATTACH {literal(target)} AS lake ({', '.join(options)})"
 
     def attach_line(self, *, as_of: int | None = None) -> str:
-        """What people type at a DuckDB prompt to read this lake; a password is masked."""
-        return f"LOAD ducklake; {_PASSWORD.sub(_MASK, self.attach_statement(as_of=as_of))};"
+        """What people type at a prompt of this DuckDB, on this machine, to read the lake; a password is masked."""
+        loads = [f"LOAD {literal(str(extension_file(one) or one))};" for one in self._extensions()]
+        return " ".join([*loads, f"{_PASSWORD.sub(_MASK, self.attach_statement(as_of=as_of))};"])
 
     def _extensions(self) -> tuple[str, ...]:
         catalog = "postgres_scanner" if self.catalog.startswith("postgres:") else "sqlite_scanner"
@@ -518,9 +539,9 @@ def _create_tables(connection: duckdb.DuckDBPyConnection, present: dict[str, str
         for column in table.columns:
             if column.name not in known:
                 connection.execute(f"alter table {table.name} add column {column.name} {column.type}")
-        connection.execute(f"comment on table {table.name} is {_literal(table.description)}")
+        connection.execute(f"comment on table {table.name} is {literal(table.description)}")
         for column in table.columns:
-            connection.execute(f"comment on column {table.name}.{column.name} is {_literal(column.description)}")
+            connection.execute(f"comment on column {table.name}.{column.name} is {literal(column.description)}")
 
 
 def _create_views(connection: duckdb.DuckDBPyConnection, present: dict[str, str], wanted: dict[str, str]) -> None:
@@ -538,7 +559,7 @@ def _create_views(connection: duckdb.DuckDBPyConnection, present: dict[str, str]
             _create_stored(connection, model, exists=model.definition in present)
         else:
             connection.execute(f"create or replace view {model.table} as {model.file.sql}")
-        connection.execute(f"comment on {model.definition} is {_literal(model.description)}")
+        connection.execute(f"comment on {model.definition} is {literal(model.description)}")
 
 
 def _create_stored(connection: duckdb.DuckDBPyConnection, model: Model, *, exists: bool) -> None:
@@ -622,7 +643,3 @@ def _identifier(name: str) -> str:
     if not _IDENTIFIER.match(name):
         raise ValueError(f"not a table name: {name!r}")
     return name
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
