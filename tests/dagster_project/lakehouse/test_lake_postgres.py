@@ -18,6 +18,7 @@ import polars as pl
 import pytest
 
 from dagster_project.lakehouse.lake import Commit, Lake
+from dagster_project.lakehouse.locked import check
 from models_py.errors import UserError
 from tests.support.lakes import ids, snapshots
 from tests.support.processes import finish, python
@@ -131,6 +132,14 @@ def test_a_catalog_in_postgres_serves_readers_and_writers(server: str, tmp_path:
     before = snapshots(lake)
     Lake(tmp_path / "warehouse", catalog=catalog, data_path=data).prepare()
     assert snapshots(lake) == before
+
+    with lake.locked() as connection:  # as `make sql` does
+        for query, answer in (("select pair_id from raw.raw_pairs", "a"), ("select count(*) from lake.snapshots()", 3)):
+            check(connection, query)
+            assert connection.execute(query).fetchone() == (answer,)
+        with pytest.raises(UserError, match="does not call postgres_query"):
+            check(connection, "from postgres_query('__ducklake_metadata_lake', 'delete from ducklake_snapshot')")
+    assert "postgres_scanner.duckdb_extension'; ATTACH" in lake.attach_line()
 
     writers = [python(WRITER, tmp_path, name, catalog, data) for name in "xy"]
     for writer in writers:
