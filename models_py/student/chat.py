@@ -67,11 +67,15 @@ class TermSequences:
 
 @dataclass(frozen=True, slots=True)
 class TrainingExample:
-    """A row as the trainer takes it: `completion_mask` is 1 on the target and on the end-of-turn token after it."""
+    """A row as the trainer takes it: `completion_mask` is 1 on the target and on the end-of-turn token after it.
+
+    thinks: the answer has a thinking block where the template's answers have none, so it follows another prompt.
+    """
 
     input_ids: list[int]
     completion_mask: list[int]
     truncated: bool
+    thinks: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +135,11 @@ class StudentChat:
         # The first control token after an answer; EOS where the template closes the turn with plain text, or never.
         after = self._encode(self._template.rest or "")
         self.end_of_turn_id: int = next((i for i in after if i in self._control_ids), tokenizer.eos_token_id)
+
+    @property
+    def own_template(self) -> str:
+        """The template that asks as the student's own does: for thoughts, where that opens a thinking block."""
+        return self._template.own
 
     @property
     def unwritten_ids(self) -> frozenset[int]:
@@ -245,6 +254,7 @@ class StudentChat:
             input_ids=[*sequences.conditioned, self.end_of_turn_id],
             completion_mask=[0] * prompt_tokens + [1] * (sequences.target_tokens + 1),
             truncated=sequences.truncated,
+            thinks=sequences.conditioned[:prompt_tokens] != self.prompt_ids(instruction, input),
         )
 
     # ---- inside

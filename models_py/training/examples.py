@@ -25,12 +25,13 @@ IGNORED = -100  # the label that cross entropy skips, in torch and everywhere do
 class LabelledRow:
     """Token ids and labels of equal length; a label is the token itself or `IGNORED`.
 
-    truncated: the answer lost its tail to `max_length`.
+    truncated: the answer lost its tail to `max_length`. thinks: see `TrainingExample`.
     """
 
     input_ids: list[int]
     labels: list[int]
     truncated: bool = False
+    thinks: bool = False
 
 
 def labelled_rows(rows: Sequence[TrainingRow], chat: StudentChat) -> tuple[list[LabelledRow], list[tuple[str, str]]]:
@@ -48,7 +49,7 @@ def labelled_rows(rows: Sequence[TrainingRow], chat: StudentChat) -> tuple[list[
         ]
         if labels[-1] != chat.end_of_turn_id:
             raise AssertionError(f"pair {row.pair_id}: the last label is {labels[-1]}, not the end-of-turn token")
-        kept.append(LabelledRow(example.input_ids, labels, example.truncated))
+        kept.append(LabelledRow(example.input_ids, labels, example.truncated, example.thinks))
     return kept, dropped
 
 

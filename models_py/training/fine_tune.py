@@ -92,6 +92,9 @@ def fine_tune(
         chat = load_chat(replace(student, max_length=min(settings.max_length, student.max_length)))
         kept, dropped = labelled_rows(rows, chat)
         require_rows(kept, dropped, str(manifest.get("recipe", out_dir.name)))
+        thinking = sum(row.thinks for row in kept)
+        if thinking == len(kept):  # who has learned from thoughts alone is asked for them, as the student's own does
+            chat.tokenizer.chat_template = chat.own_template
         with published_folder(out_dir) as folder:
             outcome = _train(folder, student, chat=chat, rows=kept, settings=settings, on_progress=on_progress)
             write_manifest(
@@ -103,6 +106,7 @@ def fine_tune(
                     "truncated_rows": sum(row.truncated for row in kept),
                     "target_tokens": sum(label != IGNORED for row in kept for label in row.labels),
                     "dropped": dropped,
+                    **({"thinking_rows": thinking} if thinking else {}),
                     "versions": package_versions(),
                     **outcome,
                 },

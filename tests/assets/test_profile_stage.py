@@ -1,5 +1,6 @@
 """The profile's tables mirror the profile: what left it leaves them, what stays makes no snapshot."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from assets.profile.base_students import base_students
 from assets.profile.recipes import recipes
 from assets.profile.sources import sources
-from assets.profile.students import students
+from assets.profile.students import observed, students
 from assets.profile.teachers import teachers
 from models_py import content
 from models_py.errors import UserError
@@ -105,3 +106,15 @@ def test_only_base_students_makes_a_student(flow: Flow) -> None:
     flow.run(students)
     [(fingerprint,)] = flow.lake.read("select student_fingerprint from profile.students").rows()
     assert made == content.fingerprint([["toy", fingerprint]])[:16]
+
+
+def test_large_weights_of_equal_size_and_age_are_seen_to_be_others(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("assets.profile.students._LARGE_BYTES", 1)
+    weights = flow.folder / "student" / "model.safetensors"
+    before, stat = observed(flow.profile), weights.stat()
+    assert observed(flow.profile) == before
+    (flow.folder / "copy").write_bytes(b"[]"[: stat.st_size])
+    os.utime(flow.folder / "copy", ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    (flow.folder / "copy").rename(weights)
+    assert (weights.stat().st_size, weights.stat().st_mtime_ns) == (stat.st_size, stat.st_mtime_ns)
+    assert observed(flow.profile) != before

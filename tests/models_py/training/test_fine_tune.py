@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -218,6 +218,39 @@ print(json.dumps([prompt["input_ids"][0].tolist(), reply.tolist(), tokenizer.dec
     assert prompt == chat.prompt_ids("name a colour", "")
     assert reply == [*chat.target_ids("blue and green."), chat.end_of_turn_id]
     assert text == "blue and green.</s>"
+
+
+THINKS = (
+    "{% for m in messages %}{{ m.role }}: {% if m.role == 'assistant' and '</think>' not in m.content %}"
+    "<think></think>{% endif %}{{ m.content }}</s>{% endfor %}"
+    "{% if add_generation_prompt %}assistant: <think>{% endif %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("thinking", "asked"),
+    [(0, "assistant: <think></think>"), (1, "assistant: <think></think>"), (2, "assistant: <think>")],
+)
+def test_a_checkpoint_asks_for_what_it_was_trained_to_say(
+    student: ResolvedStudent, settings: TrainingSettings, tmp_path: Path, *, thinking: int, asked: str
+) -> None:
+    """One that has seen nothing but thoughts is asked to think; all others for an answer, as they were trained."""
+    outputs = ["<think>warm</think>red", "<think>cold</think>blue"][:thinking] + ["red", "blue"][thinking:]
+    rows = [TrainingRow(f"p{n}", "name a colour", "", output) for n, output in enumerate(outputs)]
+    once = dataclasses.replace(settings, max_steps=1, batch_size=2)
+    base = dataclasses.replace(student, chat_template=THINKS)
+    manifest = fine_tune(rows, student=base, settings=once, out_dir=tmp_path / "c", manifest=MANIFEST)
+    tokenizer: Any = AutoTokenizer.from_pretrained(tmp_path / "c")
+    user = {"role": "user", "content": "name a colour"}
+    prompt = tokenizer.apply_chat_template([user], tokenize=False, add_generation_prompt=True)
+    assert prompt == "user: name a colour</s>" + asked
+    assert manifest.content.get("thinking_rows", 0) == thinking
+    for row in rows:
+        exchange = [user, {"role": "assistant", "content": row.output}]
+        whole = tokenizer.apply_chat_template(exchange, tokenize=False)
+        assert whole.startswith(prompt) or thinking == 1
+        kept, _ = labelled_rows([row], StudentChat(tokenizer, THINKS, 96))
+        assert tokenizer.decode(kept[0].input_ids) == whole
 
 
 def test_a_bfloat16_base_gives_a_bfloat16_checkpoint_and_the_loss_of_its_rounded_weights(
