@@ -38,7 +38,7 @@ Statuses, the first that applies:
     missing_tag  a block is absent, unclosed, or ambiguous
     empty        a block of blanks and invisible characters
     placeholder  a block holds the words of a format section (`the full text of the new answer`, `...`), or says that
-                 there is none (`N/A`, `same as above`)
+                 there is none (`N/A`, `same as above`), or the answer is the instruction once more
     ok           every block has text
 Only `ok` carries instruction and output; what they say is for the student to judge.
 
@@ -101,7 +101,9 @@ _LEFT, _RIGHT = r"(?:\\?\[{1,2}|［|【)", r"(?:\\?\]{1,2}|］|】)"
 _HTML = r"(?:b|strong|i|em|u|p|code|h[1-6])"
 _EMPHASIS = r"[*_`]{0,3}"
 _LINE_PREFIX = re.compile(rf"(?:{_BLANK})*(?:(?:#{{1,6}}|>|[-*+]|\d{{1,2}}[.)])(?:{_BLANK})*)?")
-_LOOSE = rf"(?:{_BLANK}|[>#*_`+\-•]|\(?\d{{1,2}}[.):])"
+# Marks, symbols and numbers: `> **2.`, `### (b)`, `Step 2:`.
+_NUMBER = r"\(?(?:\d{1,2}(?:\.\d{1,2})?|[A-Da-d]|[IVXivx]{1,4})[.):]|(?i:step|part|section) ?\d{1,2}[.):]?"
+_LOOSE = rf"(?:{_BLANK}|[>#*_`+\-=|•\u2190-\u2bff\ufe0f\U0001f300-\U0001faff]|{_NUMBER})"
 _LOOSE_PREFIX = re.compile(f"{_LOOSE}*")
 _LINE_PREFIX_MAX = 40  # a longer prefix is text; bounds the work on one-line replies
 _LINE_END = re.compile(rf"[*_`\"”’)]{{0,3}}(?:{_BLANK})*(?:\n|\Z)")
@@ -145,7 +147,7 @@ def _heading_pattern(names: Sequence[str]) -> re.Pattern[str]:
         rf"(?P<open{index}>{name[0]}(?i:{name[1:].replace(' ', rf'(?:{_BLANK})+')}))"
         for index, name in enumerate(names)
     )
-    ends = rf"(?:{_BLANK})*(?:[:：]{_EMPHASIS}|(?<=[\s*_`])[-–—](?=\s)|(?=\n|\Z))"
+    ends = rf"(?:{_BLANK})*(?:[:：]{_EMPHASIS}|(?<=[\s*_`])[-–—](?=\s)|[=\-~#|]{{0,6}}(?=\n|\Z))"
     return re.compile(rf"^{_LOOSE}{{0,{_LINE_PREFIX_MAX}}}(?:{words}){_EMPHASIS}{ends}", re.MULTILINE)
 
 
@@ -160,8 +162,8 @@ _HEADINGS = {phase: _heading_pattern(names) for phase, names in TAGS.items()}
 _HOLDING = {phase: _holding_pattern(names) for phase, names in TAGS.items()}
 _BRACKET = re.compile(r"[\[\]［］]")
 _BARE_END = re.compile(
-    rf"(?:^(?:{_BLANK}|[>*_`(<\-=~])*|(?<=[.!?。！？]) )\[?(?:End|END)\]?[*_`)>.\-=~ ]{{0,5}}"
-    rf"(?={_PARAGRAPH_END.pattern})",
+    rf"(?:^(?:{_BLANK}|[>*_`(<\-=~])*|(?<=[.!?。！？])[ ]?[*_`(<]{{0,3}})\[?(?:End|END|(?<=[.。]\n)end)\]?"
+    rf"[*_`)>.\-=~ ]{{0,5}}(?={_PARAGRAPH_END.pattern})",
     re.MULTILINE,
 )
 _BEGIN = re.compile(r"^\W*(?:begin|start)\b", re.IGNORECASE | re.MULTILINE)  # whose End is the text's own
@@ -187,7 +189,10 @@ _PLACEHOLDER = re.compile(
     r"(?:(?:the|your|a|an|my|this) )?(?:(?:new|better|improved|revised|rewritten) )*"
     rf"{_THING}(?: text)?(?: (?:goes|comes|is))?(?: here)?",
 )
-_BRACKETED = re.compile(rf"[\[<{{(]{{1,2}}\s*{_THING}\s*[\])>}}]{{1,2}}", re.IGNORECASE)
+_BRACKETED = re.compile(
+    rf"[\[<{{(]{{1,2}}\s*(?:{_THING}|[^\[\]<>{{}}()\n]*\b(?:your|here|insert)\b[^\[\]<>{{}}()\n]*)\s*[\])>}}]{{1,2}}",
+    re.IGNORECASE,
+)
 _ELLIPSIS = re.compile(r"[\[(<{\"'“]*\s*(?:\.{2,}|…+|_{3,}|-{3,})\s*[\])>}\"'”]*")
 # What stands where nothing was written. `None`, `Same` or `Na` can be answers; no instruction is `None`.
 _OTHER_TEXT = r"(?:the )?(?:above|before|original|previous)(?: (?:one|answer|instruction|response|text))?"
@@ -220,6 +225,8 @@ _REFUSAL = re.compile(
 )
 _REFUSAL_MAX = 400  # characters; a refusal begins with itself
 
+_REPEATED_MIN = 20  # characters
+
 _STOPPED: dict[str, Status] = {"content_filter": "refused", "length": "truncated"}
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
 
@@ -246,9 +253,14 @@ def _judge(text: str, bodies: Sequence[str] | None) -> Status:
         return "refused" if _REFUSAL.match(text[:_REFUSAL_MAX].replace("’", "'")) else "missing_tag"
     if not all(map(_is_visible, bodies)):
         return "empty"
-    if len(bodies) > 1 and _NO_INSTRUCTION.fullmatch(bodies[0]):
+    if len(bodies) > 1 and (_NO_INSTRUCTION.fullmatch(bodies[0]) or _is_repeated(*bodies)):
         return "placeholder"
     return "placeholder" if any(map(_is_placeholder, bodies)) else "ok"
+
+
+def _is_repeated(instruction: str, answer: str) -> bool:
+    """Whether the answer is the instruction once more; a word or two may answer themselves."""
+    return len(instruction) > _REPEATED_MIN and instruction.split() == answer.split()
 
 
 def normalise_reply(reply: str) -> str:
@@ -299,10 +311,10 @@ def _mark(match: re.Match[str], phase: str) -> _Mark:
 
 
 def _tag_places(text: str, phase: str) -> tuple[list[int], list[int]]:
-    """Where tags open at the start of a line, and where tags close."""
+    """Where tags open blocks, and where tags that close them end."""
     marks = _find_marks(text, phase)
-    openings = [one.start for one in marks if one.opens and _line_start(text, one.start, _LOOSE_PREFIX) is not None]
-    return openings, [mark.stop for mark in marks if not mark.opens]
+    openings = _find_openings(text, marks, phase)
+    return [one.start for one in openings if one.certain], [one.stop for one in marks if not one.opens]
 
 
 def _find_openings(text: str, marks: Sequence[_Mark], phase: str) -> list[_Mark]:
@@ -445,11 +457,12 @@ def _closing(text: str, opening: _Mark, marks: Sequence[_Mark], limit: int) -> _
 
 
 def _first_of_several(text: str, closing: _Mark, before: Sequence[_Mark]) -> _Mark:
-    """Of `[/New Answer] [End]` the first. Of two `[End]` the first is the text's own."""
+    """Of `[/New Answer] [End]` the first, and of two [End] with a blank line between; else the first is the text's."""
     previous = before[-1] if before else None
-    if previous and (previous.closes or closing.closes) and _only_blanks(text, previous.stop, closing.start):
-        return replace(closing, start=previous.start)
-    return closing
+    if previous is None or not _only_blanks(text, previous.stop, closing.start):
+        return closing
+    is_other = previous.closes or closing.closes or _PARAGRAPH_END.match(text, previous.stop)
+    return replace(closing, start=previous.start) if is_other else closing
 
 
 def _before_sections(text: str, opening: _Mark, ends: Sequence[_Mark]) -> _Mark:
@@ -543,8 +556,9 @@ def _body(text: str, phase: str, opening: _Mark, stop: int, closed: int) -> str:
         body = _unquoted(body)
     if stop == closed:
         body = _without_heading(body, phase)
-    if lead.count("**") % 2 and body.count("**") % 2:
-        body = body.rstrip().removesuffix("**")
+    for marks in ("**", "`"):
+        if lead.count(marks) % 2 and body.count(marks) % 2:
+            body = body.rstrip().removesuffix(marks)
     body = _without_rules(text, body, opening, stop, closed)
     return _without_half_fence(text, body, opening, closed).strip()
 

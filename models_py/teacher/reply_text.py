@@ -90,7 +90,7 @@ _TURN_TOKEN = (
 _ROLE = r"(?:(?:assistant|model)(?:<\|end_header_id\|>|<\|end_of_role\|>|<\|message\|>)?)?"
 _OWN_TURN = re.compile(rf"(?:\s*{_TURN_TOKEN}{_ROLE})*")
 _TURNS = re.compile(rf"(?P<end>{_END_TOKEN})\s*(?={_TURN_TOKEN})|{_TURN_TOKEN}")
-_LAST_TOKENS = re.compile(rf"(?:\s*{_END_TOKEN})+\s*\Z")
+_LAST_TOKENS = re.compile(rf"(?:\s*(?:{_END_TOKEN}|<[|｜][\w▁/]{{2,40}}[|｜]>|\[\|\w{{2,40}}\|\]|<eos>|\[EOS\]))+\s*\Z")
 _LAST_TOKENS_MAX = 200  # characters
 
 
@@ -125,7 +125,7 @@ _FINAL_CHANNEL = re.compile(
     r"(?=<)(?P<turn><\|start\|>assistant)?<\|channel\|>\s*final\b[^<\n]{0,80}(?:<\|constrain\|>[^<\n]{0,80})?<\|message\|>"
 )
 # What is left of the channels where their tokens were dropped: `analysisThe user wants ...assistantfinalVague.`
-_BARE_CHANNEL = re.compile(r"\s*analysis(?=[A-Z\"'“]|\s*\n)")
+_BARE_CHANNEL = re.compile(r"\s*analysis")
 _BARE_FINAL = "assistantfinal"
 
 

@@ -392,3 +392,75 @@ def test_a_reply_of_megabytes_is_read_whole() -> None:
     answer = "It says [End]. " + "One more word. " * 200_000
     parsed = instruction(f"Vague.\n[New Instruction] Explain. [End]\n[New Answer] {answer}[End]")
     assert (parsed.status, parsed.instruction, len(parsed.output or "")) == ("ok", "Explain.", len(answer) - 1)
+
+
+# Lines of texts that people really ask for, among them all that a teacher could also mean as a mark.
+LINES = st.sampled_from(
+    [
+        *(
+            "",
+            "A plain line.",
+            "End",
+            "end",
+            "The End",
+            "END.",
+            "Begin",
+            "---",
+            "***",
+            "===",
+            "# Title",
+            "## New Answer",
+        ),
+        *(
+            "New Answer: 7",
+            "**Better Answer:** 8",
+            "New Instruction",
+            "> quoted",
+            "- [ ] to do",
+            "1. [x] done",
+            "N/A",
+            "...",
+        ),
+        *(
+            "```",
+            "```python",
+            "print(a[end])",
+            "~~~",
+            "| a | b |",
+            "[Verse 1]",
+            "[/New Answer] is a tag",
+            "it says [End] here",
+        ),
+        *(
+            "<answer>",
+            "</answer>",
+            "<new_answer>",
+            "</b>",
+            "<think>",
+            "</think>",
+            "[THINK]",
+            "<|im_start|>user",
+            "<|im_end|>",
+        ),
+        *(
+            "</s>",
+            "<s>",
+            "\\\\[x\\\\]",
+            "`[New Answer]`",
+            "［End",
+            "title: x",
+            "Note: I closed it.",
+            "**bold**",
+            "[a]: http://b",
+        ),
+    ]
+)
+OWN_TEXTS = st.lists(LINES, min_size=1, max_size=8).map("\n".join)
+
+
+@given(OWN_TEXTS, OWN_TEXTS, st.sampled_from(["stop", "abort"]))
+def test_whatever_people_write_comes_back_from_between_plain_tags(first: str, second: str, finish: str) -> None:
+    first, second = f"q6\n{first}\nq7", f"q8\n{second}\nq9"
+    reply = f"Weak.\n[New Instruction]\n{first}\n[End]\n\n[New Answer]\n{second}\n[End]"
+    assert instruction(reply, finish) == ParsedReply("ok", "Weak.", first, second)
+    assert response(f"Weak.\n[Better Answer]\n{first}\n[End]\nDone.", finish).output == first

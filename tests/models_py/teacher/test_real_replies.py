@@ -132,6 +132,44 @@ REWRITTEN: dict[str, tuple[str, str, str]] = {
         "[New Instruction] Name rivers. [New Instruction]\n[New Answer] Rhine, Po. [New Answer]",
         *("Name rivers.", "Rhine, Po."),
     ),
+    # ── other numbers and signs before tags ──
+    "steps": (
+        "**Step 1: Review**\nToo easy.\n\n**Step 2: [New Instruction]**\nName rivers.\n[End]\n\n"
+        "**Step 3: [New Answer]**\nRhine, Po.\n[End]",
+        *("Name rivers.", "Rhine, Po."),
+    ),
+    "steps as headings": (
+        "### Step 2: New Instruction\nName rivers.\n\n### Step 3: New Answer\nRhine, Po.",
+        *("Name rivers.", "Rhine, Po."),
+    ),
+    "letters": (
+        "(a) Too easy.\n(b) [New Instruction] Name rivers. [End]\n(c) [New Answer] Rhine, Po. [End]",
+        *("Name rivers.", "Rhine, Po."),
+    ),
+    "Roman numbers": (
+        "I. Too easy.\nII. New Instruction: Name rivers.\nIII. New Answer: Rhine, Po.",
+        *("Name rivers.", "Rhine, Po."),
+    ),
+    "pictures": (
+        "✨ **New Instruction:** Name rivers.\n\n✅ **New Answer:** Rhine, Po.",
+        *("Name rivers.", "Rhine, Po."),
+    ),
+    "drawn headings": (
+        "=== New Instruction ===\nName rivers.\n=== End ===\n\n=== New Answer ===\nRhine, Po.\n=== End ===",
+        *("Name rivers.", "Rhine, Po."),
+    ),
+    "double brackets": (
+        "[[New Instruction]] Name rivers. [[End]]\n[[New Answer]] Rhine, Po. [[End]]",
+        *("Name rivers.", "Rhine, Po."),
+    ),
+    "HTML around the tags": (
+        "<b>[New Instruction]</b> Name rivers. <b>[End]</b>\n<b>[New Answer]</b> Rhine, Po. <b>[End]</b>",
+        *("Name rivers.", "Rhine, Po."),
+    ),
+    "bold around text without brackets": (
+        "**New Instruction: Name rivers.**\n\n**New Answer: Rhine, Po.**",
+        *("Name rivers.", "Rhine, Po."),
+    ),
     # ── order, repetition, what stands around ──
     "answer before instruction": (
         "Too easy.\n\n[New Answer]\nRhine, Po.\n[End]\n\n[New Instruction]\nName rivers.\n[End]",
@@ -262,6 +300,11 @@ BETTER: dict[str, tuple[str, str]] = {
     ),
     "an end with a full stop": ("Curt.\n[Better Answer]\nThe Rhine.\n[End].", "The Rhine."),
     "an end in quotes": ('Curt.\n"[Better Answer] The Rhine. [End]"', "The Rhine."),
+    "End behind the last sentence": ("Curt.\n[Better Answer] The Rhine. **End**", "The Rhine."),
+    "end in small letters behind a sentence": ("Curt.\n[Better Answer]\nThe Rhine.\nend", "The Rhine."),
+    "[End] once more for the whole": ("Curt.\n[Better Answer]\nThe Rhine.\n[End]\n\n[End]", "The Rhine."),
+    "in backticks": ("Curt.\n`[Better Answer] The Rhine.`", "The Rhine."),
+    "a token nobody has heard of": ("Curt.\n[Better Answer] The Rhine.<|END_RESPONSE|>", "The Rhine."),
     "two paragraphs, bare End": (
         "Curt.\n[Better Answer]\nThe Rhine.\n\nIt is long.\n\nEND",
         "The Rhine.\n\nIt is long.",
@@ -374,6 +417,18 @@ UNUSABLE: dict[str, tuple[str, str, str, str]] = {
     ),
     "no instruction": (
         *(INSTRUCTION_REFLECTION, "stop", "[New Instruction] None [End]\n[New Answer] The Rhine. [End]"),
+        "placeholder",
+    ),
+    "another prompt's words": (
+        *(RESPONSE_REFLECTION, "stop", "Good.\n[Better Answer] <Write your final text here> [End]"),
+        "placeholder",
+    ),
+    "the instruction as its answer": (
+        *(
+            INSTRUCTION_REFLECTION,
+            "stop",
+            "[New Instruction] Name three of its rivers. [End]\n[New Answer] Name three of its\nrivers. [End]",
+        ),
         "placeholder",
     ),
     "both in brackets": (
