@@ -18,9 +18,9 @@ ARGS ?=
 WORKERS ?= 2
 WITH ?=
 # What is written in these reaches the program as it stands: make expands no `$` in it, and neither does the shell.
-AS_WRITTEN := Q AS_OF FORMAT OUT PROFILE PORT PAIR TEACHER FILE
+AS_WRITTEN := Q AS_OF FORMAT OUT
 $(foreach name,$(AS_WRITTEN),$(eval override $(name) := $$(value $(name))))
-export $(AS_WRITTEN)
+export $(AS_WRITTEN) PORT PAIR TEACHER FILE
 export HF_HUB_DISABLE_TELEMETRY := 1
 # Idle OpenMP threads sleep instead of spinning: on a few busy cores that is several times faster.
 export OMP_WAIT_POLICY ?= passive

@@ -1,4 +1,4 @@
-"""What people write after `make target` reaches the program as it stands."""
+"""A query reaches the program as it is written after `make sql`, its options too."""
 
 import os
 import subprocess
@@ -72,19 +72,12 @@ def test_without_a_query_it_is_the_summary(make: Make) -> None:
     assert make("sql")[0][-1] == "select * from selection.selection_summary"
 
 
-def test_options_are_passed_as_they_are_written(make: Make) -> None:
-    arguments, profile = make("sql", "Q=x", "AS_OF=$3; ls", "PROFILE=a $$ b.yaml")
+def test_options_of_a_query_are_passed_as_they_are_written(make: Make) -> None:
+    arguments, profile = make("sql", "Q=x", "AS_OF=$3; ls", "PROFILE=a b.yaml")
     assert arguments == ["dagster_project.commands.sql", "--as-of", "$3; ls", "--", "x"]
+    assert profile == "a b.yaml"
     arguments, _ = make("sql", "Q=x", "FORMAT=csv", "OUT=$it's here.csv")
     assert arguments[1:] == ["--format", "csv", "--out", "$it's here.csv", "--", "x"]
-    assert profile == "a $$ b.yaml"
-    assert make("export-replies", "FILE=$it's.jsonl", "TEACHER=$t")[0][1:] == [
-        "export",
-        "$it's.jsonl",
-        "--teacher",
-        "$t",
-    ]
-    assert make("prompt", "PAIR=$5 'x'")[0][1:] == ["prompt", "$5 'x'"]
 
 
 def test_the_ui_is_told_its_port_and_its_further_names(make: Make) -> None:

@@ -21,7 +21,7 @@ from rich.markup import escape
 from dagster_project.commands.home import dagster_home
 from dagster_project.commands.killed_runs import mark_killed_runs, running
 from dagster_project.commands.run_view import WATCH_TAG, RunWatcher, print_summary
-from dagster_project.commands.terminal import any_encoding, second_stdout
+from dagster_project.commands.terminal import any_encoding, plain, say_error, second_stdout
 from dagster_project.definitions import build_definitions
 from dagster_project.jobs import MAIN_JOB, PROFILE_TAG
 from dagster_project.lakehouse.lake import open_lake
@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return _run(options.profile, options.job, console)
     except UserError as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold red]Error[/] {escape(str(error))}")
+        say_error(error)
         return 1
 
 
@@ -85,7 +85,7 @@ def _run(profile_name: str | None, job: str, console: Console) -> int:
             result = dg.execute_job(reconstructable, instance, run_config=_QUIET, tags=tags)
     if not result.success:
         for failure in watcher.failures:
-            console.print(f"\n[bold red]Failed[/] {escape(failure)}")
+            console.print(f"\n[bold red]Failed[/] {escape(plain(failure, lines=True))}")
         console.print("\nWhat was finished is kept: mend the cause and `make run` goes on from there.")
         return 1
     print_summary(lake, profile, console, time.monotonic() - started)

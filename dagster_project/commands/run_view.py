@@ -10,6 +10,7 @@ from dagster import DagsterEventType, DagsterInstance
 from rich.console import Console
 from rich.text import Text
 
+from dagster_project.commands.terminal import plain
 from dagster_project.lakehouse.lake import Lake
 from dagster_project.profile.load import DEFAULT_PROFILE, PROFILES_DIR
 from dagster_project.profile.schema import Profile
@@ -94,7 +95,7 @@ class RunWatcher:
         self.console.print(Text.assemble(("  ✓ ", "green"), f"{name:<46}{rows:>14}", (f"{seconds:>9.1f} s", "dim")))
         if sentences := materialization.metadata.get(TOLD_KEY):
             for sentence in str(sentences.value).splitlines():
-                self.console.print(Text(f"    ! {sentence}", style="yellow"))
+                self.console.print(Text(f"    ! {plain(sentence)}", style="yellow"))
 
     def _progress_line(self, observation: dg.AssetObservation) -> None:
         if PROGRESS_TAG in observation.tags:

@@ -6,8 +6,8 @@
     │ paper    │   26 │
     └──────────┴──────┘
 
-Nothing in a text acts on the terminal: control signs, and those that turn the reading direction, are written as
-escapes. What is shortened, and how much is left out, is said below.
+Nothing in a text acts on the terminal: control signs, and those that turn the reading direction, are shown as pictures
+and escapes. What is shortened, and how much is left out, is said below.
 """
 
 import itertools
@@ -165,7 +165,7 @@ def _wrapped(value: object, width: int, *, whole: bool) -> list[str]:
     if not whole and (isinstance(value, float | datetime) or _HASH.fullmatch(text)):
         return [short(value)]
     left_out = 0 if whole else max(len(text) - _LINE_CHARS, 0)
-    lines = plain(text[: len(text) - left_out], lines=True).split("\n")
+    lines = plain(text[: len(text) - left_out], lines=True).expandtabs(4).split("\n")
     pieces = [piece for line in lines for piece in _broken(line, width)]
     return [*pieces, f"… {left_out:,} more characters"] if left_out else pieces
 

@@ -22,7 +22,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from dagster_project.commands.terminal import any_encoding
+from dagster_project.commands.terminal import any_encoding, plain, say_error
 from dagster_project.lakehouse.sql_files import policies
 from dagster_project.profile.load import load_profile
 from dagster_project.profile.schema import Profile
@@ -33,13 +33,12 @@ from models_py.teacher.attempts import stored_attempts
 from models_py.teacher.estimate import Amounts, PhaseEstimate, TeacherEstimate, estimate, scenarios
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.open_teacher import OpenTeacher, open_teacher
-from models_py.teacher.parser import encodable, parse_reply
+from models_py.teacher.parser import parse_reply
 from models_py.teacher.replies_file import export_replies, import_replies
 from models_py.teacher.request import PHASES, RESPONSE_REFLECTION, PendingPair, TeacherRequest
 
 _PAIRS_LISTED = 5
 _PIPED_WIDTH = 140  # columns, so that a table in a file is whole
-_CONTROLS = {code: code + 0x2400 for code in range(32) if chr(code) not in "\n\t"} | {127: 0x2421}  # ␛ for an escape
 
 _EXPORT = """\
 Write replies of the ledger as JSON Lines: by default what one teacher would be answered as the profile stands (its
@@ -62,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         options.command(load_profile(options.profile, policies()), options, console)
     except UserError as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold red]Error[/] {escape(str(error))}")
+        say_error(error)
         return 1
     return 0
 
@@ -236,7 +235,7 @@ def _print_request(teacher: OpenTeacher, request: TeacherRequest, ledger: Ledger
         console.print("[dim]shown for the original pair; a run asks about the base that the student chose[/]")
     for message in request.messages:
         console.print(Text(f"\n{message.role}", style="bold cyan"))
-        console.print(Text(encodable(message.content).translate(_CONTROLS)))
+        console.print(Text(plain(message.content, lines=True)))
 
 
 def _answer(teacher: OpenTeacher, ledger: Ledger, request: TeacherRequest) -> str:
@@ -257,7 +256,7 @@ def _pair(pairs: pl.DataFrame, prefix: str) -> dict[str, Any]:
     if found.height == 1:
         return found.row(0, named=True)
     listed = "\n".join(
-        f"  {row['pair_id'][:16]}  {' '.join(encodable(row['instruction']).split())[:60]}"
+        f"  {row['pair_id'][:16]}  {plain(' '.join(row['instruction'].split()))[:60]}"
         for row in (found if found.height else pairs).head(_PAIRS_LISTED).to_dicts()
     )
     if not prefix.strip():

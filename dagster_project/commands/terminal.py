@@ -43,7 +43,19 @@ class _Stdout(io.TextIOWrapper):
 
 
 def plain(text: str, *, lines: bool = False) -> str:
-    """The text with such signs as escapes (ESC is backslash, x1b); lines: its line ends stay."""
-    if lines:
-        return "\n".join(plain(line) for line in text.replace("\r\n", "\n").split("\n"))
-    return _ACTS.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode(), text)
+    """The text with such signs as pictures (␛) or escapes; lines: its line ends and tabs stay."""
+    return _ACTS.sub(lambda found: found[0] if lines and found[0] in "\n\t" else _picture(found[0]), text)
+
+
+def _picture(sign: str) -> str:
+    code = ord(sign)
+    return chr(0x2400 + code) if code < 32 else "␡" if code == 127 else f"\\u{code:04x}"
+
+
+def say_error(error: Exception) -> None:
+    """On standard error, in red where there are colours; its words may be those of a server or a file."""
+    from rich.console import Console
+    from rich.text import Text
+
+    told = Text.assemble(("Error", "bold red"), f" {plain(str(error), lines=True)}")
+    Console(stderr=True, highlight=False, soft_wrap=True).print(told)

@@ -33,11 +33,10 @@ from dagster_shared.serdes import serialize_value
 from dagster_webserver.app import create_app_from_workspace_process_context
 from dagster_webserver.version import __version__
 from rich.console import Console
-from rich.markup import escape
 
 from dagster_project.commands.home import dagster_home
 from dagster_project.commands.killed_runs import mark_killed_runs
-from dagster_project.commands.terminal import any_encoding
+from dagster_project.commands.terminal import any_encoding, say_error
 from dagster_project.commands.ui_guard import Guard
 from dagster_project.lakehouse.lake import open_lake
 from dagster_project.lakehouse.sql_files import policies
@@ -66,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return _serve(options.port, options.allow_host)
     except UserError as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold red]Error[/] {escape(str(error))}")
+        say_error(error)
         return 1
     except KeyboardInterrupt:
         return 0

@@ -127,7 +127,7 @@ def test_text_does_not_act_on_the_terminal(written_lake: Lake, ask: Ask) -> None
     query = "select chr(27) || '[31mred' || chr(8238) || 'x' || chr(7) || chr(10) || 'y' as text"
     for format in ("table", "line"):
         _, out, _ = ask(query, "--format", format)
-        assert "\\x1b[31mred\\u202ex\\x07" in out
+        assert "␛[31mred\\u202ex␇" in out
         assert not {"\x1b", "\u202e", "\x07"} & {*out}
     _, _, err = ask(f"select cast(({query}) as int)")
     assert "\x1b" not in err
