@@ -110,7 +110,8 @@ class StudentChat:
         # What is known inside `reading_ahead`: rendered prompts and the ids of (text, literal).
         self._rendered: dict[tuple[str, tuple[str, ...]], str] = {}
         self._encoded: dict[tuple[str, bool], list[int]] = {}
-        self._template = answer_template(template, tokenizer.special_tokens_map)
+        spaces_texts = "".join(tokenizer.convert_ids_to_tokens(self._encode("a", literal=True))).startswith(("▁", "Ġ"))
+        self._template = answer_template(template, tokenizer.special_tokens_map, spaces_texts=spaces_texts)
         if self._adds_bos() and tokenizer.bos_token not in self._template.prompt(SENTINEL).split(SENTINEL)[0]:
             self._template = self._template.starting_with_bos()
         self.template = self._template.text

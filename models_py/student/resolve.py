@@ -165,7 +165,7 @@ def _resolved(
             spec.longest_sequence,
             spec.dtype,
             *([later] if later else []),
-            *([] if renders_as_at_first(files.chat_template) else [{"answer_prompt": 1}]),
+            *([] if _renders_as_at_first(files) else [{"answer_prompt": 1}]),
         ),
         max_length=spec.longest_sequence,
         chat_template=files.chat_template,
@@ -182,6 +182,25 @@ class _Files:
     tokenizer: list[Path]
     chat_template: str
     reverse_prompt: str
+
+
+def _renders_as_at_first(files: _Files) -> bool:
+    """Whether all prompts and targets are those of the first release; reads the tokenizer only where that decides."""
+    of_any, of_spacing = (renders_as_at_first(files.chat_template, spaces_texts=spaces) for spaces in (False, True))
+    return of_spacing if of_any == of_spacing else _spaces_texts(files.tokenizer)
+
+
+def _spaces_texts(tokenizer: list[Path]) -> bool:
+    """Whether a tokenizer puts a space before every text, as those of SentencePiece do."""
+    path = next((path for path in tokenizer if path.name == "tokenizer.json"), None)
+    try:
+        parts = json.loads(path.read_text("utf-8")) if path else {}
+    except ValueError:
+        parts = {}
+    if not path:
+        return any(path.suffix == ".model" for path in tokenizer)
+    first_steps = json.dumps([parts.get("normalizer"), parts.get("pre_tokenizer")])
+    return bool(re.search(r'"Prepend"|"prepend_scheme": "(always|first)"|"add_prefix_space": true', first_steps))
 
 
 def _read(spec: Student, folder: Path) -> _Files:

@@ -118,11 +118,13 @@ class ChatTemplate:
         return render(template, messages, asks=output is None, **self.tokens, **apart)
 
 
-def answer_template(own: str, tokens: Mapping[str, str] = _SOME_TOKENS) -> ChatTemplate:
+def answer_template(own: str, tokens: Mapping[str, str] = _SOME_TOKENS, *, spaces_texts: bool = False) -> ChatTemplate:
     """The template whose generation prompt is what `own` writes before a finished answer.
 
-    tokens: the names and texts of the tokenizer's special tokens, as templates know them. Raises UserError where the
-    template cannot be rendered, loses or repeats a text, or asks for thoughts and writes no finished turns.
+    tokens: the names and texts of the tokenizer's special tokens, as templates know them. spaces_texts: whether it puts
+    a space before every text of its own accord; then one space that the template writes before an answer is that one.
+    Raises UserError where the template cannot be rendered, loses or repeats a text, or asks for thoughts and writes no
+    finished turns.
     """
     given = ChatTemplate(own, own, None, parts=False, tokens=tokens)
     try:
@@ -144,7 +146,7 @@ def answer_template(own: str, tokens: Mapping[str, str] = _SOME_TOKENS) -> ChatT
             )
         return given
     before, rest = finished
-    if before == asked:
+    if before == asked or (spaces_texts and before == asked + " "):
         return replace(given, rest=rest)
     text = _ASKING_AS_ANSWERED.replace("OWN", given.own.removesuffix("\n"), 1)
     asking = replace(given, text=text, rest=rest)
@@ -164,21 +166,21 @@ def answer_template(own: str, tokens: Mapping[str, str] = _SOME_TOKENS) -> ChatT
 
 
 @functools.lru_cache(maxsize=64)
-def renders_as_at_first(own: str) -> bool:
+def renders_as_at_first(own: str, *, spaces_texts: bool = False) -> bool:
     """Whether every row has the prompt and the target that the first release gave it under this template.
 
     False for those whose generation prompt is not what an answer follows, that know thinking blocks, write an answer
     otherwise than it stands there, or write BOS after something else. True for those that are refused.
     """
     try:
-        template = answer_template(own)
+        template = answer_template(own, spaces_texts=spaces_texts)
         asked = template.prompt(SENTINEL)
         bos = asked.find(_SOME_TOKENS["bos_token"])
         if template.text != template.own or bos > 0:
             return False
         return template.rest is None or (
             not THINKING_MARK.search(own)
-            and template.finished(SENTINEL, "", _SPACED_ANSWER).startswith(asked + _SPACED_ANSWER)
+            and template.finished(SENTINEL, "", _SPACED_ANSWER).removeprefix(asked).lstrip().startswith(_SPACED_ANSWER)
         )
     except UserError:
         return True

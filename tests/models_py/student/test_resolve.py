@@ -11,7 +11,7 @@ import pytest
 
 from models_py import content
 from models_py.errors import UserError
-from models_py.student.resolve import check_student, find_student, make_student
+from models_py.student.resolve import _read, _renders_as_at_first, check_student, find_student, make_student
 from models_py.student.spec import DEFAULT_CHAT_TEMPLATE, ResolvedStudent, ScratchSpec, Student
 
 
@@ -248,6 +248,37 @@ def test_only_templates_that_ask_for_something_else_than_an_answer_have_another_
         (tmp_path / "chat_template.jinja").write_text(template)
         prints.append(found(Student("tiny", model=str(tmp_path), max_length=256), tmp_path).fingerprint[:8])
     assert prints == ["3c233ddd", "cb6ba3e9"]
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "spaces"),
+    [
+        ({"normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}]}}, True),
+        ({"pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first"}}, True),
+        ({"pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "never"}}, False),
+        ({"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True}}, True),
+        (
+            {"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False}, "decoder": {"add_prefix_space": True}},
+            False,
+        ),
+        (None, True),
+    ],
+)
+def test_a_space_that_the_tokenizer_writes_anyhow_changes_no_fingerprint(
+    tmp_path: Path, tokenizer: dict[str, Any] | None, spaces: bool
+) -> None:
+    asks = "'[INST] ' + m.content + ' [/INST]' if m.role == 'user'"
+    own = "{% for m in messages %}{{ " + asks + " else ' ' + m.content }}{% endfor %}"
+    for name in ("tokenizer_config.json", "model.safetensors", "config.json", "tokenizer.model"):
+        (tmp_path / name).write_text("{}")
+    if tokenizer is not None:
+        (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer))
+    prints = []
+    for template in (own, own.replace("else ' ' + ", "else ")):
+        (tmp_path / "chat_template.jinja").write_text(template)
+        read = _read(Student("tiny", model=str(tmp_path), max_length=256), tmp_path)
+        prints.append(_renders_as_at_first(read))
+    assert prints == [spaces, True]
 
 
 @pytest.mark.parametrize("own", ["{% if %}", "no text", "{{ messages[0].content }}<think>"])

@@ -184,6 +184,20 @@ def test_a_row_without_sequences_has_a_reason(student: Student, instruction: str
     assert good.status == "ok"
 
 
+def test_a_text_that_the_template_refuses_fails_its_row_alone(student: Student) -> None:
+    """A template can raise on whatever it reads: an instruction, an answer, or an answer that is shown as one."""
+    refuses = "{% for m in messages if 'forbidden' in m.content %}{{ raise_exception('not this') }}{% endfor %}"
+    base = student("llama")
+    scorer = make_scorer(replace(base, chat_template=refuses + base.chat_template))
+    requests = [pair("a", "Name forbidden"), pair("b", output="A forbidden sky"), pair("c")]
+    asked, answered, sound = scorer.score(requests)
+    assert (asked.status, answered.status, sound.status) == ("template_error", "template_error", "ok")
+    assert known(asked.instruction_nll_given_answer) > 0 and asked.answer_nll is None  # what can be said is said
+    assert [getattr(answered, term) for term in TERMS] == [None] * 4
+    assert "answer_nll and answer_nll_given_instruction: the student's chat template" in known(asked.reason)
+    assert known(answered.reason).count("not this") == 2
+
+
 def test_truncation_is_told(student: Student) -> None:
     long, short = make_scorer(student("llama")).score([pair("long", output="sky " * 900), pair("short")])
     assert (long.truncated, short.truncated) == (True, False)

@@ -277,3 +277,30 @@ def test_bos_that_stands_after_something_is_not_written_twice(template: str) -> 
     chat = StudentChat(make_tokenizer("<s>", adds_bos=True), template, 512)
     assert chat.prompt_ids("sky", "").count(chat.start_id) == 1
     assert chat.template == template and not renders_as_at_first(template)
+
+
+SPACED = (
+    "{% for m in messages %}"
+    "{{ '[INST] ' + m.content + ' [/INST]' if m.role == 'user' else ' ' + m.content + eos_token }}{% endfor %}"
+)
+
+
+@cache
+def spacing_tokenizer(spaces: bool) -> Any:
+    """A token a sign, as SentencePiece has them: ▁ is a space, and stands before every text where it `spaces`."""
+    signs = ["▁", *"[]/INSTBblue.Why"]
+    backend = Tokenizer(models.BPE(vocab={sign: n for n, sign in enumerate(dict.fromkeys(signs))}, merges=[]))
+    scheme = "always" if spaces else "never"
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme)
+    backend.decoder = decoders.Metaspace(prepend_scheme=scheme)
+    return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>")
+
+
+@pytest.mark.parametrize("spaces", [True, False])
+def test_the_space_before_an_answer_is_written_once(spaces: bool) -> None:
+    """Llama 2 and Mistral write ` answer` after `[/INST]`; their tokenizers put that space there themselves."""
+    chat = StudentChat(spacing_tokenizer(spaces), SPACED, 512)
+    terms = as_a(TermSequences, chat.answer_sequences("Why", "", "Blue."))
+    whole = chat.tokenizer("[INST] Why [/INST] Blue.", add_special_tokens=False)["input_ids"]
+    assert terms.conditioned == whole
+    assert (chat.template == SPACED) == spaces == renders_as_at_first(SPACED, spaces_texts=spaces)
