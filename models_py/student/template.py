@@ -209,8 +209,8 @@ def _finished_turns(template: ChatTemplate) -> tuple[str, str] | None:
     found = [one.split(_ANSWER), other.split(_OTHER_ANSWER)]
     if {*map(len, found)} != {2}:
         raise UserError(
-            f"the student's chat template writes an answer {len(found[0]) - 1} times, or another text in its place; "
-            "name a chat_template that writes it exactly once, as it is"
+            "the student's chat template does not write every answer exactly once, as it is; name a chat_template that "
+            "does"
         )
     if found[0] != found[1]:
         raise UserError(

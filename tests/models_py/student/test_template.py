@@ -216,9 +216,16 @@ def test_an_answer_follows_what_the_template_writes_before_one(template: str, pr
         (PROMPTS_ONLY + "[THINK]", "inside a thinking block"),
         (PROMPTS_ONLY + "<|channel|>analysis<|message|>", "inside a thinking block"),
         (NO_ANSWERS + "{{ messages[0].content }}<think>\n", "inside a thinking block"),
-        (OPEN + "{{ messages[-1].content if messages | length > 1 }}", "writes an answer 2 times"),
-        (OPEN.replace("m.content", "m.content if m.role == 'user' else m.content | upper"), "an answer 0 times"),
+        (
+            OPEN + "{{ messages[-1].content if messages | length > 1 }}",
+            "every answer exactly once, as it is; name a chat",
+        ),
+        (
+            OPEN.replace("m.content", "m.content if m.role == 'user' else m.content | upper"),
+            "every answer exactly once",
+        ),
         (OPEN.replace("{{ m.content }}", "{{ m.content | length if m.role != 'user' }}{{ m.content }}"), "each answer"),
+        (OPEN.replace("{{ m.content }}", "{{ m.content.split('\n')[0] }}"), "every answer exactly once"),
         ("{{ messages[-1].content }}{{ messages[0].content if messages | length > 1 }}", "instruction before the"),
     ],
 )
