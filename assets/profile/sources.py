@@ -38,12 +38,13 @@ def sources(
 def rows(profile: Profile) -> list[dict[str, Any]]:
     """What the profile says now, with the content of the files. Raises UserError when one cannot be read."""
     hashes = FileHashes(profile.file_hashes)
+    files = readable_files(profile.sources)
     seen: list[dict[str, Any]] = [
         {
             "source": source.name,
-            "paths": [shown(path).removeprefix(f"{profile.root}/") for path in source.files()],
+            "paths": [shown(path).removeprefix(f"{profile.root}/") for path in files[source.name]],
             "max_bad_fraction": profile.max_bad_fraction,
-            "content_hash": fingerprint([hashes.of(path) for path in readable_files(source)]),
+            "content_hash": fingerprint([hashes.of(path) for path in files[source.name]]),
             "settings": json.dumps(source.settings, sort_keys=True) if source.settings else None,
         }
         for source in profile.sources

@@ -23,7 +23,7 @@ from models_py.errors import UserError, did_you_mean, unknown
 PROFILE_VARIABLE = "REFLECTION_PROFILE"
 PROFILES_DIR = PROJECT_ROOT / "profiles"
 DEFAULT_PROFILE = "quickstart"
-_MOST_BYTES = 1_000_000
+_MOST_BYTES = 200_000
 _MOST_VALUES = 50_000
 
 

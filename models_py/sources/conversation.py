@@ -108,9 +108,19 @@ def read_turns(value: object, where: str) -> Conversation:
     """The conversation that a field holds, also as JSON in a text. Raises NotAPairError for all that is none."""
     if isinstance(value, str) and _LOOKS_LIKE_JSON.match(value):
         value = _from_json(value, where)
+    if isinstance(value, dict):
+        value = _turned(value)
     if not isinstance(value, list):
         raise NotAPairError(f"field {where}: expected a list of turns, found {kind_of(value)}")
     return Conversation(tuple(_turn(turn, f"{where}[{place}]") for place, turn in enumerate(value)), where)
+
+
+def _turned(columns: dict[str, object]) -> object:
+    """Turns from columns, `{"role": [...], "content": [...]}`, as Arrow files of older data sets hold them."""
+    lists = [value for value in columns.values() if isinstance(value, list)]
+    if not lists or len(lists) < len(columns) or len({len(values) for values in lists}) > 1:
+        return columns
+    return [dict(zip(columns, values, strict=True)) for values in zip(*lists, strict=True)]
 
 
 def _from_json(text: str, where: str) -> object:

@@ -63,9 +63,9 @@ def read_csv(path: Path, is_wanted: Callable[[str], bool], delimiters: Sequence[
             problem = problem or _row_problem(cells, header)
             named = ((name, cell) for name, cell in zip(header, cells, strict=False) if name)
             record = None if problem else dict(named)
-            yield Row(
-                number, records.offset, record, records.raw(), problem, ends_file=records.at_end and bool(problem)
-            )
+            # A last row that stops in the middle: the file was cut off, and nobody knows how much is missing.
+            is_cut = records.at_end or (len(cells) < len(header) and not records.raw().endswith((b"\n", b"\r")))
+            yield Row(number, records.offset, record, records.raw(), problem, ends_file=is_cut and bool(problem))
 
 
 def _header(text: str, is_wanted: Callable[[str], bool], delimiters: Sequence[str]) -> tuple[str, list[str]]:

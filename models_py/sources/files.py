@@ -76,10 +76,10 @@ def check_readable(path: Path) -> str | None:
         if not os.access(path, os.R_OK):
             return "Permission denied; make it readable"
         what = pointer(path)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         if isinstance(error, FileNotFoundError):
             return f"is a broken link to {path.readlink()}" if path.is_symlink() else "not found"
-        return error.strerror or str(error)
+        return getattr(error, "strerror", None) or str(error)
     return f"is {what}" if what else None
 
 
@@ -88,7 +88,11 @@ def _walk(folder: Path, found: Found, any_format: bool, seen: set[Path]) -> None
     if real in seen:  # a link to a folder above it
         return
     seen.add(real)
-    entries = sorted(folder.iterdir())
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        found.problems.append(f"{folder}: {error.strerror}; make it readable")
+        return
     names = {entry.name for entry in entries}
     if {"state.json", "dataset_info.json"} <= names:
         _saved_dataset(folder, entries, found)

@@ -18,6 +18,7 @@ stands twice in an object makes a bad row: which of the two was meant nobody kno
 import json
 import re
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, Literal
@@ -56,17 +57,22 @@ def layout_of(head: str) -> Layout:
     text = head.lstrip()
     if text[:1] not in ("[", "{"):
         return "lines"
-    first, *others = [line for line in text.splitlines() if line.strip()]
-    if _is_json(first):
-        if others:
-            return "lines"
-    elif text[0] == "{" and others and (_is_json(others[0]) or not _is_beginning(first)):
+    first, *others = [line.rstrip() for line in text.splitlines() if line.strip()]
+    is_object, is_row = text[0] == "{", _is_json(first)
+    if others and (is_row or (is_object and _are_lines(first, others[0]))):
         return "lines"
-    if text[0] == "[":
+    if not is_object:
         return "array"
     if (found := _BEFORE_LIST.match(text)) and not any(map(matters, _names_in(found))):
         return "wrapped"
     return "values" if others else "lines"
+
+
+def _are_lines(first: str, second: str) -> bool:
+    """Whether a broken line is a broken row, and not the beginning of one that goes on in the next line."""
+    if first.endswith(",") and _is_json(first[:-1]):  # rows of an array without its brackets
+        return False
+    return _is_json(second) or not _stops(first)
 
 
 def _names_in(match: re.Match[str]) -> list[str]:
@@ -81,12 +87,13 @@ def _is_json(line: str) -> bool:
     return True
 
 
-def _is_beginning(line: str) -> bool:
-    """Whether a line breaks off between two of JSON's signs, as lines of an indented file do."""
+def _stops(line: str, *, also_in_a_string: bool = False) -> bool:
+    """Whether a line breaks off between two of JSON's signs, as those of an indented file do, or in a string too."""
     try:
         json.loads(line)
     except json.JSONDecodeError as error:
-        return error.pos >= len(line.rstrip()) and not error.msg.startswith("Unterminated string")
+        in_string = error.msg.startswith("Unterminated string")
+        return also_in_a_string if in_string else error.pos >= len(line)
     except (ValueError, RecursionError):
         return False
     return False
@@ -116,10 +123,19 @@ def _read_lines(file: "BufferedReader[Any]") -> Iterator[Row]:
         content = line.strip()
         blank = 0 if content else blank + 1
         if content:
-            yield _line_row(decoder, number, start, content)
+            row = _line_row(decoder, number, start, content)
+            yield _cut_off(row) if row.record is None and line[-1:] not in (b"\n", b"\r") else row
         elif blank > MAX_BLANK_LINES:
             yield Row(number, start, None, b"", f"more than {MAX_BLANK_LINES:,} blank lines one upon the other", True)
             return
+
+
+def _cut_off(last: Row) -> Row:
+    """The last row; one that stops in the middle says that the file does."""
+    line = bytes(last.raw).decode("utf-8", errors="replace") if isinstance(last.raw, bytes) else ""
+    if not line.startswith(("{", "[")) or not _stops(line, also_in_a_string=True):
+        return last
+    return replace(last, problem=f"{last.problem}; the file breaks off here", ends_file=True)
 
 
 def _line_row(decoder: "_Decoder", number: int, offset: int, line: bytes) -> Row:

@@ -168,6 +168,9 @@ def _filled(value: object, where: str) -> str:
 
 def _hint(record: dict[str, object]) -> str:
     """What the whole file seems to be, where a record is no row."""
+    for name, value in record.items():
+        if isinstance(value, list) and len(value) > 1 and all(isinstance(row, dict) for row in value):
+            return f". The rows may lie in {name!r}: write that list alone to a file"
     values = list(record.values())[:3]
     if values and all(isinstance(value, dict) for value in values):
         return ". The file seems to be one object of rows or columns: write a list of rows (pandas: orient='records')"

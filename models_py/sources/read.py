@@ -59,7 +59,7 @@ _ROWS_A_CHUNK = 20_000
 _ROWS_A_REPORT = 1_000
 _ROWS_SHOWN = 5
 # Bad rows of a source after which it is not read on: where they are too many, and in any case.
-_MOST_BAD_ROWS, _MOST_BAD_ROWS_EVER = 100_000, 2_000_000
+_MOST_BAD_ROWS, _MOST_BAD_ROWS_EVER = 100_000, 500_000
 
 
 @dataclass(slots=True)
@@ -132,15 +132,9 @@ def read_sources(
     Raises UserError, naming the profile's key, for a pattern without files and for a file that is missing, cannot be
     opened or is of no known format. What a file contains never raises. Downloads what lies on the hub and is not here.
     """
-    files: dict[str, list[tuple[Path, Format]]] = {}
-    problems: list[str] = []
     for source in sources:
-        try:
-            source.fetch(only_missing=True)
-            files[source.name] = [(path, source.format_of(path)) for path in readable_files(source)]
-        except UserError as error:
-            problems.append(str(error))
-    refuse(problems)
+        source.fetch(only_missing=True)
+    files = {name: [*paths.items()] for name, paths in readable_files(sources).items()}
     progress = _Progress(sum(path.stat().st_size for paths in files.values() for path, _ in paths), on_progress)
     tables = _Tables()
     for source in sources:
@@ -170,7 +164,7 @@ def check_bad_fraction(read: SourcesRead, max_bad_fraction: float) -> None:
         if source in read.given_up:
             problems.append(
                 f"sources.{source}: given up after {bad.height:,} bad rows of {rows:,}\n{_first_rows(bad)}\n"
-                "  Mend the files, describe the fields with `fields`, or set `format`."
+                "  Mend the files, describe the fields with `fields`, set `format`, or raise max_bad_fraction."
             )
         elif rows == 0:
             problems.append(f"sources.{source}: its files hold no rows")
@@ -226,14 +220,22 @@ def _sentences(source: Source, counts: SourceCounts) -> Iterator[str]:
         yield f"left out beside the data: {', '.join(names[:_ROWS_SHOWN])}{more}"
 
 
-def readable_files(source: Source) -> tuple[Path, ...]:
-    """The source's files. Raises UserError, naming `sources.<name>.path`, for one that cannot be opened."""
-    files = source.files()
-    for path in files:
-        if problem := check_readable(path):
-            link = "" if problem.startswith("is ") else ":"
-            raise UserError(f"{source.key}: {path}{link} {problem}; name a file that can be read")
-    return files
+def readable_files(sources: Sequence[Source]) -> dict[str, dict[Path, Format]]:
+    """Of each source its files and how they are read. Raises UserError for those that cannot be, of all sources."""
+    found: dict[str, dict[Path, Format]] = {}
+    problems: list[str] = []
+    for source in sources:
+        try:
+            found[source.name] = {path: source.format_of(path) for path in source.files()}
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        for path in found[source.name]:
+            if problem := check_readable(path):
+                link = "" if problem.startswith("is ") else ":"
+                problems.append(f"{source.key}: {path}{link} {problem}; name a file that can be read")
+    refuse(problems)
+    return found
 
 
 _Placed = tuple[Path, Format, Row]

@@ -144,7 +144,10 @@ class Source:
         return hub.downloaded(address, self.key, any_format=self.format is not None)
 
     def _matches(self, pattern: str) -> Found:
-        found = find_files(pattern, any_format=self.format is not None)
+        try:
+            found = find_files(pattern, any_format=self.format is not None)
+        except (OSError, ValueError) as error:  # a name that no file can have
+            raise UserError(f"{self.key}: {pattern[:100]}: {error}; correct it") from error
         refuse_problems(self.key, found.problems)
         if not found.files:
             raise UserError(

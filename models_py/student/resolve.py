@@ -31,6 +31,7 @@ from models_py.student.spec import (
     Student,
 )
 from models_py.student.template import answer_template, renders_as_at_first
+from models_py.template_trial import problem_of
 
 _WEIGHT_PATTERNS = ("*.safetensors", "pytorch_model*.bin")  # what transformers would load comes first
 # What configs call the number of positions; MPT and DBRX have `max_seq_len`.
@@ -330,8 +331,11 @@ def _templates(spec: Student, *, own: Callable[[], str]) -> tuple[str, str]:
 
 def _template(spec: Student, field: str, path: Path | None, otherwise: Callable[[], str]) -> str:
     try:
-        return otherwise() if path is None else path.read_text("utf-8")
+        text = otherwise() if path is None else path.read_text("utf-8")
     except (OSError, ValueError) as error:
         raise UserError(
             f"students.{spec.name}.{field}: {path or spec.model} cannot be read ({error}); name a Jinja file"
         ) from error
+    if path is not None and (problem := problem_of(text)):
+        raise UserError(f"students.{spec.name}.{field}: {path} {problem}; take the loop or the repetition out of it")
+    return text

@@ -25,9 +25,9 @@ from models_py.content import content_id, fingerprint
 from models_py.errors import UserError
 from models_py.teacher import parser
 from models_py.teacher.parser import END_TAG, TAGS
-from models_py.teacher.prompt_trial import problem_of
 from models_py.teacher.request import PHASES, Message, Sampling, TeacherRequest, request_hash
 from models_py.teacher.spec import PromptSettings
+from models_py.template_trial import problem_of
 
 BUNDLED = Path(__file__).parent / "prompts"
 
@@ -123,6 +123,8 @@ def build_request(
 
 def _load(phase: str, path: Path, field: str) -> Prompt:
     try:
+        if path.exists() and not path.is_file():  # a pipe or a device may never end
+            raise UserError(f"{field}: {path} is no file. Name a readable Jinja file.")
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise UserError(f"{field}: cannot read {path} ({error.strerror}). Name a readable Jinja file.") from error

@@ -132,6 +132,11 @@ def test_what_never_ends_is_not_opened(tmp_path: Path, device: str) -> None:
     assert "not a file that ends; write its rows to a file" in message
 
 
+@pytest.mark.parametrize("name", ["a\0b.jsonl", "x" * 5000 + ".jsonl", "x" * 300 + "*.jsonl", "[.jsonl", "'\"#%ü.csv"])
+def test_odd_names_are_told_not_raised(tmp_path: Path, name: str) -> None:
+    refusal(tmp_path / name)
+
+
 # --- packings and formats
 
 

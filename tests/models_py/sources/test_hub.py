@@ -9,7 +9,7 @@ import pytest
 
 from models_py.errors import UserError
 from models_py.sources.hub import shown
-from models_py.sources.read import read_sources, readable_files
+from models_py.sources.read import read_sources
 from models_py.sources.spec import Source
 from tests.models_py.student.hub_server import Hub, serving_hub
 
@@ -58,7 +58,7 @@ def test_files_of_the_hub_are_named_by_address_and_commit(reach: Reach) -> None:
     pairs = read_sources([one]).pairs
     assert pairs["instruction"].to_list() == ["train 0", "train 1"]
     assert pairs["file"][0] == f"hf://datasets/me/rivers@{FIRST}/data/train-00000-of-00002.parquet"
-    assert [shown(path) for path in readable_files(one)] == pairs["file"].to_list()
+    assert [shown(path) for path in one.files()] == pairs["file"].to_list()
     assert sorted(reach.hub.fetched) == [f"data/train-0000{shard}-of-00002.parquet" for shard in (0, 1)]
 
 

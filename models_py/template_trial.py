@@ -1,4 +1,4 @@
-"""A user's template compiled and rendered in a process of its own, where it may loop and swell without harm.
+"""A user's template, tried in a process of its own, where it may loop and swell without harm.
 
 Jinja templates are programs: loops in loops, macros that call themselves, a text times a billion. No sandbox ends them,
 and already compiling works out what is constant. So a template that is not ours is tried first: one that takes seconds
@@ -58,7 +58,8 @@ def _try(text: str) -> str | None:
         template = ImmutableSandboxedEnvironment().from_string(text)
         for given in ("", "input"):
             length = 0
-            for piece in template.generate(instruction="instruction", input=given, output="output"):
+            texts = {"instruction": "instruction", "input": given, "output": "output", "answer": "output"}
+            for piece in template.generate(texts, messages=[{"role": "user", "content": given}]):
                 length += len(piece)
                 if length > MOST_CHARACTERS:
                     return f"makes more than {MOST_CHARACTERS:,} characters of a small pair"
