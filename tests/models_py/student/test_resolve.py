@@ -128,6 +128,9 @@ def test_a_missing_part_of_the_weights_is_told(spec: Student, folder: Path) -> N
 def test_broken_files_are_told(spec: Student, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"students\.tiny\.chat_template: .*no\.jinja cannot be read"):
         found(replace(spec, chat_template=tmp_path / "no.jinja"), tmp_path)
+    (tmp_path / "own.jinja").write_text("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}")
+    with pytest.raises(UserError, match=r"students\.tiny\.chat_template: .*own\.jinja calls itself without end; take"):
+        found(replace(spec, chat_template=tmp_path / "own.jinja"), tmp_path)
     with pytest.raises(UserError, match="is a file; give the folder"):
         found(replace(spec, model=str(folder / "config.json")), tmp_path)
     (folder / "config.json").write_text("[1")
