@@ -1,4 +1,4 @@
-"""Templates in a process of their own: those of this project end in time, what is wrong otherwise is not its business."""
+"""Templates in a process of their own: those of this project end in time."""
 
 from models_py.template_trial import problem_of
 from tests.conftest import PROJECT
