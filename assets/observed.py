@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets.profile import recipes, sources, students, teachers
+from assets.profile import recipes, sources, students, teachers, training_settings
 from dagster_project.profile.schema import Profile
 from dagster_project.steps.results import key
 from models_py.content import fingerprint
@@ -21,6 +21,7 @@ _CHARS = 12
 _READ = {
     SOURCES: sources.rows,
     key("profile", "recipes"): recipes.rows,
+    key("profile", "training_settings"): training_settings.rows,
     key("profile", "teachers"): teachers.rows,
     key("profile", "students"): students.observed,
     key("profile", "base_students"): students.observed,

@@ -13,6 +13,7 @@ It relies on rename and flock of one local (or NFSv4) file system; object stores
 import contextlib
 import fcntl
 import glob
+import itertools
 import os
 import secrets
 import shutil
@@ -55,6 +56,17 @@ def published_file(target: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         partial.replace(target)
         _sync_folder(target.parent)
+
+
+def set_aside(target: Path) -> Path:
+    """Rename a published folder or file that is not to be used, so that its place is free; the new path, beside it."""
+    for number in itertools.count(1):
+        aside = target.with_name(f"{target.name}.damaged-{number}")
+        if not aside.exists():
+            break
+    target.rename(aside)
+    _sync_folder(target.parent)
+    return aside
 
 
 def remove_leftovers(folder: Path, target: str | None = None) -> list[Path]:

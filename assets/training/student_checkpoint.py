@@ -14,10 +14,12 @@ from dagster_project.profile.schema import Profile
 from dagster_project.steps.code_version import code_version
 from dagster_project.steps.results import OWNERS, key
 from dagster_project.steps.step_progress import StepProgress
+from models_py.content import FileHashes
 from models_py.errors import UserError
+from models_py.publish import set_aside
 from models_py.student.resolve import find_student
 from models_py.student.spec import ResolvedStudent
-from models_py.training.manifest import Manifest, checkpoint_id, read_manifest
+from models_py.training.manifest import Manifest, checkpoint_id, damage, read_manifest, require_better
 from models_py.training.settings import TrainingRow, TrainingSettings
 
 TABLE = "training.student_checkpoints"
@@ -47,14 +49,18 @@ def student_checkpoint(recipe: str) -> dg.AssetsDefinition:
             version = current_version(lake, recipe)
             made = checkpoint_id(recipe, version, student.fingerprint, settings)
             folder = profile.checkpoints_dir / recipe / made
+            mended = _set_aside_if_damaged(context, lake, profile, made, folder)
             manifest = read_manifest(folder)
             if manifest is None:
                 _base(lake, profile, recipe, was=student)
                 progress = StepProgress(context, f"training {recipe}", context.asset_key)
                 origin = {"recipe": recipe, "data_version": version, "snapshot_id": lake.snapshot_id()}
                 manifest = _train(lake, origin, student=student, settings=settings, folder=folder, progress=progress)
+            require_better(
+                manifest.loss_before, manifest.loss_after, recipe=recipe, learning_rate=settings.learning_rate
+            )
             _record(lake, made, folder, manifest, context.run_id)
-        return _result(made, folder, manifest)
+        return _result(made, folder, manifest, mended)
 
     return checkpoint
 
@@ -71,6 +77,30 @@ def _base(lake: Lake, profile: Profile, recipe: str, was: ResolvedStudent | None
     if was is not None and student != was:
         raise UserError(f"students.{name}: its weights have changed without a trace in size, times or inode; run again")
     return student
+
+
+def _set_aside_if_damaged(
+    context: dg.AssetExecutionContext, lake: Lake, profile: Profile, made: str, folder: Path
+) -> str | None:
+    """Move a checkpoint that is not what was published out of the way, so that it is trained again; what was wrong.
+
+    Nothing of it is lost: somebody may have edited it on purpose.
+    """
+    hashes = FileHashes(profile.file_hashes)
+    wrong = damage(folder, recorded=_recorded(lake, made), hashes=hashes)
+    hashes.save()
+    if wrong is None:
+        return None
+    aside = set_aside(folder)
+    context.log.warning(f"{folder}: {wrong}. It lies in {aside} now and is trained again.")
+    return f"{wrong}; set aside as {aside.name}"
+
+
+def _recorded(lake: Lake, made: str) -> dict[str, Any] | None:
+    """The manifest of a checkpoint as the lake has it."""
+    rows = lake.recall(f"select manifest from {TABLE} where checkpoint_id = ?", [made])
+    recorded: dict[str, Any] | None = json.loads(rows.item()) if rows.height else None
+    return recorded
 
 
 def _train(
@@ -101,14 +131,17 @@ def _train(
 
 
 def _record(lake: Lake, made: str, folder: Path, manifest: Manifest, run_id: str) -> None:
-    """The checkpoint's row in the lake, unless it is there: a run may have been killed before it wrote one."""
-    if lake.recall(f"select count(*) from {TABLE} where checkpoint_id = ?", [made]).item() != 0:
+    """The checkpoint's row in the lake, unless it is there: a run may have been killed before it wrote one.
+
+    A checkpoint that had to be trained again has a manifest of its own; its row replaces the other's.
+    """
+    content, recorded = manifest.content, _recorded(lake, made)
+    if recorded == content:
         return
-    content = manifest.content
     row = {
         "recipe": content["recipe"],
         "checkpoint_id": made,
-        "path": str(folder),
+        "path": str(folder.relative_to(lake.warehouse)),
         "data_version": content["data_version"],
         "snapshot_id": content["snapshot_id"],
         "student_fingerprint": content["student"]["fingerprint"],
@@ -116,10 +149,13 @@ def _record(lake: Lake, made: str, folder: Path, manifest: Manifest, run_id: str
     }
     asset = f"training/{content['recipe']}/student_checkpoint"
     commit = Commit(f"checkpoint of {content['recipe']}", asset, run_id, content["data_version"])
-    lake.append({TABLE: [row]}, commit)
+    if recorded is None:
+        lake.append({TABLE: [row]}, commit)
+    else:
+        lake.replace(TABLE, {"checkpoint_id": made}, [row], commit)
 
 
-def _result(made: str, folder: Path, manifest: Manifest) -> dg.MaterializeResult:
+def _result(made: str, folder: Path, manifest: Manifest, mended: str | None) -> dg.MaterializeResult:
     return dg.MaterializeResult(
         data_version=dg.DataVersion(made),
         metadata={
@@ -132,5 +168,6 @@ def _result(made: str, folder: Path, manifest: Manifest) -> dg.MaterializeResult
             "training_data_version": manifest.content["data_version"],
             "snapshot_id": manifest.content["snapshot_id"],
             "manifest": dg.MetadataValue.json(dict(manifest.content)),
+            **({"mended": mended} if mended else {}),
         },
     )

@@ -11,7 +11,8 @@ from models_py.content import fingerprint
 from models_py.errors import UserError
 
 TABLE = "training.training_pairs"
-_CONTENT = ("rank", "pair_id", "candidate", "instruction", "input", "output")
+_CONTENT = ("rank", "pair_id", "candidate", "instruction", "input", "output")  # what the data version hashes
+_ORIGIN = ("source", "file", "source_row")
 
 
 def training_pairs(recipe: str) -> dg.AssetsDefinition:
@@ -29,10 +30,11 @@ def training_pairs(recipe: str) -> dg.AssetsDefinition:
     def frozen(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
         stored = "recipe = ? and data_version = ?"
         with lake.exclusively(f"{TABLE}.{recipe}"):
+            lake.prepare()  # a lake of before may lack the view that is read now
             version = _frozen_version(lake, recipe)
             if version is None:
                 rows = _selected(lake, recipe)
-                version = fingerprint([list(row) for row in rows.iter_rows()])[:16]
+                version = fingerprint([list(row) for row in rows.select(_CONTENT).iter_rows()])[:16]
                 # The selection may have gone back between the two looks.
                 if lake.scalar(f"select count(*) from {TABLE} where {stored}", [recipe, version]) == 0:
                     frame = rows.with_columns(recipe=pl.lit(recipe), data_version=pl.lit(version))
@@ -60,19 +62,18 @@ def current_version(lake: Lake, recipe: str) -> str:
 
 def _frozen_version(lake: Lake, recipe: str) -> str | None:
     """The frozen set whose rows are those that the recipe selects now, None where there is none."""
-    content = f"count(*) as n, sum(hash({', '.join(_CONTENT)})) as hashes"
-    same = lake.recall(
-        f"with selected as (select {content} from selection.recycled_pairs where recipe = $1), "
-        f"frozen as (select data_version, {content} from {TABLE} where recipe = $1 group by data_version) "
-        "select data_version from frozen inner join selected using (n, hashes)",
-        [recipe],
-    )
+    same = lake.recall("select data_version from training.current_training_sets where recipe = ?", [recipe])
     return str(same.item()) if same.height else None
 
 
 def _selected(lake: Lake, recipe: str) -> pl.DataFrame:
-    columns = ", ".join(_CONTENT)
-    rows = lake.read(f"select {columns} from selection.recycled_pairs where recipe = ? order by rank", [recipe])
+    columns = ", ".join(_CONTENT + _ORIGIN)
+    rows = lake.read(
+        f"select {columns} from selection.recycled_pairs "
+        f"left join (select pair_id, {', '.join(_ORIGIN)} from raw.raw_pairs) using (pair_id) "
+        "where recipe = ? order by rank",
+        [recipe],
+    )
     if rows.is_empty():
         raise UserError(
             f"recipes.{recipe} keeps no pair, so there is nothing to train on. See why with: make sql "

@@ -183,13 +183,14 @@ def _print_recipes(lake: Lake, console: Console) -> None:
     recipes = lake.read("from training.recipe_checkpoints order by recipe")
     console.print(f"\n[bold]{'Recipe':<20}{'policy':<20}{'rows':>8}   {'training loss':<16}checkpoint[/]")
     for row in recipes.iter_rows(named=True):
-        loss = f"{row['loss_before']:.3f} → {row['loss_after']:.3f}" if row["checkpoint_id"] else "not trained"
-        console.print(f"{row['recipe']:<20}{row['policy']:<20}{row['kept']:>8,}   {loss:<16}{_short(row['path'])}")
+        loss, where = "not trained", ""
+        if row["checkpoint_id"]:
+            loss = f"{row['loss_before']:.3f} → {row['loss_after']:.3f}"
+            where = _short(str(lake.warehouse / row["path"]))
+        console.print(f"{row['recipe']:<20}{row['policy']:<20}{row['kept']:>8,}   {loss:<16}{where}")
     console.print()
 
 
-def _short(path: str | None) -> str:
+def _short(path: str) -> str:
     """Relative to where the reader stands, if it lies below."""
-    if path is None:
-        return ""
     return os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else path

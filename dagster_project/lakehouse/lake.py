@@ -226,6 +226,17 @@ class Lake:
 
         return self.write(change, commit)
 
+    def replace(self, table: str, where: Mapping[str, object], rows: TableRows, commit: Commit) -> int:
+        """Put rows in the place of those whose columns have the values of `where`, in one transaction; the snapshot."""
+        frame = _conform(rows, table)
+        holds = " and ".join(f"{_identifier(column)} = ?" for column in where)
+
+        def change(connection: duckdb.DuckDBPyConnection) -> None:
+            connection.execute(f"delete from {_identifier(table)} where {holds}", list(where.values()))
+            _insert(connection, table, frame)
+
+        return self.write(change, commit)
+
     def mirror(self, rows: Mapping[str, TableRows], commit: Commit) -> int:
         """Make the tables hold these rows and no others in one transaction, touching only those that differ.
 

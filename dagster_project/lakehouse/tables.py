@@ -155,6 +155,13 @@ TABLES: tuple[Table, ...] = (
         Column("response_reflection", "varchar", "selected | all: which bases the teacher reflects on twice"),
     ),
     _table(
+        "profile.training_settings",
+        "How the student of each recipe is trained.",
+        "recipe",
+        Column("recipe", "varchar", "recipe"),
+        Column("settings", "varchar", "canonical JSON of what a checkpoint's id hashes of the settings"),
+    ),
+    _table(
         "raw.raw_pairs",
         "The distinct instruction/response pairs of all sources.",
         "pair_id",
@@ -287,6 +294,10 @@ TABLES: tuple[Table, ...] = (
         Column("instruction", "varchar", "instruction"),
         Column("input", "varchar", "optional input"),
         Column("output", "varchar", "answer"),
+        # Where a row came from is no part of what it is: a moved file changes no training set.
+        Column("source", "varchar", "source of the raw pair as it was then, NULL = frozen by 0.1", volatile=True),
+        Column("file", "varchar", "its file as it was then", volatile=True),
+        Column("source_row", "bigint", "its row in that file, from 1, as it was then", volatile=True),
         Column("created_at", "timestamp", "when the set was frozen, UTC", volatile=True),
     ),
     _table(
@@ -295,7 +306,7 @@ TABLES: tuple[Table, ...] = (
         "checkpoint_id",
         Column("recipe", "varchar", "recipe"),
         Column("checkpoint_id", "varchar", "hash of rows, base student and settings"),
-        Column("path", "varchar", "folder"),
+        Column("path", "varchar", "folder, relative to the warehouse; of rows of 0.1 the absolute path of then"),
         Column("data_version", "varchar", "training rows, in training.training_pairs"),
         Column("snapshot_id", "bigint", "lake snapshot that holds those rows"),
         Column("student_fingerprint", "varchar", "base student"),

@@ -47,6 +47,8 @@ from models_py.training.manifest import (
     check_same_origin,
     package_versions,
     read_manifest,
+    require_better,
+    sealed,
     write_manifest,
 )
 from models_py.training.settings import TrainingRow, TrainingSettings
@@ -76,7 +78,7 @@ def fine_tune(
     weights on the same CPU and number of threads; GPUs do not promise that.
 
     Raises UserError when no row can be trained on, when the student cannot be loaded, when `out_dir` holds something
-    else, and when the loss does not stay finite. Nothing is published then.
+    else, and when the loss is higher than before or does not stay finite. Nothing is published then.
     """
     origin = {
         **manifest,
@@ -91,26 +93,27 @@ def fine_tune(
     with _quiet():
         chat = load_chat(replace(student, max_length=min(settings.max_length, student.max_length)))
         kept, dropped = labelled_rows(rows, chat)
-        require_rows(kept, dropped, str(manifest.get("recipe", out_dir.name)))
+        recipe = str(manifest.get("recipe", out_dir.name))
+        require_rows(kept, dropped, recipe)
         thinking = sum(row.thinks for row in kept)
         if thinking == len(kept):  # who has learned from thoughts alone is asked for them, as the student's own does
             chat.tokenizer.chat_template = chat.own_template
         with published_folder(out_dir) as folder:
-            outcome = _train(folder, student, chat=chat, rows=kept, settings=settings, on_progress=on_progress)
-            write_manifest(
-                folder,
-                {
-                    **origin,
-                    "rows": len(kept),
-                    "rows_fingerprint": fingerprint([[row.input_ids, row.labels] for row in kept]),
-                    "truncated_rows": sum(row.truncated for row in kept),
-                    "target_tokens": sum(label != IGNORED for row in kept for label in row.labels),
-                    "dropped": dropped,
-                    **({"thinking_rows": thinking} if thinking else {}),
-                    "versions": package_versions(),
-                    **outcome,
-                },
+            outcome = _train(
+                folder, student, recipe=recipe, chat=chat, rows=kept, settings=settings, on_progress=on_progress
             )
+            content = {
+                **origin,
+                "rows": len(kept),
+                "rows_fingerprint": fingerprint([[row.input_ids, row.labels] for row in kept]),
+                "truncated_rows": sum(row.truncated for row in kept),
+                "target_tokens": sum(label != IGNORED for row in kept for label in row.labels),
+                "dropped": dropped,
+                **({"thinking_rows": thinking} if thinking else {}),
+                "versions": package_versions(),
+                **outcome,
+            }
+            write_manifest(folder, sealed(folder, content))
     published = read_manifest(out_dir)
     if published is None:
         raise FileNotFoundError(f"{out_dir} vanished right after it was published")
@@ -121,6 +124,7 @@ def _train(
     folder: Path,
     student: ResolvedStudent,
     *,
+    recipe: str,
     chat: StudentChat,
     rows: Sequence[LabelledRow],
     settings: TrainingSettings,
@@ -135,14 +139,15 @@ def _train(
 
     on_progress(Progress(0, 1, "steps", note="measuring the loss before training"))
     loss_before = mean_loss(model, loss_rows, pad_id, bf16)
+    if not math.isfinite(loss_before):
+        raise UserError(
+            f"students.{student.name}.model: before any training the loss of {student.model} is {loss_before}, so its "
+            "weights are no numbers; name a sound model, or copy it again."
+        )
     steps = _fit(trainer, student, settings)
     model.to(stored_dtype).float()  # measure the weights that are stored, rounding included
     loss_after = mean_loss(model, loss_rows, pad_id, bf16)
-    if not math.isfinite(loss_after):
-        raise UserError(
-            f"Training diverged: the loss is {loss_after} after {steps} steps. "
-            f"Lower training.learning_rate (now {settings.learning_rate}) in the profile."
-        )
+    require_better(loss_before, loss_after, recipe=recipe, learning_rate=settings.learning_rate)
 
     _save(folder, model.to(stored_dtype), chat, pad_id)
     _write_loss_log(folder, trainer.state.log_history)

@@ -1,20 +1,11 @@
--- Each recipe with its newest checkpoint: what it keeps now, how the training went, where the model lies. NULL where none was trained.
+-- Each recipe with its current checkpoint: what it keeps now, how the training went, where the model lies. NULL where none was trained.
 -- grain: one row a recipe
 with summaries as (
     select recipe, policy, kept from selection.selection_summary
 ),
 
 checkpoints as (
-    select
-        recipe,
-        checkpoint_id,
-        path,
-        data_version,
-        (manifest ->> '$.loss_before')::double as loss_before,
-        (manifest ->> '$.loss_after')::double as loss_after,
-        created_at
-    from training.student_checkpoints
-    qualify row_number() over (partition by recipe order by created_at desc, checkpoint_id) = 1
+    select * from training.current_checkpoints
 )
 
 select
@@ -22,7 +13,7 @@ select
     summaries.policy, -- file in sql/policies
     summaries.kept, -- rows the recipe keeps now
     checkpoints.checkpoint_id, -- hash of rows, base student and settings
-    checkpoints.path, -- folder
+    checkpoints.path, -- folder, relative to the warehouse
     checkpoints.data_version, -- rows it was trained on, in training.training_pairs
     checkpoints.loss_before, -- mean loss of the answers' tokens before training, nats a token
     checkpoints.loss_after, -- and after

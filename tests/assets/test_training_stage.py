@@ -15,6 +15,7 @@ from assets.profile.base_students import base_students
 from assets.profile.recipes import recipes
 from assets.profile.students import students
 from assets.profile.teachers import teachers
+from assets.profile.training_settings import training_settings
 from assets.raw.raw_pairs import raw_pairs
 from assets.training.student_checkpoint import student_checkpoint
 from assets.training.training_pairs import training_pairs
@@ -22,7 +23,7 @@ from dagster_project.lakehouse.lake import Commit
 from models_py.content import FileHashes, content_id
 from models_py.errors import UserError
 from models_py.training import fine_tune
-from models_py.training.manifest import read_manifest, write_manifest
+from models_py.training.manifest import read_manifest, sealed, write_manifest
 from models_py.training.settings import TrainingRow
 from tests.assets.conftest import CAT, DOG, OWL, Flow, version
 from tests.sql.story import refresh
@@ -35,7 +36,7 @@ def start(new_flow: Flow, tmp_path_factory: pytest.TempPathFactory) -> Flow:
     """Three pairs scored, of which recipe `original` keeps all, CAT first."""
     flow = new_flow.copy(tmp_path_factory.mktemp("start"))
     list(flow.run(raw_pairs))
-    for asset in (recipes, students, teachers):
+    for asset in (recipes, students, teachers, training_settings):
         flow.run(asset)
     fingerprint = flow.lake.scalar("select student_fingerprint from profile.students")
     scores = ", ".join(
@@ -65,6 +66,7 @@ def select(flow: Flow, **cuts: object) -> None:
     recipe = {"policy": "original", "teacher": "recorded", "student": "toy"}
     flow.configure({"recipes": {"original": {**recipe, **cuts}, "best": {**recipe, "top_k": 1}}})
     flow.run(recipes)
+    flow.run(training_settings)
     refresh(flow.lake)
 
 
@@ -84,6 +86,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     ) -> Any:
         calls.append({"outputs": [row.output for row in rows], **manifest})
         out_dir.mkdir(parents=True)
+        (out_dir / "model.safetensors").write_text("weights")
         stored = {
             **manifest,
             "student": {"name": student.name, "fingerprint": student.fingerprint},
@@ -92,9 +95,9 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
             "steps": 1,
             "rows": len(rows),
             "dropped": [],
-            "seconds": 0.1,
+            "seconds": 0.1 * len(calls),
         }
-        write_manifest(out_dir, stored)
+        write_manifest(out_dir, sealed(out_dir, stored))
         return read_manifest(out_dir)
 
     monkeypatch.setattr(fine_tune, "fine_tune", fake)
@@ -181,7 +184,8 @@ def test_a_checkpoint_is_trained_once_on_the_frozen_rows(ready: Flow, trained: l
     )
     assert ready.lake.snapshot_id() == snapshot
     [(path, manifest)] = ready.lake.read("select path, manifest from training.student_checkpoints").rows()
-    assert json.loads((Path(path) / "manifest.json").read_text()) == json.loads(manifest)
+    assert path == f"checkpoints/original/{version(first)}"
+    assert json.loads((ready.profile.warehouse / path / "manifest.json").read_text()) == json.loads(manifest)
     rows = "select count(*) from training.training_pairs where data_version = ?"
     assert ready.lake.read(rows, [data_version], as_of=trained[0]["snapshot_id"]).item() == 3
 
@@ -304,3 +308,112 @@ def test_one_recipe_alone_is_trained_by_a_dagster_that_has_seen_nothing(
     with dg.DagsterInstance.ephemeral() as instance:
         dg.materialize([CHECKPOINT], resources={"lake": ready.lake, "profile": ready.profile}, instance=instance)
     assert len(trained) == 1
+
+
+# ── what lies in the warehouse ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def current(flow: Flow) -> list[tuple[Any, ...]]:
+    columns = "recipe, checkpoint_id, path, loss_after"
+    return flow.lake.read(f"select {columns} from training.current_checkpoints order by recipe").rows()
+
+
+def test_the_current_checkpoint_is_that_of_rows_student_and_settings_not_the_newest(
+    ready: Flow, trained: list[dict[str, Any]]
+) -> None:
+    def settings(**training: object) -> None:
+        recipe = {"policy": "original", "teacher": "recorded", "student": "toy"}
+        ready.configure({"recipes": {"original": recipe}, "training": training})
+        ready.run(training_settings)
+
+    settings()
+    freeze(ready)
+    assert current(ready) == []
+    first = version(ready.run(CHECKPOINT))
+    settings(seed=7)
+    assert current(ready) == []
+    second = version(ready.run(CHECKPOINT))
+    assert current(ready) == [("original", second, f"checkpoints/original/{second}", 3.0)]
+    settings()
+    assert current(ready) == [("original", first, f"checkpoints/original/{first}", 3.0)]
+    select(ready, top_k=2)
+    assert current(ready) == []
+    freeze(ready)
+    assert current(ready) == []
+    select(ready)
+    assert [row[1] for row in current(ready)] == [first]
+    (ready.folder / "student" / "model.safetensors").write_text("other weights")
+    ready.run(students)
+    assert current(ready) == []
+    assert len(trained) == 2
+
+
+def test_a_row_of_0_1_holds_the_absolute_path_of_then(ready: Flow, trained: list[dict[str, Any]]) -> None:
+    freeze(ready)
+    made = version(ready.run(CHECKPOINT))
+    sql = f"update training.student_checkpoints set path = '/then/it''s/checkpoints/x/checkpoints/original/{made}'"
+    ready.lake.write(lambda connection: connection.execute(sql), Commit("of before"))
+    assert current(ready) == [("original", made, f"checkpoints/original/{made}", 3.0)]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "manifest.json"])
+@pytest.mark.parametrize("change", ["cut", "edited", "missing"])
+def test_a_damaged_checkpoint_is_set_aside_and_trained_again(
+    ready: Flow, trained: list[dict[str, Any]], name: str, change: str
+) -> None:
+    freeze(ready)
+    first = ready.run(CHECKPOINT)
+    folder = ready.profile.checkpoints_dir / "original" / version(first)
+    whole = (folder / name).read_bytes()
+    match change:
+        case "cut":
+            (folder / name).write_bytes(whole[:-5])
+        case "edited":
+            (folder / name).write_bytes(
+                whole.replace(b"original", b"0riginal") if name != "model.safetensors" else b"W"
+            )
+        case _:
+            (folder / name).unlink()
+    again = ready.run(CHECKPOINT)
+    assert (version(again), len(trained)) == (version(first), 2)
+    assert name in again.metadata["mended"] and "damaged-1" in again.metadata["mended"]
+    assert {path.name for path in folder.parent.iterdir()} == {folder.name, f"{folder.name}.damaged-1"}
+    [manifest] = ready.lake.read("select manifest from training.student_checkpoints")["manifest"]
+    assert json.loads(manifest) == json.loads((folder / "manifest.json").read_text())
+    third = ready.run(CHECKPOINT)
+    assert "mended" not in third.metadata and len(trained) == 2
+
+
+def test_a_checkpoint_that_got_worse_is_refused_also_where_it_was_kept(
+    ready: Flow, trained: list[dict[str, Any]]
+) -> None:
+    freeze(ready)
+    folder = ready.profile.checkpoints_dir / "original" / version(ready.run(CHECKPOINT))
+    content = {key: value for key, value in json.loads((folder / "manifest.json").read_text()).items() if key != "seal"}
+    write_manifest(folder, sealed(folder, {**content, "loss_before": 5.96, "loss_after": 83360.0}))
+    with pytest.raises(UserError, match=r"original: training diverged: the loss is 83,360\.000.*learning_rate"):
+        ready.run(CHECKPOINT)
+
+
+def test_frozen_rows_say_where_they_came_from_and_go_on_saying_it(ready: Flow) -> None:
+    columns = "pair_id, source, file, source_row"
+    first = freeze(ready)
+    frozen = ready.lake.read(f"select {columns} from training.training_pairs order by rank").rows()
+    assert frozen == [(content_id(*pair), "mine", "pairs.jsonl", row) for row, pair in enumerate((CAT, DOG, OWL), 1)]
+    (ready.folder / "pairs.jsonl").rename(ready.folder / "moved.jsonl")
+    ready.configure({"sources": [{"name": "other", "path": "moved.jsonl"}]})
+    list(ready.run(raw_pairs))
+    refresh(ready.lake)
+    assert freeze(ready) == first
+    assert ready.lake.read(f"select {columns} from training.training_pairs order by rank").rows() == frozen
+
+
+def test_a_moved_warehouse_finds_its_checkpoints(ready: Flow, trained: list[dict[str, Any]], tmp_path: Path) -> None:
+    freeze(ready)
+    made = version(ready.run(CHECKPOINT))
+    ready.profile.warehouse.rename(tmp_path / "moved")
+    ready.configure({"warehouse": "moved"})
+    assert version(ready.run(CHECKPOINT)) == made
+    assert len(trained) == 1
+    [(_, _, path, _)] = current(ready)
+    assert (ready.profile.warehouse / path / "manifest.json").is_file()

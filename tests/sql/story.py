@@ -136,3 +136,14 @@ class Story:
 def refresh(lake: Lake) -> None:
     for model in load_models().values():
         lake.refresh(model, Commit("refresh"))
+
+
+def freeze(lake: Lake, data_version: str, which: str = "") -> Lake:
+    """Put what the recipes select now into training.training_pairs, as of that version."""
+    columns = "('recipe', 'rank', 'pair_id', 'candidate', 'instruction', 'input', 'output')"
+    rows = (
+        f"select '{data_version}' as data_version, columns(c -> c in {columns}) from selection.recycled_pairs {which}"
+    )
+    frozen = f"insert into training.training_pairs by name {rows}"
+    lake.write(lambda connection: connection.execute(frozen), Commit("frozen"))
+    return lake

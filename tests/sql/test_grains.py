@@ -7,7 +7,10 @@ import pytest
 
 from dagster_project.lakehouse.lake import Lake
 from dagster_project.lakehouse.sql_files import load_models, pending_files, policies
-from tests.sql.story import Story, Text
+from models_py.content import canonical_json
+from models_py.training.manifest import checkpoint_id
+from models_py.training.settings import TrainingSettings
+from tests.sql.story import Story, Text, freeze
 
 MODELS = load_models()
 OK = {"prompt_version": "v1", "status": "ok"}
@@ -33,11 +36,14 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyCo
     story.add("reflection.instruction_reflections", teacher="b", pair_id="c", prompt_version="v0", status="ok")
     for recipe in ("paper_1", "paper_2"):
         for number in (1, 2):
-            row = {"recipe": recipe, "checkpoint_id": f"{recipe}-{number}", "data_version": "v", "manifest": "{}"}
+            made = checkpoint_id(recipe, "v", "fp-toy", TrainingSettings(seed=number))
+            row = {"recipe": recipe, "checkpoint_id": made, "data_version": "v", "path": "p", "manifest": "{}"}
             story.add("training.student_checkpoints", **row)
+        settings = canonical_json(TrainingSettings(seed=1).hashed).decode()
+        story.add("profile.training_settings", recipe=recipe, settings=settings)
     for number, phase in enumerate(("instruction_reflection", "response_reflection") * 2):
         story.add("reflection.teacher_replies", request_id=str(number), teacher="gpt", phase=phase, status="ok")
-    with story.tell().connect() as connection:
+    with freeze(story.tell(), "v").connect() as connection:
         yield connection
 
 

@@ -1,9 +1,13 @@
 """What the terminal ends a run with: rows at each stage, what was chosen, which model came of it."""
 
+import json
 from datetime import datetime
 
 from dagster_project.lakehouse.lake import Lake
-from tests.sql.story import Story, Text
+from models_py.content import canonical_json
+from models_py.training.manifest import checkpoint_id
+from models_py.training.settings import TrainingSettings
+from tests.sql.story import Story, Text, freeze
 
 REWRITE = Text(ifd=0.9, r_ifd=0.9)
 
@@ -17,12 +21,16 @@ def told(lake: Lake) -> Lake:
     story.pair("b", Text(ifd=0.5), REWRITE, both=Text(r_ifd=0.95))
     story.pair("c", Text(ifd=0.5), "refused", response=Text(r_ifd=0.3))
     story.pair("d", Text(ifd=None, r_ifd=None, status="not_finite"), "refused")
-    for number, losses in enumerate(((9.0, 8.0), (3.5, 2.25))):
-        manifest = f'{{"loss_before": {losses[0]}, "loss_after": {losses[1]}}}'
-        at = datetime(2026, 1, 1 + number)
-        row = {"recipe": "paper", "checkpoint_id": str(number), "path": f"/w/{number}", "created_at": at}
-        story.add("training.student_checkpoints", **row, manifest=manifest)
-    return story.tell()
+    settings = {name: TrainingSettings(seed=seed) for name, seed in (("paper", 1), ("raw", 2))}
+    for recipe, its in settings.items():
+        story.add("profile.training_settings", recipe=recipe, settings=canonical_json(its.hashed).decode())
+    # The current checkpoint of `paper` is older, by the clock of then, than one of other settings.
+    for year, seed, losses in ((2026, 1, (3.5, 2.25)), (2027, 9, (9.0, 8.0))):
+        made = checkpoint_id("paper", "v1", "fp-toy", TrainingSettings(seed=seed))
+        row = {"recipe": "paper", "checkpoint_id": made, "path": f"checkpoints/paper/{seed}", "data_version": "v1"}
+        manifest = json.dumps({"loss_before": losses[0], "loss_after": losses[1]})
+        story.add("training.student_checkpoints", **row, manifest=manifest, created_at=datetime(year, 1, 1))
+    return freeze(story.tell(), "v1", "where recipe = 'paper'")
 
 
 def test_rows_at_each_stage(lake: Lake) -> None:
@@ -47,10 +55,13 @@ def test_every_outcome_has_a_row_also_where_nobody_chose_it(lake: Lake) -> None:
     ]
 
 
-def test_a_recipe_shows_its_newest_checkpoint_or_none(lake: Lake) -> None:
-    columns = "recipe, policy, kept, checkpoint_id, path, loss_before, loss_after"
+def test_a_recipe_shows_its_current_checkpoint_or_none(lake: Lake) -> None:
+    columns = "recipe, policy, kept, path, loss_before, loss_after"
     rows = told(lake).read(f"select {columns} from training.recipe_checkpoints order by recipe").rows()
-    assert rows == [("paper", "paper", 2, "1", "/w/1", 3.5, 2.25), ("raw", "original", 3, None, None, None, None)]
+    assert rows == [
+        ("paper", "paper", 2, "checkpoints/paper/1", 3.5, 2.25),
+        ("raw", "original", 3, None, None, None),
+    ]
 
 
 def test_a_lake_without_rows_shows_zeros(lake: Lake) -> None:

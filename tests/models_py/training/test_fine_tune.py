@@ -18,7 +18,7 @@ from models_py.student.chat import StudentChat
 from models_py.student.spec import ResolvedStudent
 from models_py.training.examples import labelled_rows
 from models_py.training.fine_tune import LOSS_LOG, _Trainer, fine_tune, mean_loss
-from models_py.training.manifest import Manifest
+from models_py.training.manifest import Manifest, damage
 from models_py.training.settings import TrainingRow, TrainingSettings
 from tests.models_py.training.conftest import save_tiny_student
 
@@ -271,6 +271,33 @@ def test_a_diverged_run_publishes_nothing(
     with pytest.raises(UserError, match=r"diverged: the loss is .*learning_rate"):
         fine_tune(rows, student=student, settings=wild, out_dir=tmp_path / "c", manifest=MANIFEST)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_made_the_loss_worse_but_finite_publishes_nothing(
+    student: ResolvedStudent, rows: list[TrainingRow], settings: TrainingSettings, tmp_path: Path
+) -> None:
+    wild = dataclasses.replace(settings, learning_rate=30.0)
+    with pytest.raises(UserError, match=r"paper: training diverged: the loss is [\d,]+\.\d{3} on .*learning_rate"):
+        fine_tune(rows, student=student, settings=wild, out_dir=tmp_path / "c", manifest=MANIFEST)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_base_whose_weights_are_no_numbers_is_named_before_it_is_trained(
+    rows: list[TrainingRow], settings: TrainingSettings, tmp_path: Path
+) -> None:
+    student = save_tiny_student(tmp_path / "base")
+    model = AutoModelForCausalLM.from_pretrained(student.model)
+    model.lm_head.weight.data.fill_(float("nan"))
+    model.save_pretrained(student.model)
+    with pytest.raises(UserError, match=r"students\.tiny\.model: before any training the loss .* is nan"):
+        fine_tune(rows, student=student, settings=settings, out_dir=tmp_path / "c", manifest=MANIFEST)
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_published_checkpoint_is_sealed_with_the_hash_of_every_file(tuned: Tuned) -> None:
+    assert damage(tuned.folder) is None
+    names = {path.name for path in tuned.folder.iterdir()} - {"manifest.json"}
+    assert tuned.manifest.content["files"].keys() == names
 
 
 def test_no_rows_end_in_one_message_and_leave_no_folder(
