@@ -4,14 +4,12 @@ with teachers as (
     select teacher, instruction_prompt_version from profile.teachers
 ),
 
--- By row id: of the other rows no text is read. By pair too: so a filter by pair reaches this as well.
+-- By row id, which DuckLake counts up with every row committed: clocks may be set back, and of the other rows no text is
+-- read. By pair too: so a filter by pair reaches this as well.
 newest as (
     select
         reflections.pair_id,
-        first(
-            reflections.rowid
-            order by reflections.status = 'failed', reflections.created_at desc, reflections.status, reflections.rowid
-        ) as row_id
+        first(reflections.rowid order by reflections.status = 'failed', reflections.rowid desc) as row_id
     from reflection.instruction_reflections as reflections
     inner join teachers
         on teachers.teacher = reflections.teacher

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import pytest
 
-from dagster_project.lakehouse.lake import Lake
+from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.sql_files import load_pending
 from tests.sql.story import Story, Text
 
@@ -175,6 +175,21 @@ def test_a_reply_after_a_failure_replaces_it_whatever_the_clock_says(story: Stor
         current = lake.read(f"select status, content_id is not null from selection.current_{phase}_reflections")
         assert current.rows() == [("ok", True)]
         assert lake.read(load_pending(f"reflection.{phase}_reflections").sql).is_empty()
+
+
+def test_of_two_outcomes_the_one_committed_last_counts_under_a_clock_set_back(story: Story) -> None:
+    story.pair("p", Text(ifd=0.5), Text(ifd=0.7), both=Text())
+    later = {}
+    for phase in ("instruction", "response"):
+        table = f"reflection.{phase}_reflections"
+        (ok,) = story.rows[table]
+        later[table] = [{**ok, "critique": "the later", "created_at": datetime(2026, 1, 1)}]
+        ok |= {"status": "missing_tag", "content_id": None, "created_at": datetime(2036, 1, 1)}
+    lake = story.tell()
+    lake.append(later, Commit("ten years before"))
+    for phase in ("instruction", "response"):
+        current = lake.read(f"select status, critique from selection.current_{phase}_reflections")
+        assert current.rows() == [("ok", "the later")]
 
 
 def test_selected_mode_asks_only_for_the_chosen_base(story: Story) -> None:

@@ -72,7 +72,7 @@ class Batches(Ledger):
         batches: dict[str, Batch] = {}
         rows = self._connection.execute(
             "select token, batch_id, request_id, line from teacher_batches join teacher_batch_requests using (token) "
-            "where (teacher, identity, base_url) = (?, ?, ?) order by created_at, token, line",
+            "where (teacher, identity, base_url) = (?, ?, ?) order by teacher_batches.rowid, line",
             self._owner,
         )
         for token, batch_id, request_id, line in rows:

@@ -225,6 +225,15 @@ def test_a_stored_batch_knows_its_lines(path: Path) -> None:
     assert (batch.token, batch.batch_id, batch.lines) == (token, None, dict(zip(IDS[:3], (1, 2, 3), strict=True)))
 
 
+def test_batches_come_in_the_order_in_which_they_were_stored_under_a_clock_set_back(path: Path) -> None:
+    with Batches(path, teacher="gpt", identity="m", base_url="u") as store:
+        tokens = [store.begin([name]).token for name in "abc"]
+        for year, token in zip((2036, 2027, 2026), tokens, strict=True):
+            store._connection.execute("update teacher_batches set created_at = ? where token = ?", [str(year), token])
+        store.renew(store.stored()[0])
+        assert [list(batch.lines) for batch in store.stored()] == [["a"], ["b"], ["c"]]
+
+
 def test_a_stop_leaves_open_batches_to_the_next_run(
     server: BatchServer, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
