@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from dagster_project.lakehouse.donors import take_replies
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.sql_files import load_pending
 from dagster_project.profile.schema import Profile
@@ -16,6 +17,7 @@ from dagster_project.steps.plots import remembered_replies_plot
 from dagster_project.steps.results import table_result
 from dagster_project.steps.step_progress import StepProgress
 from models_py.errors import UserError
+from models_py.teacher.attempts import request_ids
 from models_py.teacher.ledger import Ledger, RepliesSummary
 from models_py.teacher.open_teacher import OpenTeacher, open_teacher
 from models_py.teacher.reflect_pairs import Reflection, reflect_pairs
@@ -44,7 +46,7 @@ def reflect_pending(
 
     `columns` gives a row's keys and texts; the rest is common.
     """
-    own_process = profile.executor != "in_process"
+    reused, own_process = 0, profile.executor != "in_process"
     with (
         interrupted_in_order(has_own_process=own_process),
         lake.exclusively(table),
@@ -55,9 +57,12 @@ def reflect_pending(
             pairs = Pairs(pending.filter(pl.col("teacher") == spec.name))
             if pairs:
                 teacher = open_teacher(spec, profile.ledger_path)
+                if profile.reuse:
+                    reused += take_replies(profile.reuse, ledger, request_ids(phase, pairs, teacher))
                 _reflect(context, lake, ledger, teacher, pairs, phase=phase, table=table, columns=columns)
         summary = ledger.summary(phase, list(profile.teachers))
-    return table_result(lake, table, metadata={"pending_before": pending.height, **_outcome(lake, table, summary)})
+    told = {"pending_before": pending.height, **({"reused_replies": reused} if profile.reuse else {})}
+    return table_result(lake, table, metadata={**told, **_outcome(lake, table, summary)})
 
 
 def _reflect(

@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from assets.profile.students import current_student
+from dagster_project.lakehouse.donors import take_scores
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.sql_files import load_pending
 from dagster_project.profile.schema import Profile
@@ -38,6 +39,8 @@ def _score(context: dg.AssetExecutionContext, lake: Lake, profile: Profile, tabl
     """Score and commit what every scorer has pending."""
     work: Work = {}
     pending = f"({load_pending(table).sql})"
+    if profile.reuse:
+        work["reused_scores"] = take_scores(profile.reuse, lake, table, pending, context.run_id)
     counts = dict(lake.recall(f"select student_fingerprint, count(*) from {pending} group by all").iter_rows())
     for named in profile.scorers():
         if not counts:

@@ -161,11 +161,18 @@ class Profile(_Settings):
     students: Annotated[dict[Name, Annotated[Student, _AtRoot, _InWords]], BeforeValidator(_named)]
     recipes: dict[Name, Recipe]
     lake: LakeSettings = LakeSettings()
+    reuse: tuple[Annotated[Path, AfterValidator(_absolute), _InWords], ...] = ()
     prices: dict[str, Annotated[Price, _InWords]] = {}
     executor: Annotated[Literal["in_process", "multiprocess"], BeforeValidator(_available_executor)] = "in_process"
     max_bad_fraction: Annotated[float, Field(ge=0, le=1)] = 0.05
     response_reflection: Literal["selected", "all"] = "selected"
     training: Annotated[TrainingSettings, _InWords] = TrainingSettings()
+
+    @model_validator(mode="after")
+    def _check(self) -> "Profile":
+        if self.warehouse in self.reuse:
+            raise problem("reuse: names the profile's own warehouse; what lies there is used as it is")
+        return self
 
     _file: Path = PrivateAttr()
     _root: Path = PrivateAttr()

@@ -51,6 +51,13 @@ def stored_attempts(first: TeacherRequest, teacher: OpenTeacher, ledger: Ledger)
     return counting(Attempt.of(first.phase, tries[one.request_id], one) for one in replies if one.error is None)
 
 
+def request_ids(phase: str, pairs: Sequence[PendingPair], teacher: OpenTeacher) -> Iterator[str]:
+    """Of every try that these pairs may get."""
+    for place in range(len(pairs)):
+        first = teacher.request(phase, pairs[place])
+        yield from (teacher.again(first, this_try).request_id for this_try in teacher.tries())
+
+
 def attempts_of_pairs(
     phase: str, pairs: Sequence[PendingPair], teacher: OpenTeacher, ledger: Ledger
 ) -> Iterator[tuple[int, list[Attempt]]]:

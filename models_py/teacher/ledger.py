@@ -237,6 +237,12 @@ class Ledger:
         """The whole row of a request, None when it was never asked."""
         return next(iter(self._rows("where request_id = ?", request_id)), None)
 
+    def answered(self, request_ids: Sequence[str]) -> list[LedgerRow]:
+        """The whole rows of those of these requests to which a reply came, in the order in which they came."""
+        ids = json.dumps(request_ids)
+        which = "where request_id in (select value from json_each(?)) and error is null order by seq"
+        return self._rows(which, ids)
+
     def asked_again(self, identity: str, phase: str, content_ids: Sequence[str]) -> set[str]:
         """Of these pairs those with a reply to a second or later try, under any prompt."""
         rows = self._connection.execute(
