@@ -24,6 +24,7 @@ from dagster_project.commands.run_view import WATCH_TAG, RunWatcher, print_summa
 from dagster_project.commands.terminal import any_encoding, plain, say_error, second_stdout
 from dagster_project.definitions import build_definitions
 from dagster_project.jobs import MAIN_JOB, PROFILE_TAG
+from dagster_project.lakehouse.donors import check_donors
 from dagster_project.lakehouse.lake import open_lake
 from dagster_project.lakehouse.sql_files import policies
 from dagster_project.profile.load import PROFILE_VARIABLE, load_profile
@@ -69,7 +70,9 @@ def _run(profile_name: str | None, job: str, console: Console) -> int:
     profile = load_profile(policies=policies())
     started = time.monotonic()
     lake = open_lake(profile)
-    lake.prepare()  # a lake of another version is said before anything is computed
+    lake.prepare()  # a lake that cannot be used is said before anything is computed
+    lake.check_sound(profile.ledger_path)
+    check_donors(profile.reuse)
     home = dagster_home(profile)
     token = uuid.uuid4().hex
     reconstructable = dg.build_reconstructable_job(

@@ -13,8 +13,11 @@ created up front.
 """
 
 import json
+import os
 import random
 import re
+import shlex
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,6 +33,7 @@ from filelock import FileLock
 
 from dagster_project.lakehouse.answers import Answer, Answers, LakeState
 from dagster_project.lakehouse.attached import Attachment, Instance, borrow, extension_file
+from dagster_project.lakehouse.data_files import DataFiles, sqlite_damage
 from dagster_project.lakehouse.locked import literal, lock
 from dagster_project.lakehouse.sql_files import MACRO_SCHEMA, Model, load_macros, load_models
 from dagster_project.lakehouse.tables import LAKE_CONTRACT, SCHEMAS, TABLES, TABLES_BY_NAME
@@ -49,6 +53,39 @@ _COUNTED = (
 )
 _NO_COLUMNS: Mapping[str, str] = MappingProxyType({})
 _CONFLICTS = ("database is locked", "conflict", "could not serialize", "failed to commit")
+# What a flipped bit ends in, by exact class: what is wrong with a query has classes of its own.
+_OF_FILES = {
+    duckdb.Error,
+    duckdb.IOException,
+    duckdb.InvalidInputException,
+    duckdb.SerializationException,
+    duckdb.InternalException,
+    duckdb.FatalException,
+    duckdb.OutOfMemoryException,
+    duckdb.ConversionException,
+}
+_OF_CATALOGS = ("malformed", "not a database", "Invalid unicode (byte sequence mismatch)")
+_SHOWN = 5
+# What a run writes to, of what lies in a warehouse.
+_WRITTEN = re.compile(r"\.(sqlite(-\w+)?|lock|json)$|^(data|students|checkpoints|\.dagster)$")
+_LONGEST_PATH = 420  # bytes; SQLite's limit is 504, and what Dagster keeps below a warehouse has names of 80
+# Paths of data and delete files: relative to their table's, that to its schema's, that to the data path.
+_FILES = """
+select distinct concat(
+    if(schemas.path_is_relative, schemas.path, ''), if(tables.path_is_relative, tables.path, ''), file.path
+)
+from (
+    select table_id, path, path_is_relative, begin_snapshot, end_snapshot
+    from __ducklake_metadata_lake.ducklake_data_file
+    union all
+    select table_id, path, path_is_relative, begin_snapshot, end_snapshot
+    from __ducklake_metadata_lake.ducklake_delete_file
+) as file
+inner join __ducklake_metadata_lake.ducklake_table as tables using (table_id)
+inner join __ducklake_metadata_lake.ducklake_schema as schemas using (schema_id)
+where file.path_is_relative and file.begin_snapshot {which}
+order by all
+"""
 _ATTEMPTS = 12
 _ROWS_REMEMBERED = 100  # of an answer; a larger one is computed anew
 _MASK = r"\1***"
@@ -62,6 +99,10 @@ TableRows = pl.DataFrame | Sequence[Mapping[str, object]]  # rows of a table: as
 
 class NoLakeError(UserError):
     """There is no lake yet, or no more than the beginning of one."""
+
+
+class DamagedLakeError(UserError, duckdb.IOException):
+    """A file of the lake is not what was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +146,11 @@ class Lake:
         self._lock = warehouse / "catalog.lock"
         self._answers = Answers(warehouse / "answers.sqlite")
         self._prepared = False
-        self._is_ours = owner is None
+        self._is_claimed = owner is None
+        self._data_files = (
+            None if "://" in self.data_path else DataFiles(warehouse / "data_files.sqlite", Path(self.data_path))
+        )
+        self._is_looked_at = False
 
     @property
     def shown_catalog(self) -> str:
@@ -183,7 +228,10 @@ class Lake:
             return _snapshot(connection)
 
     def exists(self) -> bool:
-        return self.catalog.startswith("postgres:") or Path(self.catalog).exists()
+        try:
+            return self.catalog.startswith("postgres:") or Path(self.catalog).exists()
+        except OSError as error:  # a folder above it cannot be entered
+            raise self._unwritable(self.warehouse, error.strerror) from error
 
     @contextmanager
     def exclusively(self, work: str) -> Iterator[None]:
@@ -202,10 +250,7 @@ class Lake:
             self.warehouse.mkdir(parents=True, exist_ok=True)
             lock.acquire()
         except OSError as error:
-            raise UserError(
-                f"warehouse: {self.warehouse} cannot be written ({error.strerror}). Name a folder in the profile that "
-                "this user may write, or mend its permissions."
-            ) from error
+            raise self._unwritable(self.warehouse, error.strerror) from error
         try:
             yield
         finally:
@@ -290,7 +335,11 @@ class Lake:
             for attempt in range(1, _ATTEMPTS + 1):
                 try:
                     with self.connect(read_only=False) as connection:
-                        return _commit(connection, change, commit)
+                        before = _snapshot(connection)
+                        committed = _commit(connection, change, commit)
+                        if self._data_files is not None and committed > before:
+                            self._data_files.remember(_data_files(connection, since=committed))
+                        return committed
                 except duckdb.Error as error:
                     if says_disk_is_full(error):
                         raise self._full_disk(error) from error
@@ -315,14 +364,63 @@ class Lake:
         """
         if self._prepared:
             return
+        self._check_writable()
         wanted = _definitions()
-        if self._present() != wanted or not self._is_ours:
+        if self._present() != wanted or not self._is_claimed:
             self._transact(lambda connection: self._define(connection, wanted), Commit("define tables and views"))
         self._prepared = True
+
+    def check_sound(self, *databases: Path) -> None:
+        """Raise UserError where a data file is missing, or SQLite finds the catalog or one of these damaged.
+
+        For what would be read late in a run.
+        """
+        if self._data_files is not None and self.exists():
+            with self._instance() as instance:
+                wrong = list(self._data_files.damaged(_data_files(instance.connection)))
+            if wrong:
+                raise self._damaged(wrong)
+        for file in (Path(self.catalog), *databases):
+            if not str(file).startswith("postgres:") and (told := sqlite_damage(file)):
+                raise UserError(
+                    f"{file} is damaged ({told}). Restore it from a backup, or put what can be rescued in its place: "
+                    f"sqlite3 {shlex.quote(str(file))} .recover | sqlite3 rescued.sqlite"
+                )
+
+    def _check_writable(self) -> None:
+        """Raise UserError for what is there and cannot be written: before anything is computed or paid for."""
+        size = len(os.fsencode(self.warehouse))
+        if size > _LONGEST_PATH or "\\" in str(self.warehouse):
+            reason = f"more than {_LONGEST_PATH} bytes ({size})" if size > _LONGEST_PATH else "a backslash"
+            raise UserError(
+                f"warehouse: {self.warehouse} has {reason}: SQLite or DuckDB opens no file there. Name another in "
+                "the profile."
+            )
+        try:
+            if not self.warehouse.is_dir():
+                return
+        except OSError as error:  # a folder above it cannot be entered
+            raise self._unwritable(self.warehouse, error.strerror) from error
+        folders = [] if "://" in self.data_path else Path(self.data_path).glob("*/*/")
+        ours = [path for path in self.warehouse.iterdir() if _WRITTEN.search(path.name) and path.exists()]
+        for path in (self.warehouse, *sorted(ours), *sorted(folders)):
+            if not os.access(path, os.R_OK | os.W_OK | (os.X_OK if path.is_dir() else 0)):
+                raise self._unwritable(path, "Read-only, or another user's")
+        try:
+            tempfile.TemporaryFile(dir=self.warehouse).close()
+        except OSError as error:
+            raise self._unwritable(self.warehouse, error.strerror) from error
+
+    def _unwritable(self, path: Path, reason: str | None) -> UserError:
+        return UserError(
+            f"warehouse: {path} cannot be written ({reason}). Name a folder in the profile that this user may write, "
+            "or mend its permissions."
+        )
 
     def _define(self, connection: duckdb.DuckDBPyConnection, wanted: dict[str, str]) -> None:
         present = self._definitions_in(connection)  # again, now that this process holds the lock
         self._claim(connection)
+        self._is_claimed = True
         if present == wanted:
             return
         if present is None:
@@ -345,6 +443,19 @@ class Lake:
         except NoLakeError:
             return None
 
+    def _look(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Before its first use: that the lake is ours, and that its data files are what was written.
+
+        A missing one is told when a query needs it.
+        """
+        if self.owner is not None and _is_table(connection, "lake_owner"):
+            self._is_claimed = self._check_owner(connection) is not None
+        if self._data_files is not None:
+            wrong = list(self._data_files.damaged(_data_files(connection), missing=False))
+            if wrong:
+                raise self._damaged(wrong)
+        self._is_looked_at = True
+
     def _claim(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Write whose lake this is, where that is not said yet: it is new, or was made before lakes had owners."""
         if self.owner is not None and self._check_owner(connection) is None:
@@ -356,12 +467,13 @@ class Lake:
         if not _is_table(connection, "lake_owner"):
             return None
         row = connection.execute("select profile from main.lake_owner").fetchone()
-        if row is not None and row[0] != self.owner:
+        if row is not None and self.owner not in (None, row[0]):
             raise UserError(
                 f"The lake at {self.shown_catalog} is that of profile {row[0]}, and two profiles in one lake overwrite "
                 f"each other. Give {self.owner} one of its own: name another folder under `warehouse:` (and catalog, "
                 f"where `lake:` names one), or leave it out for warehouse/{self.owner}; with `reuse: "
-                f"[{self.warehouse}]` beside it, replies and scores that both need are taken over."
+                f"[{self.warehouse}]` beside it, replies and scores that both need are taken over. A profile that "
+                f"was only renamed keeps its lake under its old name, {row[0]}.yaml."
             )
         return str(row[0]) if row else None
 
@@ -393,10 +505,15 @@ class Lake:
         with self._opening(read_only=read_only, as_of=as_of):
             instance = borrow(Attachment(self._extensions(), statement, Path(self.catalog) if keeps else None))
         try:
-            if not self._is_ours:
-                self._is_ours = self._check_owner(instance.connection) is not None
+            if not self._is_looked_at:
+                self._look(instance.connection)
             yield instance
             instance.give_back()
+        except duckdb.Error as error:
+            instance.close()
+            if told := self._damage(error):
+                raise told from error
+            raise
         except BaseException:
             instance.close()
             raise
@@ -408,9 +525,13 @@ class Lake:
         try:
             with self._opening(read_only=True, as_of=as_of):
                 instance.attach(Attachment(self._extensions(), self.attach_statement(as_of=as_of), None))
-            self._check_owner(instance.connection)
+            self._look(instance.connection)
             lock(instance.connection, self.data_path)
             yield instance.connection
+        except duckdb.Error as error:
+            if told := self._damage(error):
+                raise told from error
+            raise
         finally:
             instance.close()
 
@@ -462,10 +583,37 @@ class Lake:
         catalog = "postgres_scanner" if self.catalog.startswith("postgres:") else "sqlite_scanner"
         return ("ducklake", catalog, "httpfs") if "://" in self.data_path else ("ducklake", catalog)
 
+    def _damage(self, error: duckdb.Error) -> UserError | None:
+        """The error in words, where it comes from a file of the lake that is damaged."""
+        if _is_conflict(error):
+            return None
+        if any(words in str(error) for words in _OF_CATALOGS):
+            return self._damaged([f"{self.shown_catalog}: {str(error).splitlines()[0]}"])
+        if self._data_files is None or type(error) not in _OF_FILES:
+            return None
+        with self._instance() as instance:
+            files = [Path(self.data_path) / path for path in _data_files(instance.connection)]
+        wrong = [f"{file}: {told}" for file in files if (told := _unreadable(file))]
+        if not wrong and (told := sqlite_damage(Path(self.catalog))):
+            wrong = [f"{self.shown_catalog}: {told}"]
+        return self._damaged(wrong) if wrong else None
+
+    def _damaged(self, wrong: Sequence[str]) -> DamagedLakeError:
+        lines = "\n".join(f"  {one}" for one in wrong[:_SHOWN])
+        more = f"\n  and {len(wrong) - _SHOWN:,} more" if len(wrong) > _SHOWN else ""
+        return DamagedLakeError(
+            f"The lake at {self.shown_catalog} is damaged:\n{lines}{more}\n"
+            "Restore what is named from a backup. Without one, move catalog and data folder away and run again: "
+            f"replies lie in {self.warehouse / 'teacher.sqlite'} and are not paid for again, checkpoints are found, "
+            "scores are computed anew."
+        )
+
     def _attach_error(self, error: duckdb.Error, as_of: int | None) -> UserError:
         text = _PASSWORD.sub(_MASK, str(error).splitlines()[0])
         if "creating a new DuckLake is explicitly disabled" in text:  # killed while it made the catalog
             return self._no_lake()
+        if "unable to open database file" in text or "readonly database" in text:
+            return self._unwritable(self.warehouse, "SQLite writes beside the catalog even to read it")
         if as_of is not None and ("snapshot" in text.lower() or as_of < 0):
             return UserError(
                 f"The lake at {self.shown_catalog} has no snapshot {as_of}. "
@@ -515,6 +663,25 @@ def _state(instance: Instance) -> LakeState:
     if known is None or known.snapshot != snapshot:
         known = instance.memory["state"] = LakeState.at(instance.connection, snapshot)
     return known
+
+
+def _data_files(connection: duckdb.DuckDBPyConnection, since: int | None = None) -> list[str]:
+    """The files of the latest snapshot's rows, relative to the data path; or those that snapshot `since` added."""
+    which = f"= {since}" if since is not None else ">= 0 and file.end_snapshot is null"
+    files = connection.execute(_FILES.format(which=which)).fetchall()
+    return [path for (path,) in files]
+
+
+def _unreadable(file: Path) -> str | None:
+    """Why DuckDB cannot read all of a Parquet file, None where it can."""
+    if not file.exists():
+        return "is missing"
+    try:
+        with duckdb.connect() as connection:
+            connection.execute(f"select sum(hash(columns(*))) from read_parquet({literal(str(file))})").fetchall()
+    except duckdb.Error as error:
+        return str(error).splitlines()[0]
+    return None
 
 
 def _is_conflict(error: duckdb.Error) -> bool:
