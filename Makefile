@@ -51,7 +51,7 @@ fuzz: ## the property tests, each with twenty times the examples, drawn at rando
 
 soak: ## the long forms of tests that draw their cases: runs killed at many more moments
 	$(SETUP) checks vllm
-	$(PYTEST) -m soak $(ARGS)
+	$(PYTEST) -m soak -rP $(ARGS)
 
 lint: ## ruff, mypy
 	$(SETUP) checks

@@ -9,8 +9,10 @@ The room is a file without a name: it is free again as soon as this process ends
 hold room against a limit of single files (ulimit -f), or keep others from taking what was released.
 """
 
+import contextlib
 import errno
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +23,7 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _SAID = ("no space left on device", "disk is full", "os error 28", "disk quota exceeded", "os error 122")
 _STEP = 1 << 20  # bytes
 _MOST = 64 << 20
+_LEAST = 128 << 10
 
 
 def says_disk_is_full(error: BaseException | str) -> bool:
@@ -29,6 +32,13 @@ def says_disk_is_full(error: BaseException | str) -> bool:
         return True
     text = str(error).lower()
     return any(words in text for words in _SAID)
+
+
+def disk_is_full(folder: Path) -> bool:
+    """Whether there is no room to speak of: SQLite calls that a disk I/O error, too, even of one who reads."""
+    with contextlib.suppress(OSError):
+        return shutil.disk_usage(folder).free < _LEAST
+    return False
 
 
 class Reserve:

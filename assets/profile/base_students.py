@@ -5,6 +5,7 @@ import dagster as dg
 from dagster_project.lakehouse.lake import Lake
 from dagster_project.profile.schema import Profile
 from dagster_project.steps.code_version import code_version
+from dagster_project.steps.interrupts import interrupted_in_order
 from dagster_project.steps.results import OWNERS, key, table_value
 from dagster_project.steps.step_progress import StepProgress
 from models_py.content import fingerprint
@@ -34,7 +35,8 @@ _SHOWN = {
 def base_students(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], profile: dg.ResourceParam[Profile]
 ) -> dg.MaterializeResult:
-    with lake.exclusively("profile.base_students"):
+    own_process = profile.executor != "in_process"
+    with interrupted_in_order(has_own_process=own_process), lake.exclusively("profile.base_students"):
         for student in profile.students.values():  # all of them before the first is made
             check_student(student)
         students = [

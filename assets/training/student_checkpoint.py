@@ -12,6 +12,7 @@ from assets.training.training_pairs import current_version
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.profile.schema import Profile
 from dagster_project.steps.code_version import code_version
+from dagster_project.steps.interrupts import interrupted_in_order
 from dagster_project.steps.results import OWNERS, key
 from dagster_project.steps.step_progress import StepProgress
 from models_py.content import FileHashes
@@ -45,7 +46,8 @@ def student_checkpoint(recipe: str) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         student = _base(lake, profile, recipe)
         settings = profile.training
-        with lake.exclusively(f"training.{recipe}"):
+        own_process = profile.executor != "in_process"
+        with interrupted_in_order(has_own_process=own_process), lake.exclusively(f"training.{recipe}"):
             version = current_version(lake, recipe)
             made = checkpoint_id(recipe, version, student.fingerprint, settings)
             folder = profile.checkpoints_dir / recipe / made

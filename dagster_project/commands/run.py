@@ -17,6 +17,7 @@ from pathlib import Path
 import dagster as dg
 from rich.console import Console
 from rich.markup import escape
+from sqlalchemy.exc import DBAPIError
 
 from dagster_project.commands.home import dagster_home
 from dagster_project.commands.killed_runs import mark_killed_runs, running
@@ -30,6 +31,7 @@ from dagster_project.lakehouse.sql_files import policies
 from dagster_project.profile.load import PROFILE_VARIABLE, load_profile
 from dagster_project.root import PROJECT_ROOT
 from dagster_project.steps.interrupts import hang_up_terminates
+from models_py.disk import disk_is_full
 from models_py.errors import UserError
 
 
@@ -84,8 +86,15 @@ def _run(profile_name: str | None, job: str, console: Console) -> int:
     with dg.DagsterInstance.get() as instance, running(home, token):
         for line in mark_killed_runs(instance, home):
             console.print(f"[dim]{line}[/]")
-        with RunWatcher(instance, token, console) as watcher:
-            result = dg.execute_job(reconstructable, instance, run_config=_QUIET, tags=tags)
+        try:
+            with RunWatcher(instance, token, console) as watcher:
+                result = dg.execute_job(reconstructable, instance, run_config=_QUIET, tags=tags)
+        except DBAPIError as error:
+            raise UserError(
+                f"Dagster's records in {home} cannot be written ({error.orig}). "
+                + ("The disk is full: make room" if disk_is_full(home) else "Mend the cause")
+                + " and run again: what was finished is kept."
+            ) from error
     if not result.success:
         for failure in watcher.failures:
             console.print(f"\n[bold red]Failed[/] {escape(plain(failure, lines=True))}")

@@ -1,5 +1,6 @@
 """What a run looks like in a terminal: a line an asset as it finishes, live progress, and a closing summary."""
 
+import logging
 import os
 import threading
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ import dagster as dg
 from dagster import DagsterEventType, DagsterInstance
 from rich.console import Console
 from rich.text import Text
+from sqlalchemy.exc import DBAPIError
 
 from dagster_project.commands.terminal import plain
 from dagster_project.lakehouse.lake import Lake
@@ -19,6 +21,7 @@ from dagster_project.steps.step_progress import PROGRESS_KEY, PROGRESS_TAG, dura
 from models_py.disk import says_disk_is_full
 
 WATCH_TAG = "reflection_lake/watch"  # the token of a run, by which the watcher finds it
+_LOG = logging.getLogger(__name__)
 _POLL_S = 0.25
 _SHOWN = {
     DagsterEventType.STEP_START,
@@ -54,11 +57,18 @@ class RunWatcher:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
-        self._drain()
+        self._look()
 
     def _watch(self) -> None:
         while not self._stop.wait(_POLL_S):
+            self._look()
+
+    def _look(self) -> None:
+        """Show what is new; records that cannot be read now (a full disk) are shown later, if ever."""
+        try:
             self._drain()
+        except DBAPIError:
+            _LOG.warning("Dagster's records cannot be read", exc_info=True)
 
     def _drain(self) -> None:
         if self._run_id is None:

@@ -38,7 +38,7 @@ from dagster_project.lakehouse.locked import literal, lock
 from dagster_project.lakehouse.sql_files import MACRO_SCHEMA, Model, load_macros, load_models
 from dagster_project.lakehouse.tables import LAKE_CONTRACT, SCHEMAS, TABLES, TABLES_BY_NAME
 from models_py.content import fingerprint
-from models_py.disk import says_disk_is_full
+from models_py.disk import disk_is_full, says_disk_is_full
 from models_py.errors import UserError
 
 if TYPE_CHECKING:
@@ -341,7 +341,7 @@ class Lake:
                             self._data_files.remember(_data_files(connection, since=committed))
                         return committed
                 except duckdb.Error as error:
-                    if says_disk_is_full(error):
+                    if says_disk_is_full(error) or disk_is_full(self.warehouse):
                         raise self._full_disk(error) from error
                     if not _is_conflict(error) or attempt == _ATTEMPTS:
                         raise

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from models_py.disk import says_disk_is_full
+from models_py.disk import disk_is_full, says_disk_is_full
 from models_py.errors import UserError
 from models_py.teacher.money import Spent
 from models_py.teacher.parser import encodable
@@ -183,7 +183,7 @@ class Ledger:
             self._create()
         except sqlite3.DatabaseError as error:
             self.close()
-            if says_disk_is_full(error):
+            if says_disk_is_full(error) or disk_is_full(path.parent):
                 raise UserError(
                     f"{path}: the teacher's ledger cannot be opened for writing ({error}). Make room on its disk and "
                     "run again; the replies in it are kept."

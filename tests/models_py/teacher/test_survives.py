@@ -127,7 +127,7 @@ def test_an_undisturbed_run_has_good_and_bad_outcomes(undisturbed: tuple[dict[st
 
 
 @pytest.mark.kill
-@pytest.mark.parametrize("seed", seeds(4, 20))
+@pytest.mark.parametrize("seed", seeds(4, 25))
 def test_killed_at_any_moment_and_run_again_it_ends_the_same(
     seed: int, tmp_path: Path, undisturbed: tuple[dict[str, Reflection], int]
 ) -> None:
