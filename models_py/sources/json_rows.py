@@ -72,6 +72,8 @@ def _are_lines(first: str, second: str) -> bool:
     """Whether a broken line is a broken row, and not the beginning of one that goes on in the next line."""
     if first.endswith(",") and _is_json(first[:-1]):  # rows of an array without its brackets
         return False
+    if first.endswith("{") and not second.lstrip().startswith(('"', "}")):
+        return True
     return _is_json(second) or not _stops(first)
 
 

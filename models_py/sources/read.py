@@ -2,11 +2,11 @@
 
     read = read_sources([Source("seed_pairs", path="seeds/pairs.jsonl")])
     check_bad_fraction(read, max_bad_fraction=0.05)
-    told(read)      # what is in no pair and in no bad row, in sentences
+    told(read, sources)      # what is in no pair and in no bad row, in sentences
 
 Every row of every file ends in exactly one of three ways: a pair, a further copy of a pair (counted in
-`duplicate_count`), or a quarantined row. A file's content never raises; only a file that is not there does. What is
-left out beside that (turns of a conversation, files of a folder) is counted source by source.
+`duplicate_count`), or a quarantined row. A file's content never raises; only a file that is not there, or only stands
+for the data, does. What is left out beside that (turns of a conversation, files of a folder) is counted source by source.
 """
 
 import itertools

@@ -10,12 +10,13 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from models_py.content import content_id
 from models_py.errors import UserError
 from models_py.progress import Progress
+from models_py.sources.opened import pointer
 from models_py.sources.read import SourcesRead, check_bad_fraction, read_sources
 from models_py.sources.spec import Source
 from tests.support.properties import SHARED_FIXTURES, examples
@@ -446,17 +447,21 @@ def test_every_row_is_a_pair_a_duplicate_or_quarantined(
 
 fragments = st.sampled_from(
     [b'{"instruction": "a", "output": "b"}', b"instruction,output\n", b'"', b"\n", b",", b"[", b"]", b"{", b"}", b"\\",
-     b"\xff\xfe", b"\x00", b'{"instruction":', b"\xef\xbb\xbf", b"PAR1", b"\x1f\x8b\x08"]
+     b"\xff\xfe", b"\x00", b'{"instruction":', b"\xef\xbb\xbf", b"PAR1", b"\x1f\x8b\x08",
+     b'{"data": [', b"sep=;", b"\r", b"\t", b";", b"\xff\xff\xff\xff", b"ARROW1",
+     b"BZh9", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd"]
 )  # fmt: skip
 
 
 @in_one_folder
 @given(
     content=st.binary(max_size=200) | st.lists(fragments | st.binary(max_size=4), max_size=20).map(b"".join),
-    suffix=st.sampled_from(["json", "jsonl", "jsonl.gz", "csv", "parquet"]),
+    suffix=st.sampled_from(["json", "jsonl", "jsonl.gz", "csv", "tsv", "parquet", "arrow"]),
 )
 def test_arbitrary_bytes_never_raise_and_lose_no_row(tmp_path: Path, content: bytes, suffix: str) -> None:
-    result = read(tmp_path / f"a.{suffix}", content)
+    (tmp_path / f"a.{suffix}").write_bytes(content)
+    assume(pointer(tmp_path / f"a.{suffix}") is None)  # the one content that is refused before it is read
+    result = read(tmp_path / f"a.{suffix}")
     pairs = result.pairs.height + result.pairs["duplicate_count"].sum()
     assert result.rows_by_source["mine"] == pairs + result.quarantined.height
     assert all(len(text) <= 200 for text in result.quarantined["excerpt"])
