@@ -6,7 +6,7 @@
 
 Every row of every file ends in exactly one of three ways: a pair, a further copy of a pair (counted in
 `duplicate_count`), or a quarantined row. A file's content never raises; only a file that is not there, or only stands
-for the data, does. What is left out beside that (turns of a conversation, files of a folder) is counted source by source.
+for the data, does. What is left out beside that (turns of a conversation, files of a folder) is counted by source.
 """
 
 import itertools
