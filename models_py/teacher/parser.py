@@ -30,7 +30,7 @@ blank line and a line `[Like this]`; with tags on the text's lines, if also no [
 What a teacher draws around a text goes: marks of a quote that holds the tags too, rules on both sides.
 
 Statuses, the first that applies:
-    failed       `error` is set: nothing arrived
+    failed       `error` is set: nothing arrived, and finish_reason does not say that nothing ever will
     refused      it ended for content_filter
     truncated    it ended for length, even if blocks look whole: the last [End] may have been one the text speaks of
     empty        no reply, or one of blanks, invisible characters and reasoning
@@ -234,7 +234,7 @@ _SURROGATES = re.compile(r"[\ud800-\udfff]")
 def parse_reply(phase: str, reply: str | None, finish_reason: str | None, error: str | None = None) -> ParsedReply:
     """Reads one reply of `phase`; the module's docstring states every rule."""
     if error is not None:
-        return ParsedReply("failed")
+        return ParsedReply(_STOPPED.get(finish_reason or "", "failed"))
     ending = how_it_ended(finish_reason)
     text = reply_text(normalise_reply(reply or ""), lambda given: _tag_places(given, phase))
     openings, bodies = _read_blocks(text, phase, may_end=ending == "stop")

@@ -54,6 +54,8 @@ def reflect_pairs(
 
     def asked_again(place: int, attempt: Attempt) -> bool:
         """Whether the attempt is not the pair's last: then the next is put into its round."""
+        if attempt.reply.error is not None:  # the next run asks the same again, or nobody ever
+            return False
         following = teacher.next_try(attempt.this_try, attempt.parsed.status)
         if following is None or not teacher.engine.answers(teacher.request(phase, pairs[place], following)):
             return False

@@ -113,7 +113,8 @@ class TeacherReply:
 
     `error` says why nothing came back (transport, or no recording); such a reply is not final, the next run asks
     again. A reply that arrived is final, whatever it says: `parse_reply` judges it. `finish_reason` is as the server
-    spells it (reply_text.py reads it). Unknown counts, seconds and dollars are None, never 0.
+    spells it (reply_text.py reads it); beside an error it says that asking again is no use: content_filter (the server
+    will not have the text) or length (no higher limit). Unknown counts, seconds and dollars are None, never 0.
     attempts: calls that were made, repeated ones included. usage: JSON as the server reported it.
     """
 

@@ -7,17 +7,22 @@ before it is opened (is it free, how long does it take) its settings say, so tha
 in `EngineSettings`, and the file that its `open_engine` imports.
 """
 
+import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
+from urllib.parse import urlsplit
 
 from models_py.errors import refuse
 from models_py.paths import folder_or_hub_id, with_absolute_paths
 from models_py.teacher.engines.base import Engine
 from models_py.teacher.money import Budget, Price
 from models_py.teacher.request import Sampling
+
+_KEY_CHARS = 10  # letters and digits in a row that are no word
 
 OPENAI_URL = "https://api.openai.com/v1"
 
@@ -127,21 +132,30 @@ class RecordedSettings(TeacherSettings):
 class ServerSettings(TeacherSettings):
     """An OpenAI-compatible server. token_limit: the field that bounds a reply; newer models take only the other one.
 
-    api_key_env: the environment variable that holds the key, None for a server that wants none. timeout_s: of one call,
-    from sending to the last byte. attempts: calls until a request fails, those answered 429 not counted.
+    base_url: what stands before /chat/completions; a `?api-version=...` at its end goes with every call.
+    api_key_env: the environment variable that holds the key, None for a server that wants none. api_key_header: where
+    the key goes; any but Authorization takes it without `Bearer`. timeout_s: of one call, from sending to the last
+    byte. attempts: calls until a request fails, those answered 429 not counted.
     """
 
     model: str
     base_url: str = OPENAI_URL
     api_key_env: str | None = "OPENAI_API_KEY"
+    api_key_header: str = "Authorization"
     timeout_s: float = 180.0
     attempts: int = 6
     token_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
 
     def problems(self) -> Iterator[str]:
         yield from TeacherSettings.problems(self)
-        is_url = self.base_url.startswith(("http://", "https://"))
-        yield from _unless(is_url, "base_url", self.base_url, "does not begin with http:// or https://")
+        yield from _address_problems(self.base_url)
+        if self.api_key_env is not None and not _names_a_variable(self.api_key_env):
+            yield (
+                "api_key_env: this is no name of an environment variable. It may be a key, so it is not shown. Put the "
+                "key into a variable (export OPENAI_API_KEY=...), write that name here, and take it out of the file"
+            )
+        is_header = re.fullmatch(r"[A-Za-z0-9-]+", self.api_key_header) is not None
+        yield from _unless(is_header, "api_key_header", self.api_key_header, "is no name of an HTTP header")
         yield from _unless(self.timeout_s > 0, "timeout_s", self.timeout_s, "is not above 0")
         yield from _unless(self.attempts >= 1, "attempts", self.attempts, "is below 1")
 
@@ -271,6 +285,25 @@ class TeacherSpec:
     def charged(self) -> Price | None:
         """What this teacher's replies cost: the model's price, less where the engine gets it cheaper."""
         return self.price and self.price.times(self.settings.price_factor)
+
+
+def _address_problems(base_url: str) -> Iterator[str]:
+    parts = urlsplit(base_url)
+    if "@" in parts.netloc:
+        yield "base_url: holds a user or a password; name the variable that holds the key under api_key_env instead"
+        return
+    is_url = base_url.startswith(("http://", "https://")) and parts.netloc != ""
+    yield from _unless(is_url, "base_url", base_url, "does not begin with http:// or https:// and a host")
+    is_base = not parts.path.rstrip("/").endswith("/chat/completions")
+    yield from _unless(is_base, "base_url", base_url, "goes too far; leave out /chat/completions")
+
+
+def _names_a_variable(name: str) -> bool:
+    """Whether it can be shown as a variable's name; somebody may have put the key itself there."""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        return False
+    long = (part for part in name.split("_") if len(part) >= _KEY_CHARS)
+    return name in os.environ or not any(len(part) > 2 * _KEY_CHARS or re.search(r"\d", part) for part in long)
 
 
 def _unless(holds: bool, name: str, value: object, problem: str) -> list[str]:

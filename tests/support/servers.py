@@ -41,12 +41,15 @@ TRANSIENT = (
     *("hang", "reset", "short", "closed"),
     *("html", "invalid json", "truncated json", "nested json", "no choices", "error in 200"),
 )
-ENDINGS = ("null", "empty", "length", "content_filter", "10 MB", "drip", "400", "404", "422")
+ENDINGS = ("null", "empty", "length", "content_filter", "10 MB", "drip", "400", "413", "422")
 
 Plan = Sequence[str]
 PlanOf = Callable[[str], Plan]
-Answer = Callable[[dict[str, Any], Mapping[str, str]], tuple[int, dict[str, Any]]]
-"""A request's body and headers, by their names in lower case -> status and body. May block: it has its own thread."""
+Answer = Callable[[dict[str, Any], Mapping[str, str]], tuple[int, Any] | tuple[int, Any, Mapping[str, str]]]
+"""A request's body and headers, by their names in lower case -> status, body and perhaps headers.
+
+May block: it has its own thread. A body that is text is sent as it is, any other as JSON.
+"""
 
 
 def every(*plays: str) -> PlanOf:
@@ -273,11 +276,12 @@ def _choice(**changes: Any) -> Play:
 
 
 async def _good(turn: _Turn) -> None:
-    status, body = 200, turn.completion()
-    if turn.server.answer:
-        status, said = await asyncio.to_thread(turn.server.answer, turn.asked, turn.headers)
-        body = json.dumps(said).encode()
-    _write(turn.writer, status, body)
+    if not turn.server.answer:
+        _write(turn.writer, 200, turn.completion())
+        return
+    status, said, *more = await asyncio.to_thread(turn.server.answer, turn.asked, turn.headers)
+    body = said.encode() if isinstance(said, str) else json.dumps(said).encode()
+    _write(turn.writer, status, body, **(more[0] if more else {}))
 
 
 async def _hang(turn: _Turn) -> None:
@@ -358,6 +362,7 @@ PLAYS: dict[str, Play] = {
     "error in 200": _answer(200, _error("server_error")),
     "400": _answer(400, _error("context_length_exceeded")),
     "404": _answer(404, _error("model_not_found")),
+    "413": _answer(413, _error("request_too_large")),
     "422": _answer(422, _error("unprocessable")),
     "401": _answer(401, _error("invalid_api_key")),
     "403": _answer(403, _error("forbidden")),

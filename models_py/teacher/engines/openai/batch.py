@@ -38,10 +38,12 @@ from models_py.teacher.engines.openai.batch_files import (
     reply_of,
     requests_done,
     result_lines,
+    status_of,
 )
 from models_py.teacher.engines.openai.batch_store import Batch, Batches
+from models_py.teacher.engines.openai.chat import is_raised
 from models_py.teacher.engines.openai.pacing import CoolDown, backoff, wait
-from models_py.teacher.engines.openai.server import Answered, Broken, Busy, Outcome, Rejected, Server, read_key
+from models_py.teacher.engines.openai.server import Answered, Broken, Busy, Outcome, Rejected, Server, read_key, shown
 from models_py.teacher.request import TeacherReply, TeacherRequest
 
 if TYPE_CHECKING:
@@ -50,7 +52,6 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 _TOKEN = "reflection_token"  # the key in a batch's metadata
-_ENDED = {"completed", "failed", "expired", "cancelled"}
 _PAGE_BATCHES = "100"
 _SETTLE_S = 10.0  # until a batch that was just created is surely listed
 _GIVE_UP_S = 1800.0  # what cannot be looked at for so long is left to the next run
@@ -191,6 +192,7 @@ class _Session:
         self._server = calls.server
         self._open: dict[Batch, _Watched] = {}
         self._waiting: list[tuple[_Watched, str]] = []  # for room at the server; with the ids of their input files
+        self._raised: set[str] = set()  # requests with a doubled limit
         self._logged_at = -_LOG_EVERY_S
 
     def replies(self, requests: Iterable[TeacherRequest]) -> Iterator[TeacherReply]:
@@ -207,8 +209,8 @@ class _Session:
                 yield from self._failed(input_file.request_ids, f"the batch was not created: {outcome.reason}")
         if refused and not self._open:
             raise UserError(
-                f"teachers.{self._name}: {self._settings.base_url} takes no batch ({refused[0][1]}). Correct the "
-                "teacher in the profile; a server without files and batches needs `engine: openai`."
+                f"teachers.{self._name}: {shown(self._settings.base_url)} takes no batch ({refused[0][1]}). Correct "
+                "the teacher in the profile; a server without files and batches needs `engine: openai`."
             )
         for request_ids, reason in refused:
             yield from self._failed(request_ids, f"the batch was refused: {reason}")
@@ -224,6 +226,8 @@ class _Session:
         """The requests that lie in no batch; the batches of the others are watched from here on."""
         holding = {request_id: batch for batch in self._store.stored() for request_id in batch.lines}
         for request in requests:
+            if is_raised(self._settings, request):
+                self._raised.add(request.request_id)
             batch = holding.get(request.request_id)
             if batch and batch.batch_id is None and batch not in self._open and self._find(batch) is False:
                 self._store.forget(batch)
@@ -347,7 +351,10 @@ class _Session:
             self._settle(watched)
         elif isinstance(state, Broken):
             yield from self._out_of_sight(watched, state.reason)
-        elif (status := state.body.get("status")) not in _ENDED:
+        elif (status := status_of(state.body)) is None:
+            told = self._server.said(f"its status {state.body.get('status')!r} is not known here")
+            yield from self._out_of_sight(watched, told)
+        elif status == "open":
             watched.done = requests_done(state.body)
             watched.out_of_sight_since = None
         elif status == "failed" and lacks_room(state.body) and not watched.was_alone:
@@ -371,7 +378,7 @@ class _Session:
 
     def _end(self, watched: _Watched, state: Mapping[str, Any]) -> Iterator[TeacherReply]:
         """Every reply of a batch that has ended; for what has none, the reason."""
-        _LOG.info("teachers.%s: %s is over: %s", self._name, watched.batch.name, state["status"])
+        _LOG.info("teachers.%s: %s is over: %s", self._name, watched.batch.name, status_of(state))
         unread = ""
         for name in ("output_file_id", "error_file_id"):
             if not state.get(name):
@@ -409,7 +416,8 @@ class _Session:
             request_id, row = line
             if request_id in watched.left:
                 del watched.left[request_id]
-                yield reply_of(request_id, row, self._server.said)
+                row = self._server.without_key(row)
+                yield reply_of(request_id, row, self._server.said, is_raised=request_id in self._raised)
             elif request_id not in watched.batch.lines:
                 unknown += 1
         if unreadable or unknown:
@@ -423,7 +431,7 @@ class _Session:
 
     def _reason(self, batch: Batch, state: Mapping[str, Any]) -> str:
         """Why requests of an ended batch have no line in its result files."""
-        status, errors = state["status"], batch_errors(state)
+        status, errors = status_of(state), batch_errors(state)
         if status == "completed":
             return f"{batch.name} completed without a line about this request"
         if status != "failed":

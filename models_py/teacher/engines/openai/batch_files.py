@@ -8,11 +8,13 @@ A line of a result file:   {"custom_id": "9f2c...", "response": {"status_code": 
 
 import json
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 from models_py.teacher.engines.openai.chat import Completion, chat_body, read_completion
+from models_py.teacher.engines.openai.server import error_in
+from models_py.teacher.engines.openai.verdicts import Verdict, judge, read_error
 from models_py.teacher.request import TeacherReply, TeacherRequest
 
 if TYPE_CHECKING:
@@ -69,19 +71,46 @@ def result_lines(file: Iterable[bytes]) -> Iterator[tuple[str, Mapping[str, Any]
         yield (custom_id, row) if isinstance(custom_id, str) else None
 
 
-def reply_of(request_id: str, row: Mapping[str, Any], said: Callable[[str], str]) -> TeacherReply:
-    """What a result line says; `said` shortens what a server wrote."""
-    response, error = row.get("response"), row.get("error")
+def reply_of(
+    request_id: str, row: Mapping[str, Any], said: Callable[[str], str], *, is_raised: bool = False
+) -> TeacherReply:
+    """What a result line says; `said` shortens what a server wrote. is_raised: the request's limit was doubled.
+
+    Some servers write an error without a word beside a good response, or the body as a text of JSON.
+    """
+    response = row.get("response")
     response = response if isinstance(response, Mapping) else {}
-    body, status = response.get("body"), response.get("status_code")
-    if error:
-        return TeacherReply(request_id, error=said(message_of(error)))
-    if not isinstance(body, Mapping) or (isinstance(status, int) and status >= 400):
-        return TeacherReply(request_id, error=said(f"status {status}: {message_of(body)}"))
+    body, status = _as_json(response.get("body")), response.get("status_code")
+    error = row.get("error")
+    if _says_something(error) and not (isinstance(body, Mapping) and body.get("choices")):
+        return _failed(request_id, None, error, said(message_of(error)), is_raised=is_raised)
+    if not isinstance(body, Mapping) or (isinstance(status, int) and status >= 400) or error_in(body):
+        return _failed(request_id, status, body, said(f"status {status}: {message_of(body)}"), is_raised=is_raised)
     read = read_completion(body)
     if isinstance(read, Completion):
         return read.reply(request_id, attempts=1, latency_s=None)
     return TeacherReply(request_id, error=said(read.reason))
+
+
+def _failed(request_id: str, status: object, error: object, reason: str, *, is_raised: bool) -> TeacherReply:
+    """A line without a reply; where that is for good its finish_reason says why, as of `chat.rejected_reply`."""
+    verdict = judge(status if isinstance(status, int) else 200, read_error(error))
+    is_rejected = verdict in (Verdict.ROW, Verdict.TOO_LONG, Verdict.PARAMETER)
+    last_word = "content_filter" if verdict is Verdict.FILTERED else "length" if is_raised and is_rejected else None
+    return TeacherReply(request_id, finish_reason=last_word, error=reason)
+
+
+def _as_json(body: object) -> object:
+    if isinstance(body, str):
+        try:
+            return json.loads(body)
+        except (ValueError, RecursionError):
+            return body
+    return body
+
+
+def _says_something(error: object) -> bool:
+    return any(error.values()) if isinstance(error, Mapping) else bool(error)
 
 
 def message_of(error: object) -> str:
@@ -92,6 +121,27 @@ def message_of(error: object) -> str:
         code = error.get("code")
         return f"{code}: {error['message']}" if code else str(error["message"])
     return error if isinstance(error, str) else json.dumps(error)
+
+
+def status_of(state: Mapping[str, Any]) -> str | None:
+    """`completed`, `failed`, `expired` or `cancelled` for a batch that has ended, `open` for one that has not.
+
+    None for a word that nobody knows.
+    """
+    said = str(state.get("status", "")).lower().removeprefix("batch_").removeprefix("job_state_")
+    return next((status for status, words in _STATUSES.items() if said in words), None)
+
+
+_STATUSES: Mapping[str, Collection[str]] = {
+    "completed": ("completed", "complete", "success", "succeeded", "finished", "done", "ended"),
+    "failed": ("failed", "failure", "error", "errored"),
+    "expired": ("expired", "timeout", "timed_out", "timeout_exceeded"),
+    "cancelled": ("cancelled", "canceled"),
+    "open": (
+        *("validating", "in_progress", "finalizing", "cancelling", "canceling", "cancellation_requested", "pending"),
+        *("queued", "scheduled", "submitted", "created", "started", "running", "processing", "initializing"),
+    ),
+}
 
 
 def batch_errors(state: Mapping[str, Any]) -> list[Mapping[str, Any]]:

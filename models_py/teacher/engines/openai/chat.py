@@ -19,14 +19,24 @@ from typing import TYPE_CHECKING, Any
 from models_py.errors import UserError
 from models_py.teacher.engines.base import Engine
 from models_py.teacher.engines.openai.pacing import CoolDown, TokenBucket, backoff, wait
-from models_py.teacher.engines.openai.server import Answered, Broken, Busy, Rejected, Server, read_key
+from models_py.teacher.engines.openai.server import (
+    COMPLETIONS,
+    Answered,
+    Broken,
+    Busy,
+    Rejected,
+    Server,
+    read_key,
+    shown,
+)
+from models_py.teacher.engines.openai.verdicts import TOKEN_LIMITS
 from models_py.teacher.money import prompt_tokens_at_most
 from models_py.teacher.request import TeacherReply, TeacherRequest
 
 if TYPE_CHECKING:
     from models_py.teacher.spec import OpenAISettings, ServerSettings  # which opens the engines
 
-_HOPELESS = 100  # requests that failed before any was answered: the server is down, or knows no such model
+_HOPELESS = 100  # requests in a row that failed: the server is down
 _GIVE_UP_S = 1800.0  # nothing but 429 for so long, or told to wait longer: somebody should look
 
 
@@ -70,7 +80,9 @@ class _Session:
         self._cool_down = CoolDown()
         self._requests_left = TokenBucket(settings.requests_per_minute)
         self._tokens_left = TokenBucket(settings.tokens_per_minute)
-        self._failures: int | None = 0  # until the first answer
+        self._failures = 0  # in a row
+        self._answered = False
+        self._refused: set[str] = set()  # fields that second tries add and the server does not take
         self._came: list[TeacherReply] = []
         self._news = asyncio.Event()
 
@@ -128,23 +140,29 @@ class _Session:
     async def _answer(self, request: TeacherRequest) -> TeacherReply | None:
         """The reply to one request, None when it was stopped before there was one."""
         body = chat_body(self._settings, request)
+        changed = changed_fields(self._settings, request)
         tokens = prompt_tokens_at_most(request) + request.sampling.max_tokens
         calls, failures = 0, 0
         while await self._may_send(tokens):
+            sent = {name: value for name, value in body.items() if name not in self._refused & changed}
             calls += 1
             started = time.monotonic()
-            outcome = await self._server.post("chat/completions", body)
+            outcome = await self._server.post(COMPLETIONS, sent)
             latency = time.monotonic() - started
             read = read_completion(outcome.body) if isinstance(outcome, Answered) else outcome
             match read:
                 case Completion():
                     self._cool_down.end()
-                    self._failures = None
+                    self._failures, self._answered = 0, True
                     self._give_back(tokens, read)
                     return read.reply(request.request_id, attempts=calls, latency_s=latency)
-                case Rejected(reason):
-                    self._check_hope(reason)
-                    return TeacherReply(request.request_id, attempts=calls, latency_s=latency, error=reason)
+                case Rejected(parameter=str(name)) if name in changed & sent.keys() - set(TOKEN_LIMITS):
+                    self._refused.add(name)  # of the profile's own sampling nothing changes: it goes without
+                case Rejected():
+                    self._check_parameter(request, read)
+                    self._failures = 0 if self._answered or read.filtered else self._failures + 1
+                    self._check_hope(read.reason)
+                    return rejected_reply(self._settings, request, read, attempts=calls, latency_s=latency)
                 case Busy(seconds):
                     self._cool_down.begin(seconds)
                     self._check_patience(seconds or 0.0)
@@ -152,26 +170,43 @@ class _Session:
                     failures += 1
                     if failures >= self._settings.attempts or (seconds or 0.0) > _GIVE_UP_S:
                         error = self._server.said(reason)
-                        self._check_hope(error)
+                        self._failures += 1
+                        self._check_hope(error, unreachable=read.unreachable)
                         return TeacherReply(request.request_id, attempts=calls, latency_s=latency, error=error)
                     await wait(max(backoff(failures), seconds or 0.0), self._stop)
         return None
 
-    def _check_hope(self, reason: str) -> None:
-        if self._failures is not None:
-            self._failures += 1
-            if self._failures >= _HOPELESS:
-                raise UserError(
-                    f"teachers.{self._name}: {self._settings.base_url} answered none of the first {_HOPELESS} requests "
-                    f"({reason}). See that it runs, and that base_url and model are right."
-                )
+    def _check_parameter(self, request: TeacherRequest, rejected: Rejected) -> None:
+        """Raise UserError for a field that every request has: none will be taken."""
+        name = rejected.parameter
+        if name is None or (name in TOKEN_LIMITS and is_raised(self._settings, request)):
+            return
+        raise UserError(
+            f"teachers.{self._name}: {shown(self._settings.base_url)} does not take {name} as it is sent "
+            f"({rejected.reason}). {remedy(f'teachers.{self._name}', self._settings, request, rejected)} "
+            "Replies that came are kept."
+        )
+
+    def _check_hope(self, reason: str, *, unreachable: bool = False) -> None:
+        where = f"teachers.{self._name}: {shown(self._settings.base_url)}"
+        if unreachable and not self._answered:
+            raise UserError(
+                f"{where} cannot be reached ({reason}). See that the server runs and that "
+                f"teachers.{self._name}.base_url is right, then run again."
+            )
+        if self._failures >= _HOPELESS:
+            which = f"the last {_HOPELESS}" if self._answered else f"the first {_HOPELESS}"
+            raise UserError(
+                f"{where} answered none of {which} requests ({reason}). See that it runs, and that base_url and model "
+                "are right. Replies that came are kept."
+            )
 
     def _check_patience(self, asked_s: float) -> None:
         waits_s = max(self._cool_down.lasts_s, asked_s)
         if waits_s > _GIVE_UP_S:
             what = "asks to wait" if waits_s == asked_s else "has answered nothing else for"
             raise UserError(
-                f"teachers.{self._name}: {self._settings.base_url} answers 429 (too many requests) and {what} "
+                f"teachers.{self._name}: {shown(self._settings.base_url)} answers 429 (too many requests) and {what} "
                 f"{waits_s / 60:.0f} minutes. Lower requests_per_minute, tokens_per_minute or concurrency and run "
                 "again: replies that came are kept."
             )
@@ -192,6 +227,46 @@ def chat_body(settings: "ServerSettings", request: TeacherRequest) -> dict[str, 
     return {name: value for name, value in body.items() if value is not None}
 
 
+def changed_fields(settings: "ServerSettings", request: TeacherRequest) -> set[str]:
+    """The fields that a second try adds or changes: what the profile asks for goes without them."""
+    first, now = settings.sampling.payload(), request.sampling.payload()
+    return {name for name in ("seed", "temperature") if now.get(name) != first.get(name)}
+
+
+def is_raised(settings: "ServerSettings", request: TeacherRequest) -> bool:
+    """Whether the request has a higher limit, since a reply to the same was cut."""
+    return request.sampling.max_tokens > settings.sampling.max_tokens
+
+
+def rejected_reply(
+    settings: "ServerSettings", request: TeacherRequest, rejected: Rejected, *, attempts: int, latency_s: float | None
+) -> TeacherReply:
+    """The reply to a request that the server does not answer; its finish_reason says where that is for good.
+
+    content_filter: for what the text says. length: a doubled limit is too high, so the reply stays cut as it was.
+    """
+    reason = "content_filter" if rejected.filtered else "length" if is_raised(settings, request) else None
+    return TeacherReply(
+        request.request_id, finish_reason=reason, attempts=attempts, latency_s=latency_s, error=rejected.reason
+    )
+
+
+def remedy(teacher: str, settings: "ServerSettings", request: TeacherRequest, rejected: Rejected) -> str:
+    """Which key of the profile takes a refused field out of the request."""
+    name = str(rejected.parameter)
+    other = next((limit for limit in TOKEN_LIMITS if limit != name and limit in rejected.reason), None)
+    if name in TOKEN_LIMITS and name == settings.token_limit:
+        if other:
+            return f"Write {teacher}.token_limit: {other}."
+        return f"Lower {teacher}.sampling.max_tokens ({request.sampling.max_tokens:,})."
+    if (settings.sampling.extra_body or {}).get(name) is not None:
+        return f"Take {teacher}.sampling.extra_body.{name} out of the profile, or correct it."
+    if name == "seed":
+        return f"Take {teacher}.sampling.seed out of the profile."
+    left_out = f"Write {teacher}.sampling.extra_body: {{{name}: null}}, which leaves it out"
+    return f"{left_out}, or change {teacher}.sampling.{name}."
+
+
 @dataclass(frozen=True, slots=True)
 class Completion:
     """What a chat completion says, as far as this project needs it."""
@@ -202,11 +277,16 @@ class Completion:
 
     @property
     def prompt_tokens(self) -> int | None:
-        return self._count("prompt_tokens")
+        """As reported; 0 is no count, since no prompt is empty."""
+        return self._count("prompt_tokens") or None
 
     @property
     def completion_tokens(self) -> int | None:
-        return self._count("completion_tokens")
+        """As reported, with the tokens of reasoning that some servers count in the total alone."""
+        prompt, completion, total = (self._count(f"{name}_tokens") for name in ("prompt", "completion", "total"))
+        if prompt and total and total > prompt + (completion or 0):
+            return total - prompt
+        return None if completion == 0 and self.text.strip() else completion
 
     def _count(self, name: str) -> int | None:
         value = (self.usage or {}).get(name)
@@ -237,8 +317,8 @@ def read_completion(body: Mapping[str, Any]) -> Completion | Broken:
         finish_reason = choice.get("finish_reason")
     except (KeyError, IndexError, TypeError, AttributeError):
         return Broken(f"a body without choices[0].message: {json.dumps(body)}")
-    if isinstance(content, list):  # parts, as some servers send them
-        content = "".join(str(part.get("text", "")) for part in content if isinstance(part, Mapping))
+    if isinstance(content, list):  # parts, as some servers send them; those of reasoning are no reply
+        content = "".join(map(_part_text, content))
     if isinstance(refusal, str) and refusal and not content:
         content, finish_reason = refusal, "content_filter"
     if not isinstance(content, str | None):
@@ -249,3 +329,11 @@ def read_completion(body: Mapping[str, Any]) -> Completion | Broken:
         finish_reason if isinstance(finish_reason, str) else None,
         usage if isinstance(usage, Mapping) else None,
     )
+
+
+def _part_text(part: object) -> str:
+    if isinstance(part, str):
+        return part
+    is_text = isinstance(part, Mapping) and part.get("type", "text") in ("text", "output_text")
+    text = part.get("text") if is_text and isinstance(part, Mapping) else None
+    return text if isinstance(text, str) else ""

@@ -116,8 +116,13 @@ def backoff(attempt: int, *, jitter: bool = True) -> float:
     return random.uniform(0, longest) if jitter else longest
 
 
-def retry_after(header: str | None, now: datetime | None = None) -> float | None:
-    """Seconds that a Retry-After header asks for, given as a number or as an HTTP date; None when it says neither."""
+def retry_after(header: str | None, now: datetime | None = None, *, milliseconds: str | None = None) -> float | None:
+    """Seconds that a Retry-After header asks for, given as a number or as an HTTP date; None when it says neither.
+
+    milliseconds: Retry-After-Ms, which says the same more exactly.
+    """
+    if milliseconds is not None and milliseconds.strip().isdecimal():
+        return int(milliseconds) / 1000
     if header is None:
         return None
     try:

@@ -92,7 +92,7 @@ def test_what_may_pass_is_tried_again(fault: str) -> None:
         ("truncated json", "status 200 with a body that is no JSON: "),
         ("nested json", "status 200 with a body that is no JSON: [[["),
         ("no choices", "a body without choices[0].message: "),
-        ("error in 200", "a body without choices[0].message: "),
+        ("error in 200", "an error in a 200: server_error: Bearer ***: please"),
     ],
 )
 def test_what_does_not_pass_is_an_error_after_all_attempts(fault: str, reason: str) -> None:
@@ -119,7 +119,7 @@ def test_large_and_slow_answers_are_read_whole(play: str) -> None:
     assert (reply.reply, reply.attempts) == (GOOD, 1)
 
 
-@pytest.mark.parametrize("status", ["400", "404", "422"])
+@pytest.mark.parametrize("status", ["400", "413", "422"])
 def test_a_request_that_the_server_rejects_fails_after_one_call(status: str) -> None:
     one, two = sorted(ask(planned([status]), SEAS[:2]), key=lambda reply: reply.error is None)
     assert (one.request_id, one.reply, one.attempts) == (SEAS[0].request_id, None, 1)
@@ -198,7 +198,7 @@ def test_a_refused_key_ends_the_run_and_is_not_shown(status: str) -> None:
 
 def test_an_account_without_credit_ends_the_run() -> None:
     with ChatServer(planned(["no credit"])) as server:
-        with pytest.raises(UserError, match=r"teachers\.gpt: the account of .* TEACHER_KEY has no credit left"):
+        with pytest.raises(UserError, match=r"teachers\.gpt: .*: the account of .* TEACHER_KEY has no credit left"):
             list(teacher(server).ask(SEAS, Event()))
         assert len(server.calls) < 20
 
@@ -454,17 +454,40 @@ def test_a_body_names_the_token_limit_as_the_model_wants_it_and_leaves_out_what_
 
 def test_a_server_that_answers_nothing_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chat, "_HOPELESS", 4)
-    with ChatServer(every("404")) as server:
+    with ChatServer(every("422")) as server:
         replies = teacher(server, concurrency=1).ask(SEAS[:9], Event())
-        assert [str(next(replies).error)[:10] for _ in range(3)] == ["status 404"] * 3
+        assert [str(next(replies).error)[:10] for _ in range(3)] == ["status 422"] * 3
         with pytest.raises(
-            UserError, match=r"answered none of the first 4 requests \(status 404: .*base_url and model"
+            UserError, match=r"answered none of the first 4 requests \(status 422: .*base_url and model"
         ):
             next(replies)
         assert len(server.calls) == 4
 
 
-def test_a_server_that_answered_once_may_fail_as_often_as_it_likes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_answered_once_may_reject_as_many_rows_as_it_likes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chat, "_HOPELESS", 4)
-    replies = ask(planned(("good",), *[("404",)] * 8), SEAS[:9], concurrency=1)
+    replies = ask(planned(("good",), *[("422",)] * 8), SEAS[:9], concurrency=1)
     assert [reply.error is None for reply in replies] == [True, *[False] * 8]
+
+
+def test_a_server_that_dies_on_the_way_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chat, "_HOPELESS", 4)
+    with ChatServer(planned(("good",), *[("502",)] * 8)) as server:
+        replies = teacher(server, concurrency=1, attempts=2).ask(SEAS[:9], Event())
+        assert [reply.error is None for reply in (next(replies) for _ in range(4))] == [True, False, False, False]
+        with pytest.raises(UserError, match=r"answered none of the last 4 requests \(status 502: "):
+            next(replies)
+
+
+def test_nobody_at_the_address_ends_the_run_with_the_first_request() -> None:
+    with ChatServer(every("good")) as server:
+        pass
+    with pytest.raises(UserError, match=r"teachers\.gpt: http://127\.0\.0\.1:\d+/v1 cannot be reached .*base_url"):
+        list(teacher(server).ask(SEAS[:2], Event()))
+
+
+def test_an_unknown_model_ends_the_run_with_the_first_request() -> None:
+    with ChatServer(every("404")) as server:
+        with pytest.raises(UserError, match=r"teachers\.gpt\.model: http://\S+ has no model 'm' .*model_not_found"):
+            list(teacher(server, concurrency=1).ask(SEAS, Event()))
+        assert len(server.calls) == 1

@@ -52,7 +52,7 @@ def post(play: str) -> object:
         ("reset", Broken),
         ("html", Broken),
         ("400", Rejected),
-        ("404", Rejected),
+        ("413", Rejected),
         ("422", Rejected),
     ],
 )
