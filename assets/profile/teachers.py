@@ -19,6 +19,7 @@ TABLE = "profile.teachers"
 
 @dg.asset(
     key=key("profile", "teachers"),
+    deps=[key("raw", "raw_pairs")],  # to know whether a recording is one of these pairs
     description=TABLES_BY_NAME[TABLE].description,
     kinds={"yaml", "ducklake"},
     owners=OWNERS,
@@ -70,16 +71,24 @@ def _check_ready(lake: Lake, profile: Profile) -> None:
 
     One that has answered everything, as far as the lake knows, need not be ready: a finished project runs without keys.
     """
+    pairs = lake.read("select pair_id from raw.raw_pairs")["pair_id"].to_list()
     for teacher in _opened(profile):
+        name = teacher.spec.name
+        if not _has_answered(lake, name):
+            teacher.engine.check_knows(pairs)
         try:
             teacher.engine.check_ready()
         except UserError:
-            if _is_to_be_asked(lake, teacher.spec.name):
+            if not pairs or _is_to_be_asked(lake, name):
                 raise
 
 
+def _has_answered(lake: Lake, teacher: str) -> bool:
+    """Whether one of its current replies can be used."""
+    ok = "select count(*) from selection.current_instruction_reflections where teacher = ? and status = 'ok'"
+    return bool(lake.scalar(ok, [teacher]))
+
+
 def _is_to_be_asked(lake: Lake, teacher: str) -> bool:
-    if lake.scalar("select count(*) from raw.raw_pairs") == 0:  # not read yet
-        return True
     pending = (load_pending(f"reflection.{phase}s").sql for phase in PHASES)
     return any(lake.scalar(f"select count(*) from ({sql}) where teacher = ?", [teacher]) for sql in pending)

@@ -1,12 +1,13 @@
 """The step that both reflection assets take: reflect on what is pending, commit as replies come."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
+from assets.reflection.mirror_replies import mirror_replies
 from dagster_project.lakehouse.donors import take_replies
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.sql_files import load_pending
@@ -16,12 +17,14 @@ from dagster_project.steps.interrupts import interrupted_in_order
 from dagster_project.steps.plots import remembered_replies_plot
 from dagster_project.steps.results import table_result
 from dagster_project.steps.step_progress import StepProgress
+from dagster_project.steps.why_unusable import why_unusable
 from models_py.errors import UserError
 from models_py.teacher.attempts import request_ids
 from models_py.teacher.ledger import Ledger, RepliesSummary
 from models_py.teacher.open_teacher import OpenTeacher, open_teacher
 from models_py.teacher.reflect_pairs import Reflection, reflect_pairs
 from models_py.teacher.request import PendingPair
+from models_py.teacher.unusable import Reason, in_lines, reasons, remedy
 
 Columns = Callable[[Reflection], Mapping[str, Any]]
 
@@ -44,7 +47,8 @@ def reflect_pending(
 ) -> dg.MaterializeResult:
     """Append the reflections of every teacher's pending pairs to `table`.
 
-    `columns` gives a row's keys and texts; the rest is common.
+    `columns` gives a row's keys and texts; the rest is common. Raises UserError when a teacher ends with no reply that
+    can be used: nothing is scored or trained on that. Then the replies are mirrored here, since no later step runs.
     """
     reused, own_process = 0, profile.executor != "in_process"
     with (
@@ -52,17 +56,57 @@ def reflect_pending(
         lake.exclusively(table),
         Ledger(profile.ledger_path) as ledger,
     ):
-        pending = lake.recall(load_pending(table).sql)
-        for spec in profile.teacher_specs():
-            pairs = Pairs(pending.filter(pl.col("teacher") == spec.name))
-            if pairs:
-                teacher = open_teacher(spec, profile.ledger_path)
-                if profile.reuse:
-                    reused += take_replies(profile.reuse, ledger, request_ids(phase, pairs, teacher))
-                _reflect(context, lake, ledger, teacher, pairs, phase=phase, table=table, columns=columns)
+        try:
+            pending = lake.recall(load_pending(table).sql)
+            for spec in profile.teacher_specs():
+                pairs = Pairs(pending.filter(pl.col("teacher") == spec.name))
+                if pairs:
+                    teacher = open_teacher(spec, profile.ledger_path)
+                    if profile.reuse:
+                        reused += take_replies(profile.reuse, ledger, request_ids(phase, pairs, teacher))
+                    _reflect(context, lake, ledger, teacher, pairs, phase=phase, table=table, columns=columns)
+            unusable = _unusable(lake, ledger, table)
+            _check_usable(lake, profile, phase, table, unusable)
+        except UserError:
+            with suppress(UserError):  # a full disk, perhaps for the same reason: the next run mirrors them
+                mirror_replies(lake, ledger, context.run_id)
+            raise
         summary = ledger.summary(phase, list(profile.teachers))
     told = {"pending_before": pending.height, **({"reused_replies": reused} if profile.reuse else {})}
-    return table_result(lake, table, metadata={**told, **_outcome(lake, table, summary)})
+    outcome = {**_outcome(lake, table, summary), **why_unusable(unusable)}
+    return table_result(lake, table, metadata={**told, **outcome})
+
+
+def _unusable(lake: Lake, ledger: Ledger, table: str) -> dict[str, list[Reason]]:
+    """Why current reflections cannot be used, by teacher."""
+    rows = lake.recall(
+        f"select teacher, status, request_id from {_current(table)} where status <> 'ok' order by teacher, request_id"
+    )
+    return {
+        str(teacher): reasons(group.select("status", "request_id").iter_rows(), ledger)
+        for (teacher,), group in rows.group_by(["teacher"], maintain_order=True)
+    }
+
+
+def _check_usable(
+    lake: Lake, profile: Profile, phase: str, table: str, unusable: Mapping[str, Sequence[Reason]]
+) -> None:
+    counted = lake.recall(f"select teacher, count(*) from {_current(table)} where status = 'ok' group by teacher")
+    usable = dict(counted.rows())
+    for name, found in unusable.items():
+        if name not in usable:
+            settings = profile.teachers[name]
+            pairs = sum(one.pairs for one in found)
+            said = "\n".join(f"  {line}" for line in in_lines(found))
+            raise UserError(
+                f"teachers.{name}: {settings.asked_at} gave no {phase} that can be used, of {pairs:,} pairs. "
+                f"Nothing is scored or trained on that.\n{said}\n{remedy(name, settings, found)}"
+            )
+
+
+def _current(table: str) -> str:
+    """The view of the rows that count."""
+    return f"selection.current_{table.split('.')[1]}"
 
 
 def _reflect(
@@ -115,7 +159,7 @@ def _row(outcome: Reflection) -> dict[str, str | None]:
 def _outcome(lake: Lake, table: str, summary: RepliesSummary) -> dict[str, Any]:
     """What the asset's page shows: current reflections by status, and what the replies took."""
     counted = lake.recall(
-        f"select status, count(*) as reflections from selection.current_{table.split('.')[1]} "
+        f"select status, count(*) as reflections from {_current(table)} "
         "group by status order by reflections desc, status"
     )
     statuses = dict(counted.rows())

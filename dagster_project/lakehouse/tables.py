@@ -206,20 +206,23 @@ TABLES: tuple[Table, ...] = (
     ),
     _table(
         "reflection.teacher_replies",
-        "Every reply a teacher ever gave.",
+        "Every reply a teacher ever gave, and every request that has none yet, with the reason.",
         "request_id",
         Column("request_id", "varchar", "sha256 of what was asked: model, messages, sampling, prompt version"),
         Column("teacher", "varchar", "name in the profile"),
         Column("identity", "varchar", "what answered, NULL = mirrored before this was kept"),
         Column("phase", "varchar", "instruction_reflection | response_reflection"),
         Column("content_id", "varchar", "id of the pair that was shown"),
+        Column(
+            "pair_id", "varchar", "raw pair it was asked for, one of them where several share the text", volatile=True
+        ),
         Column("parse_attempt", "bigint", "unusable replies about the pair before this one; NULL as identity"),
         Column("reply", "varchar", "raw text, NULL when none came"),
         Column("finish_reason", "varchar", "as reported: stop, length, content_filter, ..."),
         Column(
             "status",
             "varchar",
-            "ok | missing_tag | placeholder | empty | truncated | refused, as parsed",
+            "ok | missing_tag | placeholder | empty | truncated | refused | failed, as parsed",
         ),
         Column("parser_version", "varchar", "of the parser that read the status, NULL = 1", volatile=True),
         Column("prompt_tokens", "bigint", "as reported, NULL when unknown"),

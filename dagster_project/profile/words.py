@@ -12,6 +12,7 @@ from models_py.errors import unknown
 from models_py.teacher.spec import ENGINES
 
 _KEY = re.compile(r"[\w.]+: ")
+_SECRET = "api_key_env"  # somebody may have put the key itself there
 
 
 def problem(message: str) -> PydanticCustomError:
@@ -51,7 +52,8 @@ def _in_one_line(details: ErrorDetails, where: str, schema: type[BaseModel]) -> 
         "model_attributes_type": no_keys,
         "literal_error": f": found {details['input']!r}; use {context.get('expected')}",
     }
-    return where + told.get(kind, f": {message[:1].lower()}{message[1:]}, found {_short(details['input'])}")
+    found = "" if where.endswith(_SECRET) else f", found {_short(details['input'])}"
+    return where + told.get(kind, f": {message[:1].lower()}{message[1:]}{found}")
 
 
 def _where(loc: tuple[int | str, ...], raw: Mapping[Any, Any]) -> str:

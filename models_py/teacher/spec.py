@@ -14,11 +14,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
-from urllib.parse import urlsplit
 
 from models_py.errors import refuse
 from models_py.paths import folder_or_hub_id, with_absolute_paths
 from models_py.teacher.engines.base import Engine
+from models_py.teacher.engines.openai.address import address_problems, shown_url
 from models_py.teacher.money import Budget, Price
 from models_py.teacher.request import Sampling
 
@@ -79,6 +79,11 @@ class TeacherSettings(ABC):
         return getattr(self, "model", None)
 
     @property
+    @abstractmethod
+    def asked_at(self) -> str:
+        """Who or what answers, as a person would look for it: an address, a file, a model."""
+
+    @property
     def price_factor(self) -> float:
         """What a reply costs, as a share of the model's price."""
         return 1.0
@@ -120,6 +125,10 @@ class RecordedSettings(TeacherSettings):
         return RecordedEngine(self.replies)
 
     @property
+    def asked_at(self) -> str:
+        return str(self.replies)
+
+    @property
     def is_free(self) -> bool:
         return True
 
@@ -148,7 +157,7 @@ class ServerSettings(TeacherSettings):
 
     def problems(self) -> Iterator[str]:
         yield from TeacherSettings.problems(self)
-        yield from _address_problems(self.base_url)
+        yield from (f"base_url: {problem}" for problem in address_problems(self.base_url))
         if self.api_key_env is not None and not _names_a_variable(self.api_key_env):
             yield (
                 "api_key_env: this is no name of an environment variable. It may be a key, so it is not shown. Put the "
@@ -158,6 +167,10 @@ class ServerSettings(TeacherSettings):
         yield from _unless(is_header, "api_key_header", self.api_key_header, "is no name of an HTTP header")
         yield from _unless(self.timeout_s > 0, "timeout_s", self.timeout_s, "is not above 0")
         yield from _unless(self.attempts >= 1, "attempts", self.attempts, "is below 1")
+
+    @property
+    def asked_at(self) -> str:
+        return shown_url(self.base_url)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,6 +273,10 @@ class VllmSettings(TeacherSettings):
         return VllmEngine(name, self, ledger_path and ledger_path.with_name("file_hashes.json"))
 
     @property
+    def asked_at(self) -> str:
+        return self.model
+
+    @property
     def when_answered(self) -> str:
         return "Time unknown: it is this machine's; the progress of `make run` shows it from the first replies on."
 
@@ -285,17 +302,6 @@ class TeacherSpec:
     def charged(self) -> Price | None:
         """What this teacher's replies cost: the model's price, less where the engine gets it cheaper."""
         return self.price and self.price.times(self.settings.price_factor)
-
-
-def _address_problems(base_url: str) -> Iterator[str]:
-    parts = urlsplit(base_url)
-    if "@" in parts.netloc:
-        yield "base_url: holds a user or a password; name the variable that holds the key under api_key_env instead"
-        return
-    is_url = base_url.startswith(("http://", "https://")) and parts.netloc != ""
-    yield from _unless(is_url, "base_url", base_url, "does not begin with http:// or https:// and a host")
-    is_base = not parts.path.rstrip("/").endswith("/chat/completions")
-    yield from _unless(is_base, "base_url", base_url, "goes too far; leave out /chat/completions")
 
 
 def _names_a_variable(name: str) -> bool:

@@ -1,7 +1,7 @@
 -- What every teacher cost, by phase and by what came of its replies: calls, tokens, dollars, seconds. Replies of earlier prompts count.
 -- grain: one row a (teacher, phase, status)
 with replies as (
-    select * from reflection.teacher_replies
+    select * from reflection.teacher_replies where error is null
 )
 
 select

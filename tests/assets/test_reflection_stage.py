@@ -4,7 +4,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from threading import Event
 from typing import Any
@@ -18,9 +18,12 @@ from assets.raw.raw_pairs import raw_pairs
 from assets.reflection.instruction_reflections import instruction_reflections
 from assets.reflection.response_reflections import response_reflections
 from assets.reflection.teacher_replies import teacher_replies
+from dagster_project.definitions import build_definitions
+from dagster_project.jobs import MAIN_JOB
 from dagster_project.lakehouse.lake import Commit
 from dagster_project.steps import step_progress
 from dagster_project.steps.commits import commit_batches
+from dagster_project.steps.results import TOLD_KEY
 from dagster_project.steps.step_progress import PROGRESS_KEY
 from models_py.content import content_id
 from models_py.errors import UserError
@@ -30,7 +33,7 @@ from models_py.teacher.ledger import Ledger
 from models_py.teacher.request import TeacherReply, TeacherRequest
 from tests.assets.conftest import BETTER_DOG, CAT, DOG, NEW_CAT, OWL, REPLIES, Flow, Gpt, rewrite, version
 from tests.support.engines import NEXT_VERSION, second_parser
-from tests.support.servers import completion
+from tests.support.servers import ChatServer, completion
 from tests.support.values import known
 
 REFLECTIONS = "select pair_id, status, content_id, instruction, output from reflection.instruction_reflections"
@@ -117,20 +120,145 @@ def test_the_second_reflection_is_of_the_chosen_base(ready: Flow) -> None:
     assert rows.rows() == [(dog, "original", dog, "ok", content_id(DOG[0], DOG[1], BETTER_DOG), BETTER_DOG)]
 
 
-def test_the_ledger_is_mirrored_once_without_its_failures(ready: Flow) -> None:
+def test_the_ledger_is_mirrored_once_with_its_failures(ready: Flow) -> None:
     ready.run(instruction_reflections)
     first = ready.run(teacher_replies)
+    ready.run(instruction_reflections)  # asks the owl again
     again = ready.run(teacher_replies)
     assert version(first) == version(again)
     rows = ready.lake.read(
-        "select content_id, teacher, phase, status, parse_attempt, attempts, cost_usd, error "
+        "select content_id, pair_id, teacher, phase, status, parse_attempt, attempts, cost_usd, error "
         "from reflection.teacher_replies order by status"
     )
+    dog, cat, owl = (content_id(*pair) for pair in (DOG, CAT, OWL))
     common = ("recorded", "instruction_reflection")
     assert rows.rows() == [
-        (content_id(*DOG), *common, "missing_tag", 0, 1, None, None),
-        (content_id(*CAT), *common, "ok", 0, 1, None, None),
+        (owl, owl, *common, "failed", 0, 1, None, f"no recorded {common[1]} of content_id {owl} in replies.jsonl"),
+        (dog, dog, *common, "missing_tag", 0, 1, None, None),
+        (cat, cat, *common, "ok", 0, 1, None, None),
     ]
+    costs = ready.lake.read("select status, replies from reflection.teacher_costs order by status").rows()
+    assert costs == [("missing_tag", 1), ("ok", 1)]
+
+
+# ── why replies cannot be used ─────────────────────────────────────────────────────────────────────────────────────
+
+
+ERRORS = "select pair_id, status, error from reflection.teacher_replies where error is not null order by pair_id"
+
+
+def content_of(pair: tuple[str, str, str]) -> str:
+    """By which pairs are asked in order."""
+    return content_id(*pair)
+
+
+def refuses(
+    status: int, message: str, *pairs: tuple[str, str, str]
+) -> Callable[[dict[str, Any], Any], tuple[int, Any]]:
+    """A server that says this of some pairs, of all without any, and answers the others."""
+
+    def answer(body: dict[str, Any], _: object) -> tuple[int, Any]:
+        if not pairs or any(pair[0] in str(body["messages"]) for pair in pairs):
+            return status, {"error": {"message": message}}
+        return 200, completion(rewrite("Describe it.", "Small."))
+
+    return answer
+
+
+def served(flow: Flow, answer: Callable[[dict[str, Any], Any], tuple[int, Any]], **settings: object) -> dict[str, Any]:
+    """Runs the first reflection with that server as the only teacher; what the asset's page shows."""
+    with ChatServer(answer=answer) as server:
+        teacher = {"engine": "openai", "model": "small", "base_url": server.url, "api_key_env": None, "attempts": 1}
+        flow.configure({"teachers": {"gpt": {**teacher, **settings}}})
+        flow.run(teachers)
+        return dict(flow.run(instruction_reflections).metadata)
+
+
+def test_a_teacher_of_which_nothing_can_be_used_ends_the_run_and_says_why(ready: Flow) -> None:
+    with pytest.raises(UserError) as failure:
+        served(ready, refuses(500, "upstream 17 is away"))
+    said = str(failure.value).splitlines()
+    assert re.fullmatch(
+        r"teachers\.gpt: http://127\.0\.0\.1:\d+/v1 gave no instruction_reflection that can be used, of 3 pairs\. .*",
+        said[0],
+    )
+    assert said[1] == "  3 failed: status 500: upstream 17 is away"
+    assert "Correct teachers.gpt in the profile, or mend the server" in said[2]
+    assert ready.lake.read(ERRORS).rows() == sorted(
+        (content_id(*pair), "failed", "status 500: upstream 17 is away") for pair in (CAT, DOG, OWL)
+    )
+
+
+def test_what_cannot_be_used_ends_the_next_run_too_and_asks_nobody(ready: Flow, gpt: Gpt) -> None:
+    gpt.say = lambda _: completion("No tags.")
+    gpt.teaches(ready, parse_attempts=0)
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"of 3 pairs.*\n  3 missing_tag: .*\nLook at the replies \(make sql Q="):
+            ready.run(instruction_reflections)
+    assert len(gpt.asked) == 3
+    assert ready.lake.scalar("select count(*) from reflection.teacher_replies where pair_id is not null") == 3
+
+
+def test_what_is_cut_names_the_limit(ready: Flow, gpt: Gpt) -> None:
+    gpt.say = lambda _: completion("[New Instruction] Name", finish_reason="length")
+    gpt.teaches(ready)
+    with pytest.raises(UserError, match=r"3 truncated: .*\nRaise teachers\.gpt\.sampling\.max_tokens \(2,048\)"):
+        ready.run(instruction_reflections)
+
+
+def test_the_page_says_why_some_cannot_be_used(ready: Flow) -> None:
+    metadata = served(ready, refuses(413, "too large by 17 tokens", CAT, OWL))
+    assert [record.data for record in metadata["why_unusable"].records] == [
+        {"teacher": "gpt", "pairs": 2, "status": "failed", "reason": "status 413: too large by 17 tokens"}
+    ]
+    assert metadata[TOLD_KEY].value == "gpt: 2 failed: status 413: too large by 17 tokens"
+    assert not {"why_unusable", TOLD_KEY} & served(ready, refuses(413, "never", ("never", "", ""))).keys()
+
+
+def test_a_row_that_is_refused_for_its_text_is_not_asked_again(ready: Flow) -> None:
+    for _ in range(2):
+        metadata = served(ready, refuses(403, "Your input was flagged", DOG))
+        assert (metadata["status/ok"], metadata["status/refused"]) == (2, 1)
+    ready.run(teacher_replies)
+    assert ready.lake.read(ERRORS).rows() == [(content_id(*DOG), "refused", "status 403: Your input was flagged")]
+    with Ledger(ready.profile.ledger_path) as ledger:
+        assert [row.reply.attempts for row in ledger.all_since()] == [1, 1, 1]
+
+
+def test_a_reply_takes_the_place_of_the_failure_before_it(ready: Flow) -> None:
+    served(ready, refuses(413, "too large", DOG))
+    ready.run(teacher_replies)
+    assert len(ready.lake.read(ERRORS)) == 1
+    served(ready, refuses(413, "otherwise", DOG))
+    ready.run(teacher_replies)
+    assert [row[2] for row in ready.lake.read(ERRORS).rows()] == ["status 413: otherwise"]
+    assert served(ready, refuses(413, "never", ("never", "", "")))["status/ok"] == 3
+    ready.run(teacher_replies)
+    assert len(ready.lake.read(ERRORS)) == 0
+    assert ready.lake.scalar("select count(*) from reflection.teacher_replies") == 3
+
+
+def test_a_run_without_credit_keeps_and_shows_what_came(ready: Flow) -> None:
+    with pytest.raises(UserError, match="has no credit left"):
+        served(ready, refuses(402, "Insufficient credits", max(CAT, DOG, OWL, key=content_of)), concurrency=1)
+    rows = ready.lake.read("select pair_id, status from reflection.teacher_replies").rows()
+    assert 0 < len(rows) == in_ledger(ready) and {status for _, status in rows} == {"ok"}
+    assert {pair for pair, _ in rows} < {content_id(*pair) for pair in (CAT, DOG, OWL)}
+
+
+def test_nothing_is_scored_when_no_reply_can_be_used(flow: Flow, gpt: Gpt) -> None:
+    gpt.say = lambda _: completion("No tags.")
+    gpt.teaches(flow, parse_attempts=0)
+    job = build_definitions(flow.profile).resolve_job_def(MAIN_JOB)
+    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    keys = job.asset_layer.executable_asset_keys - {dg.AssetKey(["profile", "base_students"])}  # toy files are no model
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = job.execute_in_process(
+            instance=instance, asset_selection=list(keys), run_config=quiet, raise_on_error=False
+        )
+        started = {event.step_key for event in result.all_events if event.event_type is dg.DagsterEventType.STEP_START}
+    assert "reflection__instruction_reflections" in started
+    assert not {step for step in started if str(step).startswith(("scoring", "selection", "training"))}
 
 
 # ── a teacher behind a server ──────────────────────────────────────────────────────────────────────────────────────

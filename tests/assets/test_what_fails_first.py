@@ -52,6 +52,14 @@ def test_a_key_that_is_not_set_comes_before_a_student(flow: Flow, gpt: Gpt, monk
 
 
 @pytest.mark.slow
+def test_a_recording_of_other_pairs_comes_before_a_student(flow: Flow) -> None:
+    flow.replies({("instruction_reflection", ("Another.", "", "Text.")): "Reply."})
+    flow.configure({"students": {"toy": TOY}})
+    failed = ran(flow, *READING, "profile/base_students", "reflection/instruction_reflections")
+    assert list(failed) == ["profile__teachers"] and untouched(flow)
+    assert "replies.jsonl: knows 0 of 3 pairs; its 1 pairs are others" in failed["profile__teachers"]
+
+
 def test_who_asks_nobody_needs_no_key(flow: Flow, gpt: Gpt, monkeypatch: pytest.MonkeyPatch) -> None:
     gpt.teaches(flow, api_key_env="KEY_OF_TESTS")
     assert ran(flow, *READING) == {}

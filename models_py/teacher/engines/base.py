@@ -4,7 +4,7 @@ A new engine: docs/extending.md.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from threading import Event
 
 from models_py.teacher.request import TeacherReply, TeacherRequest
@@ -31,6 +31,9 @@ class Engine(ABC):
     def answers(self, request: TeacherRequest) -> bool:
         """Whether it is any use to ask this: a recording may hold no second try."""
         return True
+
+    def check_knows(self, content_ids: Sequence[str]) -> None:  # noqa: B027 (whoever thinks knows every pair)
+        """Raises UserError when it can answer about none of these pairs (content ids): a recording of others."""
 
     def check_ready(self) -> None:  # noqa: B027 (most lack nothing)
         """Raises UserError for what `ask` would lack, as far as that shows without asking: a key that is not set."""

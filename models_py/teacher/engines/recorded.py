@@ -11,7 +11,7 @@ Only positions are held in memory; texts are read when they are asked for.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from os import stat_result
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any
 from models_py.content import file_sha256, fingerprint
 from models_py.errors import UserError
 from models_py.teacher.engines.base import Engine
-from models_py.teacher.request import PHASES, TeacherReply, TeacherRequest
+from models_py.teacher.request import INSTRUCTION_REFLECTION, PHASES, TeacherReply, TeacherRequest
 
 LARGEST_COUNT = 1 << 63  # of the ledger's integers
 
@@ -52,6 +52,15 @@ class RecordedEngine(Engine):
     def answers(self, request: TeacherRequest) -> bool:
         """Whether the file holds a reply to this try."""
         return _key(request) in self._positions
+
+    def check_knows(self, content_ids: Sequence[str]) -> None:
+        """Raises UserError, naming the file, when none of the pairs has a line of the first phase."""
+        known = {content_id for phase, content_id, _ in self._positions if phase == INSTRUCTION_REFLECTION}
+        if content_ids and not known.intersection(content_ids):
+            raise UserError(
+                f"{self.path}: knows 0 of {len(content_ids):,} pairs; its {len(known):,} pairs are others, or their "
+                "texts have changed since. Record replies to these, or correct `replies` of the teacher in the profile."
+            )
 
     def ask(self, requests: Iterable[TeacherRequest], stop: Event) -> Iterator[TeacherReply]:
         """Yields in the order of `requests`; `attempts` is 1, latency and cost are unknown (None)."""

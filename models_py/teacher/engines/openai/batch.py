@@ -43,7 +43,7 @@ from models_py.teacher.engines.openai.batch_files import (
 from models_py.teacher.engines.openai.batch_store import Batch, Batches
 from models_py.teacher.engines.openai.chat import is_raised
 from models_py.teacher.engines.openai.pacing import CoolDown, backoff, wait
-from models_py.teacher.engines.openai.server import Answered, Broken, Busy, Outcome, Rejected, Server, read_key, shown
+from models_py.teacher.engines.openai.server import Answered, Broken, Busy, Outcome, Rejected, Server, read_key
 from models_py.teacher.request import TeacherReply, TeacherRequest
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ class _Session:
                 yield from self._failed(input_file.request_ids, f"the batch was not created: {outcome.reason}")
         if refused and not self._open:
             raise UserError(
-                f"teachers.{self._name}: {shown(self._settings.base_url)} takes no batch ({refused[0][1]}). Correct "
+                f"teachers.{self._name}: {self._settings.asked_at} takes no batch ({refused[0][1]}). Correct "
                 "the teacher in the profile; a server without files and batches needs `engine: openai`."
             )
         for request_ids, reason in refused:

@@ -18,16 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 from models_py.errors import UserError
 from models_py.teacher.engines.base import Engine
+from models_py.teacher.engines.openai.address import COMPLETIONS
 from models_py.teacher.engines.openai.pacing import CoolDown, TokenBucket, backoff, wait
 from models_py.teacher.engines.openai.server import (
-    COMPLETIONS,
     Answered,
     Broken,
     Busy,
     Rejected,
     Server,
     read_key,
-    shown,
 )
 from models_py.teacher.engines.openai.verdicts import TOKEN_LIMITS
 from models_py.teacher.money import prompt_tokens_at_most
@@ -182,13 +181,13 @@ class _Session:
         if name is None or (name in TOKEN_LIMITS and is_raised(self._settings, request)):
             return
         raise UserError(
-            f"teachers.{self._name}: {shown(self._settings.base_url)} does not take {name} as it is sent "
+            f"teachers.{self._name}: {self._settings.asked_at} does not take {name} as it is sent "
             f"({rejected.reason}). {remedy(f'teachers.{self._name}', self._settings, request, rejected)} "
             "Replies that came are kept."
         )
 
     def _check_hope(self, reason: str, *, unreachable: bool = False) -> None:
-        where = f"teachers.{self._name}: {shown(self._settings.base_url)}"
+        where = f"teachers.{self._name}: {self._settings.asked_at}"
         if unreachable and not self._answered:
             raise UserError(
                 f"{where} cannot be reached ({reason}). See that the server runs and that "
@@ -206,7 +205,7 @@ class _Session:
         if waits_s > _GIVE_UP_S:
             what = "asks to wait" if waits_s == asked_s else "has answered nothing else for"
             raise UserError(
-                f"teachers.{self._name}: {shown(self._settings.base_url)} answers 429 (too many requests) and {what} "
+                f"teachers.{self._name}: {self._settings.asked_at} answers 429 (too many requests) and {what} "
                 f"{waits_s / 60:.0f} minutes. Lower requests_per_minute, tokens_per_minute or concurrency and run "
                 "again: replies that came are kept."
             )

@@ -26,14 +26,13 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 
 from models_py.errors import UserError
+from models_py.teacher.engines.openai.address import COMPLETIONS, endpoint, shown_url
 from models_py.teacher.engines.openai.pacing import retry_after
 from models_py.teacher.engines.openai.redaction import Redaction
 from models_py.teacher.engines.openai.verdicts import Said, Verdict, judge, read_error, refused_parameter
 
 if TYPE_CHECKING:
     from models_py.teacher.spec import ServerSettings  # which opens the engines
-
-COMPLETIONS = "chat/completions"
 
 _LONGEST_BODY = 64 << 20  # bytes; what is longer is no chat completion
 _LONGEST_TRANSFER_S = 3600.0  # of a file; a call's `timeout_s` then bounds the silence between bytes
@@ -162,7 +161,7 @@ class Server:
         headers: Mapping[str, str] | None = None,
         **arguments: Any,
     ) -> bytes | Busy | Broken | Rejected:
-        url = address(self._settings.base_url, path)
+        url = endpoint(self._settings.base_url, path)
         try:
             status, head, body = await self._exchange(
                 method, url, into, {**(headers or {}), **self._key_header}, arguments
@@ -232,7 +231,7 @@ class Server:
 
     def _hopeless(self, verdict: Verdict, said: str, moved: str) -> UserError:
         """What to tell of an answer after which no request can succeed."""
-        teacher, model, url = f"teachers.{self._teacher}", self._settings.model, shown(self._settings.base_url)
+        teacher, model, url = f"teachers.{self._teacher}", self._settings.model, self._settings.asked_at
         kept = "Replies that came are kept."
         told = {
             Verdict.CREDIT: f": {url}: the account of {self._shown_key} has no credit left ({said}). "
@@ -242,7 +241,7 @@ class Server:
             f"Correct {teacher}.model, or {teacher}.base_url where the server is another one. {kept}",
             Verdict.ADDRESS: f".base_url: {url} takes no chat completions ({said}). Correct it: it mostly ends in /v1.",
             Verdict.MOVED: f".base_url: {url} has moved ({said}); nothing was sent to the new address. If you trust "
-            f"it, write base_url: {self.said(shown(urljoin(url, moved)).removesuffix(f'/{COMPLETIONS}'))}",
+            f"it, write base_url: {self.said(shown_url(urljoin(url, moved)).removesuffix(f'/{COMPLETIONS}'))}",
             Verdict.PROXY: f": the proxy before {url} wants a user ({said}). Correct the environment variable "
             "https_proxy, http_proxy or all_proxy.",
         }
@@ -289,18 +288,6 @@ def error_in(body: Any) -> Said | None:
 
 
 _ERRORS = ("error", "errors", "detail", "base_resp", "message")
-
-
-def address(base_url: str, path: str) -> str:
-    """Where a path of the API lies; what stands behind a `?` of base_url stays behind it (Azure's api-version)."""
-    before, mark, query = base_url.partition("?")
-    return f"{before.rstrip('/')}/{path}{mark}{query}"
-
-
-def shown(url: str) -> str:
-    """An address for people: without user, password and what stands behind a `?`, which may hold a key."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def read_key(teacher: str, settings: "ServerSettings") -> str | None:
