@@ -258,7 +258,7 @@ def test_nothing_is_scored_when_no_reply_can_be_used(flow: Flow, gpt: Gpt) -> No
         )
         started = {event.step_key for event in result.all_events if event.event_type is dg.DagsterEventType.STEP_START}
     assert "reflection__instruction_reflections" in started
-    assert not {step for step in started if str(step).startswith(("scoring", "selection", "training"))}
+    assert not {step for step in started if str(step).startswith(("scoring", "training"))}
 
 
 # ── a teacher behind a server ──────────────────────────────────────────────────────────────────────────────────────
