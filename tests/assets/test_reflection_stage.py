@@ -251,7 +251,9 @@ def test_nothing_is_scored_when_no_reply_can_be_used(flow: Flow, gpt: Gpt) -> No
     gpt.teaches(flow, parse_attempts=0)
     job = build_definitions(flow.profile).resolve_job_def(MAIN_JOB)
     quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-    keys = job.asset_layer.executable_asset_keys - {dg.AssetKey(["profile", "base_students"])}  # toy files are no model
+    keys = set(job.asset_layer.executable_asset_keys) - {
+        dg.AssetKey(["profile", "base_students"])
+    }  # toy files are no model
     with dg.DagsterInstance.ephemeral() as instance:
         result = job.execute_in_process(
             instance=instance, asset_selection=list(keys), run_config=quiet, raise_on_error=False

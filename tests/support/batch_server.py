@@ -125,7 +125,8 @@ class BatchServer(Served):
 
     def _end(self, batch: dict[str, Any], lines: list[dict[str, Any]]) -> None:
         """Half of what expires or is cancelled was answered before."""
-        count = {"completed": len(lines), "failed": 0}.get(batch["status"], len(lines) // 2)
+        half = len(lines) // 2
+        count = {"failed": 0, "expired": half, "cancelled": half}.get(batch["status"], len(lines))
         if batch["status"] == "failed":
             batch["errors"] = {"object": "list", "data": self.errors}
         answers = [self.line(line) for line in lines[:count]]

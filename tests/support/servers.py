@@ -23,6 +23,7 @@ import json
 import math
 import random
 import socket
+import ssl
 import struct
 import time
 from abc import ABC, abstractmethod
@@ -121,7 +122,7 @@ class ChatServer(Served):
 
     answer: what a play `good` says, and with which status. latency_s: how long an answer takes, at least and at most,
     drawn by body. retry_after_s: what Retry-After says. hold_from: this call and all that come later get no answer
-    until `release`.
+    until `release`. tls: speaks HTTPS with it. paths: of the calls, with what stands behind a `?`.
     """
 
     plan_of: PlanOf = field(default_factory=lambda: every("good"))
@@ -129,7 +130,9 @@ class ChatServer(Served):
     retry_after_s: float = 1.0
     hold_from: float = math.inf
     answer: Answer | None = None
+    tls: ssl.SSLContext | None = None
     calls: list[Call] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
     under_way: int = 0
     most_under_way: int = 0
 
@@ -140,7 +143,7 @@ class ChatServer(Served):
     async def listening(self) -> AsyncIterator[int]:
         self._gate = asyncio.Event()
         self._gate.set()
-        server = await asyncio.start_server(self._connection, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._connection, "127.0.0.1", 0, ssl=self.tls)
         yield server.sockets[0].getsockname()[1]
         server.close()
 
@@ -166,6 +169,7 @@ class ChatServer(Served):
         if head.method == "GET":
             _write(writer, 200, json.dumps({"calls": self.counts(), "most_under_way": self.most_under_way}).encode())
             return
+        self.paths.append(head.path)
         asked = json.loads(body)
         id_ = body_id(asked)
         plan = self.plan_of(id_)
@@ -189,6 +193,7 @@ class ChatServer(Served):
 @dataclass(frozen=True, slots=True)
 class _Head:
     method: str
+    path: str
     headers: Mapping[str, str]
 
 
@@ -200,7 +205,8 @@ async def _head(reader: asyncio.StreamReader) -> _Head | None:
         return None
     first, *lines = raw.decode("latin-1").strip().split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    return _Head(first.split()[0], headers)
+    method, path, _ = first.split()
+    return _Head(method, path, headers)
 
 
 def body_id(body: dict[str, Any]) -> str:

@@ -581,3 +581,68 @@ def test_two_threads_of_one_process_can_ask(server: BatchServer, tmp_path: Path)
     for thread in threads:
         thread.join()
     assert [texts(one) for one in found] == [RIGHT, RIGHT]
+
+
+# --- as other servers write it
+
+
+@pytest.mark.parametrize("status", ["COMPLETED", "Completed", "SUCCESS", "succeeded", "JOB_STATE_SUCCEEDED"])
+def test_a_status_is_read_in_any_spelling(
+    server: BatchServer, path: Path, status: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.support.batch_server.ENDS", (*ENDS, status))
+    monkeypatch.setattr(server, "outcomes", [status] * 3)
+    assert texts(replies(teacher(server, path), path)) == RIGHT
+
+
+def test_a_status_that_nobody_knows_is_told_after_a_while_and_looked_at_again(
+    server: BatchServer, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models_py.teacher.engines.openai.batch._GIVE_UP_S", 0.05)
+    server.outcomes = ["resting", "completed", "completed"]
+    found = replies(teacher(server, path), path)
+    told = "batch_0 stays open, out of sight: its status 'resting' is not known here"
+    assert errors(found) == [told] * 3 + [None] * 4
+    assert stored(path, server) == [("batch_0", 3)]
+
+
+@pytest.mark.parametrize("said", [{"code": None, "message": None}, {"code": None}, {}, None, ""])
+def test_an_error_without_a_word_beside_a_good_reply_is_none(server: BatchServer, path: Path, said: object) -> None:
+    server.line = lambda line: {**answered(line), "error": said}
+    assert texts(replies(teacher(server, path), path)) == RIGHT
+
+
+def test_a_body_that_is_json_in_a_text_is_read(server: BatchServer, path: Path) -> None:
+    def line(asked: dict[str, Any]) -> dict[str, Any]:
+        good = answered(asked)
+        return {**good, "response": {**good["response"], "body": json.dumps(good["response"]["body"])}}
+
+    server.line = line
+    assert texts(replies(teacher(server, path), path)) == RIGHT
+
+
+@pytest.mark.parametrize(
+    ("message", "is_raised", "finish_reason"),
+    [
+        ("Your input was flagged", False, "content_filter"),
+        ("max_tokens is too large", False, None),
+        ("max_tokens is too large", True, "length"),
+        ("maximum context length", True, "length"),
+        ("No such file", False, None),
+    ],
+)
+def test_a_line_that_is_rejected_for_good_says_so(message: str, is_raised: bool, finish_reason: str | None) -> None:
+    row = {"response": {"status_code": 400, "body": {"error": {"message": message}}}, "error": None}
+    found = reply_of("r", row, str, is_raised=is_raised)
+    assert (found.reply, found.error, found.finish_reason) == (None, f"status 400: {message}", finish_reason)
+
+
+def test_a_key_in_a_result_file_is_cut_out(server: BatchServer, path: Path) -> None:
+    def line(asked: dict[str, Any]) -> dict[str, Any]:
+        good = answered(asked)
+        good["response"]["body"]["choices"][0]["message"]["content"] = f"Key: {KEY}"
+        return good
+
+    server.line = line
+    assert set(texts(replies(teacher(server, path), path)).values()) == {"Key: ***"}
+    assert KEY.encode() not in path.read_bytes()
