@@ -79,9 +79,9 @@ class TeacherSettings(ABC):
         return getattr(self, "model", None)
 
     @property
-    @abstractmethod
     def asked_at(self) -> str:
         """Who or what answers, as a person would look for it: an address, a file, a model."""
+        return self.model_name or "the teacher"
 
     @property
     def price_factor(self) -> float:
@@ -271,10 +271,6 @@ class VllmSettings(TeacherSettings):
         from models_py.teacher.engines.vllm.offline import VllmEngine
 
         return VllmEngine(name, self, ledger_path and ledger_path.with_name("file_hashes.json"))
-
-    @property
-    def asked_at(self) -> str:
-        return self.model
 
     @property
     def when_answered(self) -> str:
