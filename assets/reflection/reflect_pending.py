@@ -91,8 +91,10 @@ def _unusable(lake: Lake, ledger: Ledger, table: str) -> dict[str, list[Reason]]
 def _check_usable(
     lake: Lake, profile: Profile, phase: str, table: str, unusable: Mapping[str, Sequence[Reason]]
 ) -> None:
-    counted = lake.recall(f"select teacher, count(*) from {_current(table)} where status = 'ok' group by teacher")
-    usable = dict(counted.rows())
+    # Of the second phase too: a teacher whose rewritten answers are used already may have rewritten no instruction.
+    views = dict.fromkeys((_current(table), _current("reflection.response_reflections")))
+    counted = (lake.recall(f"select distinct teacher from {view} where status = 'ok'") for view in views)
+    usable = {teacher for teachers in counted for teacher in teachers["teacher"]}
     for name, found in unusable.items():
         if name not in usable:
             settings = profile.teachers[name]

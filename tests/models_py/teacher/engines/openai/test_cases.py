@@ -196,14 +196,7 @@ def check(case: Mapping[str, Any], folder: Path) -> None:
 
 def cases() -> list[Any]:
     found = json.loads(CASES.read_text("utf-8")) if CASES.exists() else []
-    waits = pytest.mark.xfail(reason="the parser reads these words from its next version on")
-    return [
-        pytest.param(case, id=case["name"], marks=waits if case["name"].startswith(_OF_THE_PARSER) else ())
-        for case in found
-    ]
-
-
-_OF_THE_PARSER = ("finish ", "reasoning without", "end token")
+    return [pytest.param(case, id=case["name"]) for case in found]
 
 
 @pytest.mark.skipif(not CASES.exists(), reason="the file of cases lies beside some checkouts only")
