@@ -22,9 +22,13 @@ from models_py.errors import UserError
 from models_py.teacher.attempts import request_ids
 from models_py.teacher.ledger import Ledger, RepliesSummary
 from models_py.teacher.open_teacher import OpenTeacher, open_teacher
+from models_py.teacher.parser import parse_reply
 from models_py.teacher.reflect_pairs import Reflection, reflect_pairs
-from models_py.teacher.request import PendingPair
+from models_py.teacher.request import INSTRUCTION_REFLECTION, RESPONSE_REFLECTION, PendingPair
+from models_py.teacher.spec import TeacherSpec
 from models_py.teacher.unusable import Reason, in_lines, reasons, remedy
+
+_REPLIES_LOOKED_AT = 100
 
 Columns = Callable[[Reflection], Mapping[str, Any]]
 
@@ -66,7 +70,7 @@ def reflect_pending(
                         reused += take_replies(profile.reuse, ledger, request_ids(phase, pairs, teacher))
                     _reflect(context, lake, ledger, teacher, pairs, phase=phase, table=table, columns=columns)
             unusable = _unusable(lake, ledger, table)
-            _check_usable(lake, profile, phase, table, unusable)
+            _check_usable(lake, ledger, profile, unusable, phase=phase, table=table)
         except UserError:
             with suppress(UserError):  # a full disk, perhaps for the same reason: the next run mirrors them
                 mirror_replies(lake, ledger, context.run_id)
@@ -89,21 +93,29 @@ def _unusable(lake: Lake, ledger: Ledger, table: str) -> dict[str, list[Reason]]
 
 
 def _check_usable(
-    lake: Lake, profile: Profile, phase: str, table: str, unusable: Mapping[str, Sequence[Reason]]
+    lake: Lake, ledger: Ledger, profile: Profile, unusable: Mapping[str, Sequence[Reason]], *, phase: str, table: str
 ) -> None:
-    # Of the second phase too: a teacher whose rewritten answers are used already may have rewritten no instruction.
-    views = dict.fromkeys((_current(table), _current("reflection.response_reflections")))
-    counted = (lake.recall(f"select distinct teacher from {view} where status = 'ok'") for view in views)
-    usable = {teacher for teachers in counted for teacher in teachers["teacher"]}
-    for name, found in unusable.items():
-        if name not in usable:
-            settings = profile.teachers[name]
+    """Raise UserError for a teacher of which no reply can be used."""
+    usable = lake.recall(f"select distinct teacher from {_current(table)} where status = 'ok'")["teacher"].to_list()
+    for spec in profile.teacher_specs():
+        found = unusable.get(spec.name, [])
+        rewrites = phase == INSTRUCTION_REFLECTION and _rewrites(ledger, spec, found)
+        if found and spec.name not in usable and not rewrites:
             pairs = sum(one.pairs for one in found)
             said = "\n".join(f"  {line}" for line in in_lines(found))
             raise UserError(
-                f"teachers.{name}: {settings.asked_at} gave no {phase} that can be used, of {pairs:,} pairs. "
-                f"Nothing is scored or trained on that.\n{said}\n{remedy(name, settings, found)}"
+                f"teachers.{spec.name}: {spec.settings.asked_at} gave no {phase} that can be used, of {pairs:,} pairs. "
+                f"Nothing is scored or trained on that.\n{said}\n{remedy(spec.name, spec.settings, found)}"
             )
+
+
+def _rewrites(ledger: Ledger, spec: TeacherSpec, found: Sequence[Reason]) -> bool:
+    """Whether it answered all, and is of use in the second phase: some models rewrite answers and no instruction."""
+    if any(one.status == "failed" for one in found):
+        return False
+    identity = open_teacher(spec).engine.identity
+    replies = (row.reply for row in ledger.sample(identity, RESPONSE_REFLECTION, _REPLIES_LOOKED_AT))
+    return any(parse_reply(RESPONSE_REFLECTION, one.reply, one.finish_reason).status == "ok" for one in replies)
 
 
 def _current(table: str) -> str:
