@@ -100,7 +100,7 @@ def test_the_student_vetoes_its_teacher_in_both_phases(finished: tuple[Path, str
 def test_the_manifest_names_what_made_the_model(finished: tuple[Path, str]) -> None:
     lake = Lake(finished[0].parent / "warehouse")
     row = lake.read("select * from training.student_checkpoints where recipe = 'paper'").to_dicts()[0]
-    manifest = json.loads((Path(row["path"]) / "manifest.json").read_text())
+    manifest = json.loads((lake.warehouse / row["path"] / "manifest.json").read_text())
     assert manifest["data_version"] == row["data_version"]
     assert manifest["student"]["fingerprint"] == row["student_fingerprint"]
     rows = lake.read(

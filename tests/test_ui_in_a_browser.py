@@ -79,7 +79,8 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Attacked:
 
     def reply(asked: dict[str, Any], _: object) -> tuple[int, dict[str, Any]]:
         blocks = ["New Instruction", "New Answer"] if "[New Instruction]" in json.dumps(asked) else ["Better Answer"]
-        return 200, completion(said + "".join(f"\n\n[{block}]\n{said}\n[End]" for block in blocks))
+        parts = (f"\n\n[{block}]\n{said}\nText {number}\n[End]" for number, block in enumerate(blocks))
+        return 200, completion(said + "".join(parts))
 
     with ChatServer(answer=reply) as server:
         teacher = {"engine": "openai", "model": "m", "base_url": server.url, "api_key_env": None}

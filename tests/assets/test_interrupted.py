@@ -34,7 +34,9 @@ def in_ledger(flow: Flow) -> int:
 
 
 @contextmanager
-def with_two_under_way(flow: Flow, gpt: Gpt, executor: str, **popen: Any) -> Iterator[Process]:
+def with_two_under_way(
+    flow: Flow, gpt: Gpt, executor: str, terminal: int | None = None, **popen: Any
+) -> Iterator[Process]:
     """`make run` in a session of its own, at the moment when it has asked about two of the three pairs."""
     under_way = threading.Semaphore(0)
 
@@ -47,8 +49,15 @@ def with_two_under_way(flow: Flow, gpt: Gpt, executor: str, **popen: Any) -> Ite
     gpt.teaches(flow, {"executor": executor}, concurrency=2)
     arguments, environment = run_command(flow.profile.file)
     arguments += ["--job", "instruction_phase"]
-    streams = {"stdout": subprocess.PIPE, "text": True, **popen}
-    with subprocess.Popen(arguments, env=environment, start_new_session=True, **streams) as process:
+
+    def as_in_a_terminal() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored where the tests run under nohup
+        if terminal is not None:
+            os.login_tty(terminal)
+
+    streams = {"stdout": subprocess.PIPE, "text": True} | popen
+    session = {"start_new_session": terminal is None, "preexec_fn": as_in_a_terminal}
+    with subprocess.Popen(arguments, env=environment, **streams, **session) as process:
         assert under_way.acquire(timeout=100)
         assert under_way.acquire(timeout=100)
         yield process
@@ -102,7 +111,7 @@ def test_a_run_that_is_told_to_end_keeps_what_is_under_way(
 def test_a_terminal_that_is_closed_ends_the_run_in_order(ready: Flow, gpt: Gpt) -> None:
     ours, theirs = pty.openpty()
     streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
-    with with_two_under_way(ready, gpt, "in_process", preexec_fn=lambda: os.login_tty(theirs), **streams) as process:
+    with with_two_under_way(ready, gpt, "in_process", terminal=theirs, **streams) as process:
         os.close(theirs)
         os.close(ours)
         process.wait(timeout=60)

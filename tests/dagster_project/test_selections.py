@@ -43,7 +43,7 @@ def profile(tmp_path_factory: pytest.TempPathFactory) -> Profile:
 def _of_no_sql_file() -> list[str]:
     folder = PROJECT / "assets"
     names = [".".join(file.relative_to(folder).with_suffix("").parts) for file in folder.glob("*/*.py")]
-    helpers = ("__init__", "reflect_pending", "score_pending")
+    helpers = ("__init__", "mirror_replies", "reflect_pending", "score_pending")
     tables = sorted(name.replace(".", "/") for name in names if not name.endswith(helpers))
     per_recipe = ("training_pairs", "student_checkpoint")
     return [

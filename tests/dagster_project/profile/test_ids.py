@@ -39,11 +39,12 @@ students:
 recipes: {paper: {policy: paper, teacher: tape, student: toy, top_k: 5}}
 training: {epochs: 1, learning_rate: 1e-3}
 """
-TEACHERS = {  # who answers, and the first characters of both prompt versions and of the ids of both phases' requests
-    "tape": ("recorded:e3b0c44298fc", "c4826756d4258919", "98adf0decfbea2a3", "dd25b3e860068111", "66288ac09df65a05"),
-    "gpt": ("small", "24bfff317bbf478b", "a17ade16b6951b1a", "fcb1f21f17ebe1ab", "48546e3590c3e7f3"),
-    "night": ("small", "ca0596a13b377da1", "ce7ac13ba18f0e3e", "c41b414267ffabc2", "45a4a8b731da7313"),
-    "local": ("some/model@abc", "c05370d81249767a", "ef9fb64bdbe2516f", "afa80438beea5440", "268acecdacdeacb2"),
+# Who answers; the first characters of both prompt versions (under parser 2) and of the ids of both phases' requests.
+TEACHERS = {
+    "tape": ("recorded:e3b0c44298fc", "ebffba3134923bf4", "9c710f9eb9aec593", "dd25b3e860068111", "66288ac09df65a05"),
+    "gpt": ("small", "bf168fb078638b55", "24c307cb6253e7f0", "fcb1f21f17ebe1ab", "48546e3590c3e7f3"),
+    "night": ("small", "d4ecb3fbf72230a2", "faf4cb8a95ed2ab6", "c41b414267ffabc2", "45a4a8b731da7313"),
+    "local": ("some/model@abc", "0c075bfe9ff4031e", "d2f33ea12c4b6bde", "afa80438beea5440", "268acecdacdeacb2"),
 }
 STUDENTS = {"plain": "e08245dd94056b4c", "short": "7956d71d69e9fe4e"}
 
