@@ -55,8 +55,8 @@ def with_two_under_way(
         if terminal is not None:
             os.login_tty(terminal)
 
-    streams = {"stdout": subprocess.PIPE, "text": True} | popen
-    session = {"start_new_session": terminal is None, "preexec_fn": as_in_a_terminal}
+    streams: dict[str, Any] = {"stdout": subprocess.PIPE, "text": True} | popen
+    session: dict[str, Any] = {"start_new_session": terminal is None, "preexec_fn": as_in_a_terminal}
     with subprocess.Popen(arguments, env=environment, **streams, **session) as process:
         assert under_way.acquire(timeout=100)
         assert under_way.acquire(timeout=100)
