@@ -22,9 +22,11 @@ from models_py.student.packed_attention import UnsupportedAttention
 
 _LOG = logging.getLogger(__name__)
 
-# Largest difference of an NLL: a share of it, and nats a token (rounded logits of half precision differ that much).
+# Largest difference of an NLL: a share of it, and nats a target token. The yardstick itself rounds: against float64 a
+# pretrained model of 135 million parameters was off by 1.2e-5 nats a token one sequence at a time, packed by 1.0e-5,
+# and where it is sure of a text that is far more than a share of the little that is left.
 _RELATIVE = {torch.float64: 1e-9, torch.float32: 1e-5}
-_NATS_A_TOKEN = {torch.float16: 0.01, torch.bfloat16: 0.05}
+_NATS_A_TOKEN = {torch.float32: 2e-5, torch.float16: 0.01, torch.bfloat16: 0.05}
 # Compiling takes half a minute to some minutes and saves about a fifth: floating point operations from which it pays.
 _COMPILE_FROM = {"cpu": 1e14, "cuda": 1e17}
 

