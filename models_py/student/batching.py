@@ -2,6 +2,7 @@
 
     plan_batches([3, 9, 2, 8], token_budget=20)  ->  [[1, 3], [0, 2]]     padded: 18 and 6 tokens
     plan_packs([3, 9, 2, 8], token_budget=20)    ->  [[1, 3, 0], [2]]     packed: 20 and 2 tokens
+    by_head([(5, 6, 1), (7, 8), (5, 6, 2)], 2)   ->  [[0, 2], [1]]        the first two begin alike
 
 Longest first: memory problems show at once, neighbours are of like length, and a remaining time estimated from the
 first batches errs on the high side. Idea: EleutherAI/lm-evaluation-harness, models/utils.py. It runs no model.
@@ -44,6 +45,21 @@ def plan_packs(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
             packs.append([index])
             tokens = lengths[index]
     return packs
+
+
+def by_head(heads: Sequence[tuple[int, ...]], tokens: int) -> list[list[int]]:
+    """Indices of `heads` in groups, every index once: those that share their first `tokens` ids, then all others."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for index, head in enumerate(heads):
+        groups.setdefault(head[:tokens] if len(head) >= tokens else (), []).append(index)
+    others = sorted(i for head, group in groups.items() if len(group) == 1 or not head for i in group)
+    return [group for head, group in groups.items() if len(group) > 1 and head] + ([others] if others else [])
+
+
+def common_head(heads: Sequence[tuple[int, ...]]) -> int:
+    """How many ids all of `heads` begin with."""
+    first, last = min(heads), max(heads)  # whatever lies between them in order shares what they share
+    return next((n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
 
 
 def distinct(items: Iterable[H]) -> tuple[list[H], list[int]]:

@@ -1,11 +1,11 @@
 """Which path scores a model: the fastest one that agrees with the model itself.
 
-    compiled packs  ->  packs  ->  padded batches
+    compiled packs  ->  packs with shared heads  ->  packs  ->  padded batches
 
-Before the first batch, and again when sequences get much longer than what was compared, two short and two long
-sequences are scored by the model's own full-logits pass, one at a time, and together by the path. A path that differs
-by more than the model's dtype explains, or that fails, is left for the next one, with a warning that says why. Padded
-batches run every causal model through its own forward pass; they are the plain path and the last one.
+Before the first batch, and again when sequences get much longer than what was compared, short and long sequences, of
+each head that is shared, are scored by the model's own full-logits pass, one at a time, and together by the path. A
+path that differs by more than the model's dtype explains, or that fails, is left for the next one, with a warning that
+says why. Padded batches run every causal model through its own forward pass; they are the plain path and the last one.
 """
 
 import logging
@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from models_py.student.batching import plan_batches, plan_packs
+from models_py.student.batching import plan_batches
 from models_py.student.nll import TargetSequence, own_nll, padded_nlls
 from models_py.student.packed import PackedPath
 from models_py.student.packed_attention import UnsupportedAttention
@@ -43,6 +43,7 @@ class Engine:
         self._compile = compile
         self._packed: PackedPath | None = None
         self._turn = _change_of_rotation(model)
+        self._heads = False  # whether sequences were seen that begin alike
         self._compared = 0  # tokens of the longest sequence that was compared
         if fast:
             try:
@@ -57,17 +58,20 @@ class Engine:
         """The path in use: `compiled packs`, `packs` or `padded batches`."""
         if self._packed is None:
             return "padded batches"
-        return "compiled packs" if self._packed.is_compiled else "packs"
+        packs = "compiled packs" if self._packed.is_compiled else "packs"
+        return f"{packs} with shared heads" if self._heads else packs
 
-    def plan(self, lengths: Sequence[int], token_budget: int) -> list[list[int]]:
-        """Indices of `lengths` in batches of at most `token_budget` tokens, padding counted where there is some.
+    def plan(self, sequences: Sequence[TargetSequence], token_budget: int) -> list[list[int]]:
+        """Indices of `sequences` in batches of at most `token_budget` tokens, padding counted where there is some.
 
         Lengths on both sides of a change of rotation share no batch: it would turn by the longest of them.
         """
-        plan = plan_batches if self._packed is None else plan_packs
-        sides = [[at for at, n in enumerate(lengths) if (n > self._turn) is beyond] for beyond in (True, False)]
+        plan = _plan_padded if self._packed is None else self._packed.plan
+        sides = [[at for at, s in enumerate(sequences) if (s.inputs > self._turn) is beyond] for beyond in (True, False)]
         return [
-            [side[at] for at in batch] for side in sides for batch in plan([lengths[at] for at in side], token_budget)
+            [side[at] for at in batch]
+            for side in sides
+            for batch in plan([sequences[at] for at in side], token_budget)
         ]
 
     def nlls(self, batch: Sequence[TargetSequence]) -> list[float]:
@@ -84,16 +88,28 @@ class Engine:
             return
         first = self._compared == 0
         self._compared = longest
-        sample = _two_short_two_long(sequences)
+        sample = self._sample(sequences)
         expected = [self._own(s) for s in sample]
         known = [(s, nll) for s, nll in zip(sample, expected, strict=True) if nll is not None]
         compiled = self._packed.is_compiled or (first and self._worth_compiling(flops))
         if compiled and (problem := self._differs(known, compile=not self._packed.is_compiled)):
             self._packed.uncompile()
             self._leave("compiled packs", problem)
-        if not self._packed.is_compiled and (problem := self._differs(known)):
+        if not self._packed.is_compiled and self._heads and (problem := self._differs(known)):
+            self._heads = self._packed.shares_heads = False
+            self._leave("packs with shared heads", problem)
+        if not self._packed.is_compiled and not self._heads and (problem := self._differs(known)):
             self._packed = None
             self._leave("packs", problem)
+
+    def _sample(self, sequences: Sequence[TargetSequence]) -> list[TargetSequence]:
+        """Short and long sequences, of every group that a pack may be made of."""
+        assert self._packed is not None
+        unique = sorted(set(sequences), key=lambda s: s.inputs)
+        groups = self._packed.groups(unique)
+        self._heads |= any(self._packed.shared_tokens([unique[i] for i in group]) for group in groups)
+        each = 2 if len(groups) == 1 else 1
+        return [unique[i] for group in groups for i in sorted({*group[:each], *group[-each:]})]
 
     def _worth_compiling(self, flops: float) -> bool:
         if self._compile is not None:
@@ -135,9 +151,8 @@ class Engine:
 
     def _in_packs(self, sequences: Sequence[TargetSequence]) -> list[float]:
         assert self._packed is not None
-        lengths = [s.inputs for s in sequences]
         nlls = [0.0] * len(sequences)
-        for batch in self.plan(lengths, sum(lengths)):
+        for batch in self.plan(sequences, sum(s.inputs for s in sequences)):
             for at, nll in zip(batch, self._packed.nlls([sequences[i] for i in batch]), strict=True):
                 nlls[at] = nll
         return nlls
@@ -155,9 +170,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
 
 
-def _two_short_two_long(sequences: Sequence[TargetSequence]) -> list[TargetSequence]:
-    ordered = sorted(set(sequences), key=lambda s: s.inputs)
-    return ordered if len(ordered) <= 4 else [*ordered[:2], *ordered[-2:]]
+def _plan_padded(sequences: Sequence[TargetSequence], token_budget: int) -> list[list[int]]:
+    return plan_batches([s.inputs for s in sequences], token_budget)
 
 
 def _change_of_rotation(model: Any) -> float:

@@ -58,14 +58,10 @@ def padded_nlls(model: Any, batch: Sequence[TargetSequence]) -> list[float]:
     return sums(_losses(logits[0], targets), batch)
 
 
-def scored_positions(batch: Sequence[TargetSequence], width: int | None = None) -> list[int]:
-    """Where the inputs that predict targets lie: rows of `width`, or one after the other when it is None."""
-    positions: list[int] = []
-    start = 0
-    for s in batch:
-        positions += range(start + s.inputs - s.target_tokens, start + s.inputs)
-        start += s.inputs if width is None else width
-    return positions
+def scored_positions(batch: Sequence[TargetSequence], width: int) -> list[int]:
+    """Where the inputs that predict targets lie, in rows of `width` one after the other."""
+    ends = [row * width + s.inputs for row, s in enumerate(batch)]
+    return [i for s, end in zip(batch, ends, strict=True) for i in range(end - s.target_tokens, end)]
 
 
 def target_ids(batch: Sequence[TargetSequence]) -> list[int]:

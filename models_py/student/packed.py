@@ -4,6 +4,12 @@
     positions  0 1 2 3 4 5|0 1 2 3 4|0 1     restart in each document
     scored           ^ ^ ^|  ^ ^ ^ ^|^ ^     these hidden states go on, tile by tile, through the model's own end
 
+Sequences that begin alike, with a template's system text or the words of the reverse prompt, go into packs of their
+own. There that head is a document by itself, computed once, and every other one goes on from it:
+
+    tokens     h h h|p t t|p p t t           read as h h h p t t and h h h p p t t
+    positions  0 1 2|3 4 5|3 4 5 6
+
 The body runs once over all tokens with the attention of packed_attention.py. Then the model's own forward runs over
 tiles of scored states with the body standing still: output layer, scales and soft caps are the model's, whatever they
 are. Of a tile's logits only the log-sum-exp and the target's logit are kept. On CUDA the output layer multiplies half
@@ -18,12 +24,15 @@ from typing import Any
 
 import torch
 
-from models_py.student.nll import TargetSequence, scored_positions, sums, target_ids
+from models_py.student.batching import by_head, common_head, plan_packs
+from models_py.student.nll import TargetSequence, sums, target_ids
 from models_py.student.packed_attention import ATTENTION, UnsupportedAttention, register
 
 # Bytes of float32 logits at once. On a CPU below what the allocator gives back to the system after each use: fresh
 # pages for every tile cost as much as a quarter of the multiplication.
 _TILE_BYTES = {"cuda": 1 << 30, "cpu": 24 << 20}
+# Tokens of a head that is worth being told apart: shorter ones save less than their packs lose by being fewer.
+_SHORTEST_HEAD = 12
 
 
 class PackedPath:
@@ -40,6 +49,7 @@ class PackedPath:
         if self.head is None or self.body is model or not getattr(model, "_supports_attention_backend", False):
             raise UnsupportedAttention("it has no body and output layer of the usual kind")
         self._configs = _configs(model)
+        self.shares_heads = True
         self._compiled: list[Any] = []
         self._token_losses: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = _losses_in_place
 
@@ -62,12 +72,27 @@ class PackedPath:
         """Whether the layers are compiled."""
         return bool(self._compiled)
 
+    def groups(self, sequences: Sequence[TargetSequence]) -> list[list[int]]:
+        """Indices of `sequences`: those that may share packs, because they begin alike or because they do not."""
+        prompts = [_before_target(s) for s in sequences]
+        return by_head(prompts, _SHORTEST_HEAD) if self.shares_heads else [[*range(len(sequences))]]
+
+    def plan(self, sequences: Sequence[TargetSequence], token_budget: int) -> list[list[int]]:
+        """Indices of `sequences` in packs of at most `token_budget` tokens."""
+        packs: list[list[int]] = []
+        for group in self.groups(sequences):
+            head = self.shared_tokens([sequences[i] for i in group])
+            lengths = [sequences[i].inputs - head for i in group]
+            packs += [[group[i] for i in pack] for pack in plan_packs(lengths, max(1, token_budget - head))]
+        return sorted(packs, key=lambda pack: -max(sequences[i].inputs for i in pack))  # longest first, as ever
+
     @torch.inference_mode()
     def nlls(self, batch: Sequence[TargetSequence]) -> list[float]:
         """The NLL in nats of each sequence's target, from one pack. Raises RuntimeError when memory runs out."""
-        host, ends, sizes = _laid_out(batch)
+        head = self.shared_tokens(batch)
+        host, ends, seen, sizes = _laid_out(batch, head)
         if self.model.device.type == "cuda":  # one copy each, not waited for
-            host, ends = (t.pin_memory().to(self.model.device, non_blocking=True) for t in (host, ends))
+            host, ends, seen = (t.pin_memory().to(self.model.device, non_blocking=True) for t in (host, ends, seen))
         tokens, positions, rows, targets = host.to(self.model.device).split(sizes)
         longest = max(s.inputs for s in batch)
         with _attention(self._configs):
@@ -77,11 +102,18 @@ class PackedPath:
                 attention_mask=None,
                 use_cache=False,
                 cu_seq_lens_q=ends,
-                cu_seq_lens_k=ends,
-                max_length_q=longest,
-                max_length_k=longest,
+                cu_seq_lens_k=seen,
+                max_length_q=max(longest - head, head),
+                max_length_k=max(longest - head, head) + head,
             )  # last_hidden_state (1, T, H)
         return sums(self._losses(output, rows, targets), batch)
+
+    def shared_tokens(self, batch: Sequence[TargetSequence]) -> int:
+        """How many tokens of these sequences are computed once; 0 where they do not begin alike for long enough."""
+        if len(batch) < 2 or not self.shares_heads:
+            return 0
+        head = common_head([_before_target(s) for s in batch])
+        return head if head >= _SHORTEST_HEAD else 0
 
     def _losses(self, output: Any, rows: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """-log p of each target (N,) from the body's state in the row before it."""
@@ -99,17 +131,34 @@ class PackedPath:
         return torch.cat(losses)
 
 
-def _laid_out(batch: Sequence[TargetSequence]) -> tuple[torch.Tensor, torch.Tensor, list[int]]:
-    """A batch on the host: tokens, positions, scored rows and targets in one tensor, document ends, the four sizes."""
-    tokens, positions, ends = array("q"), array("q"), array("i", [0])
+def _before_target(sequence: TargetSequence) -> tuple[int, ...]:
+    """The ids that may be in a head: those before the one that predicts the target's first."""
+    return sequence.ids[: sequence.inputs - sequence.target_tokens]
+
+
+def _laid_out(batch: Sequence[TargetSequence], head: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, list[int]]:
+    """A batch on the host, the first `head` ids of all as a document of its own in front.
+
+    Tokens, positions, scored rows and targets in one tensor; where documents end; where what each sees ends, were it
+    written out for each; the four sizes.
+    """
+    tokens, positions, rows = array("q"), array("q"), array("q")
+    ends, seen = array("i", [0]), array("i", [0])
+    if head:
+        tokens.extend(batch[0].ids[:head])
+        positions.extend(range(head))
+        ends.append(head)
+        seen.append(head)
     for s in batch:
-        tokens.extend(s.ids[:-1])
-        positions.extend(range(s.inputs))
+        tokens.extend(s.ids[head:-1])
+        positions.extend(range(head, s.inputs))
+        rows.extend(range(len(tokens) - s.target_tokens, len(tokens)))
         ends.append(len(tokens))
-    parts = (tokens, positions, array("q", scored_positions(batch)), array("q", target_ids(batch)))
+        seen.append(seen[-1] + s.inputs)
+    parts = (tokens, positions, rows, array("q", target_ids(batch)))
     # Arrays become tensors without a look at each number.
     host = torch.cat([torch.frombuffer(part, dtype=torch.int64) for part in parts])
-    return host, torch.frombuffer(ends, dtype=torch.int32).clone(), [*map(len, parts)]
+    return host, *(torch.frombuffer(part, dtype=torch.int32).clone() for part in (ends, seen)), [*map(len, parts)]
 
 
 def _losses_in_place(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -161,8 +161,8 @@ class Scorer:
         return nlls
 
     def _plan(self, sequences: Sequence[TargetSequence], indices: Sequence[int]) -> list[list[int]]:
-        lengths = [sequences[i].inputs for i in indices]
-        return [[indices[place] for place in batch] for batch in self.engine.plan(lengths, self.token_budget)]
+        plan = self.engine.plan([sequences[i] for i in indices], self.token_budget)
+        return [[indices[place] for place in batch] for batch in plan]
 
     def _try_batch(self, batch: Sequence[TargetSequence]) -> list[float | None] | None:
         """NLLs of one batch, or None when it does not fit into memory."""

@@ -3,7 +3,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models_py.student.batching import chunks, distinct, plan_batches, plan_packs
+from models_py.student.batching import by_head, chunks, common_head, distinct, plan_batches, plan_packs
 
 LENGTHS = st.lists(st.integers(1, 50))
 
@@ -60,3 +60,19 @@ def test_every_index_is_packed_once_longest_first(lengths: list[int], budget: in
     assert [lengths[i] for pack in packs for i in pack] == sorted(lengths, reverse=True)
     for pack in packs:
         assert len(pack) == 1 or sum(lengths[i] for i in pack) <= budget
+
+
+@given(st.lists(st.lists(st.integers(0, 2), max_size=6).map(tuple), max_size=12), st.integers(1, 4))
+def test_groups_begin_alike_and_hold_every_index_once(heads: list[tuple[int, ...]], tokens: int) -> None:
+    groups = by_head(heads, tokens)
+    assert sorted(i for group in groups for i in group) == list(range(len(heads)))
+    alike = [group for group in groups if common_head([heads[i] for i in group]) >= tokens and len(group) > 1]
+    rest = [group for group in groups if group not in alike]
+    assert len(rest) <= 1 and all(group == sorted(group) for group in groups)
+    for i in rest[0] if rest else []:  # no two of the rest begin alike for long enough
+        assert not any(j != i and len(heads[i]) >= tokens and heads[j][:tokens] == heads[i][:tokens] for j in rest[0])
+
+
+def test_what_all_begin_with() -> None:
+    assert common_head([(1, 2, 3), (1, 2, 4), (1, 2)]) == 2
+    assert common_head([(1, 2)]) == 2 and common_head([(1,), (2,)]) == 0 and common_head([(), (1,)]) == 0

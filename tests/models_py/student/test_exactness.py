@@ -119,7 +119,7 @@ def test_order_and_company_change_nothing(batch: list[TargetSequence], draw: Any
     path = PackedPath(model("mistral, window of 5"))
     expected = {s: path.nlls([s])[0] for s in batch}
     shuffled = draw.sample(batch, len(batch))
-    for plan in Engine(path.model).plan([s.inputs for s in shuffled], budget):
+    for plan in Engine(path.model).plan(shuffled, budget):
         company = [shuffled[i] for i in plan]
         assert path.nlls(company) == pytest.approx([expected[s] for s in company], rel=1e-6)
 
@@ -131,16 +131,68 @@ def test_lengths_on_both_sides_of_a_turn_share_no_batch(fast: bool, batch: list[
     ours = model("phi3, another rotation above 12 tokens")
     engine = Engine(ours, fast=fast)
     engine.prepare([*a_batch(), *batch])
-    assert engine.path == ("packs" if fast else "padded batches")
-    plan = engine.plan([s.inputs for s in batch], budget)
+    assert engine.path.startswith("packs" if fast else "padded batches")
+    plan = engine.plan(batch, budget)
     assert sorted(itertools.chain(*plan)) == list(range(len(batch)))
     for indices in plan:
         together = engine.nlls([batch[i] for i in indices])
         assert together == pytest.approx([own_nll(ours, batch[i]) for i in indices], rel=1e-6)
 
 
+HEAD = tuple(range(20, 34))
+
+
+def two_heads() -> list[TargetSequence]:
+    """Sequences of which most begin with one of two heads, as answer and reverse prompts do."""
+    ends = [(40, 41, 5, 6, 7), (40, 9), (8, 9, 10, 11, 12, 13, 14, 15), (3, 4, 5)]
+    heads = (HEAD, HEAD[::-1], ())
+    return [TargetSequence((*head, *end), len(end) - 1) for head in heads for end in ends]
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_head_that_sequences_share_is_computed_once_a_pack(name: str) -> None:
+    path, batch = PackedPath(model(name)), two_heads()
+    read: list[int] = []
+    hook = path.body.get_input_embeddings().register_forward_hook(lambda _m, ids, _out: read.append(ids[0].numel()))
+    try:
+        plan = path.plan(batch, 100)
+        nlls = {i: nll for pack in plan for i, nll in zip(pack, path.nlls([batch[i] for i in pack]), strict=True)}
+    finally:
+        hook.remove()
+    assert [nlls[i] for i in range(len(batch))] == pytest.approx([own_nll(model(name), s) for s in batch], rel=1e-6)
+    assert sum(read) == sum(s.inputs for s in batch) - 2 * 3 * len(HEAD)
+
+
+@examples(15)
+@given(sequences(), st.lists(st.integers(1, VOCABULARY - 1), min_size=12, max_size=16), st.integers(1, 90))
+def test_whatever_begins_alike_is_scored_as_if_alone(batch: list[TargetSequence], head: list[int], budget: int) -> None:
+    batch += [TargetSequence((*head, *s.ids), s.target_tokens) for s in batch]
+    path = PackedPath(model("gemma2, capped logits and scores, window of 5"))
+    plan = path.plan(batch, budget)
+    assert sorted(i for pack in plan for i in pack) == list(range(len(batch)))
+    for pack in plan:
+        alone = [own_nll(path.model, batch[i]) for i in pack]
+        assert path.nlls([batch[i] for i in pack]) == pytest.approx(alone, rel=1e-6)
+
+
+def test_heads_that_make_a_difference_are_not_shared(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def headless(*tensors: Any, head: int, **more: Any) -> torch.Tensor:
+        return by_document(*tensors, head=0, **more)
+
+    monkeypatch.setattr("models_py.student.packed_attention.by_document", headless)
+    engine = Engine(model("llama"))
+    engine.prepare(two_heads())
+    assert engine.path == "packs"
+    assert "scoring does not use packs with shared heads" in caplog.text
+
+
 def a_batch() -> list[TargetSequence]:
-    return [TargetSequence(tuple(range(1, n)), n // 2) for n in (40, 30, 12, 12, 5, 3)]
+    """Sequences of which no two begin alike."""
+    return [
+        TargetSequence(tuple(1 + n * i % (VOCABULARY - 1) for i in range(1, n)), n // 2) for n in (40, 30, 12, 5, 3)
+    ]
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -238,17 +290,18 @@ def test_attention_by_hand() -> None:
     assert out.flatten().tolist() == pytest.approx([10.0, 20 * weight + 10 * (1 - weight), 30.0])
 
 
-@pytest.mark.parametrize(("window", "softcap"), [*itertools.product((0, 3), (0.0, 1.5))])
-def test_documents_attend_as_if_alone(window: int, softcap: float) -> None:
+@pytest.mark.parametrize(("window", "softcap", "head"), [*itertools.product((0, 3), (0.0, 1.5), (0, 4))])
+def test_documents_attend_as_if_alone(window: int, softcap: float, head: int) -> None:
     torch.manual_seed(0)
     query, key, value = (torch.randn(11, heads, 4) for heads in (4, 2, 2))
     boundaries = [0, 4, 8, 11]
-    packed = by_document(query, key, value, boundaries, scale=0.5, window=window, softcap=softcap)
+    packed = by_document(query, key, value, boundaries, head=head, scale=0.5, window=window, softcap=softcap)
     for start, end in itertools.pairwise(boundaries):
-        q, k, v = query[start:end], key[start:end].repeat_interleave(2, 1), value[start:end].repeat_interleave(2, 1)
-        scores = torch.einsum("qhd,khd->hqk", q, k) * 0.5
+        before = head if start else 0
+        k, v = (torch.cat([t[:before], t[start:end]]).repeat_interleave(2, 1) for t in (key, value))
+        scores = torch.einsum("qhd,khd->hqk", query[start:end], k) * 0.5
         scores = softcap * torch.tanh(scores / softcap) if softcap else scores
-        back = torch.arange(end - start)[:, None] - torch.arange(end - start)
+        back = torch.arange(before, before + end - start)[:, None] - torch.arange(before + end - start)
         seen = (back >= 0) & (back < (window or 99))
         weights = scores.masked_fill(~seen, -math.inf).softmax(-1)
         expected = torch.einsum("hqk,khd->qhd", weights, v)
@@ -261,12 +314,14 @@ def test_documents_attend_as_if_alone(window: int, softcap: float) -> None:
         ({"attention_mask": torch.ones(1)}, "a mask of its own"),
         ({"s_aux": torch.ones(1)}, "the argument s_aux"),
         ({"cu_seq_lens_q": None}, "where documents end"),
+        ({"max_length_k": None}, "where documents end"),
         ({"is_causal": False}, "a mask of its own"),
     ],
 )
 def test_attention_that_means_more_is_refused(arguments: dict[str, Any], reason: str) -> None:
     tensor = torch.ones(1, 1, 2, 4)
-    given = {"attention_mask": None, "cu_seq_lens_q": torch.tensor([0, 2]), "max_length_q": 2, **arguments}
+    ends = {"cu_seq_lens_q": torch.tensor([0, 2]), "cu_seq_lens_k": torch.tensor([0, 2])}
+    given = {"attention_mask": None, **ends, "max_length_q": 2, "max_length_k": 2, **arguments}
     with pytest.raises(UnsupportedAttention, match=reason):
         attention_forward(torch.nn.Module(), tensor, tensor, tensor, **given)
 

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -204,32 +205,35 @@ def test_truncation_is_told(student: Student) -> None:
     assert long.status == "ok" and known(long.answer_tokens) < 512
 
 
-def narrow(scorer: Scorer, tokens: int) -> None:
-    """Let the scorer's memory end at a number of tokens a batch."""
-    real = scorer.engine.nlls
+@contextmanager
+def narrow(scorer: Scorer, tokens: int) -> Iterator[None]:
+    """Let the scorer's memory end at a number of tokens that the model reads at once."""
 
-    def nlls(batch: Sequence[TargetSequence]) -> list[float]:
-        if sum(sequence.inputs for sequence in batch) > tokens:
+    def refuse(_module: Any, ids: tuple[torch.Tensor]) -> None:
+        if ids[0].numel() > tokens:
             raise torch.OutOfMemoryError("no more")
-        return real(batch)
 
-    scorer.engine.nlls = nlls  # type: ignore[method-assign]
+    hook = scorer.model.get_input_embeddings().register_forward_pre_hook(refuse)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def test_out_of_memory_halves_the_budget_and_goes_on(student: Student) -> None:
-    requests = [pair(str(n), f"Name {n}") for n in range(8)]
+    requests = [pair(str(n), f"Name {n}") for n in range(30)]
     scorer = make_scorer(student("llama"), token_budget=1000)
     expected = list(scorer.score(requests))
-    narrow(scorer, 300)
-    scored = list(scorer.score(requests))
+    with narrow(scorer, 300):
+        scored = list(scorer.score(requests))
     assert scorer.token_budget == 250
     assert [row.answer_nll for row in scored] == pytest.approx([row.answer_nll for row in expected], rel=1e-5)
 
 
 def test_a_sequence_that_never_fits_is_told(student: Student) -> None:
     scorer = make_scorer(student("llama"))
-    narrow(scorer, 60)
-    long, short = scorer.score([pair("long", output="sky " * 150), pair("short", instruction_terms=False)])
+    with narrow(scorer, 60):
+        long, short = scorer.score([pair("long", output="sky " * 150), pair("short", instruction_terms=False)])
     assert (long.status, long.answer_nll, short.status) == ("out_of_memory", None, "ok")
     assert known(long.instruction_nll) > 0  # the term that fits is kept
     assert "answer_nll: the sequence does not fit into memory" in known(long.reason)
