@@ -18,8 +18,12 @@ def absolute(path: str | Path, root: Path, key: str = "") -> Path:
         raise UserError(f"{key}: {path} cannot be resolved; write the folder's path".removeprefix(": ")) from error
 
 
-def folder_or_hub_id(model: str, root: Path, key: str) -> str:
-    """The absolute folder where `model` is one or is written like one, else the hub id as it is."""
+def model_at(model: str, root: Path, key: str) -> str:
+    """The absolute path where `model` is a folder or a file, or is written like one; a hub id or package as it is."""
+    if model.startswith("package:"):
+        return model
+    if model.lower().endswith(".gguf"):
+        return str(absolute(model, root, key))
     folder = absolute(model, root, key)
     return str(folder) if model.startswith(("/", ".", "~")) or os.path.isdir(folder) else model  # noqa: PTH112 (False, not an error, for names no file can have)
 

@@ -4,19 +4,21 @@
                                                                    config.json  model.safetensors  tokenizer.json  ...
                                                                    conversion.json
 
-transformers dequantizes (with numpy, the same on every machine). What it loads refuses to be saved, so the weights move
-into a plain model of the same architecture. The folder appears whole or not at all; conversion.json says what it was
-made from and holds the hashes of its files: an edited or damaged one counts as not made.
+transformers dequantizes (with numpy, the same on every machine). The folder appears whole or not at all. What it was
+made from and the hashes of its files stand in conversion.json: an edited or damaged one counts as not made.
 
 `package:<python package>/<file>` is a file that a Python package carries; the package is found, not imported.
 torch, transformers and gguf are imported inside.
 """
 
+import functools
 import importlib.util
 import json
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from models_py.content import FileHashes, file_sha256, fingerprint
 from models_py.errors import UserError
@@ -28,7 +30,7 @@ CONVERTER_VERSION = 1
 PACKAGE = "package:"
 _CONVERSION = "conversion.json"
 _ID_CHARS = 12
-_STEPS = ("its tokenizer", "its weights", "a plain model", "the folder")
+_STEPS = ("its tokenizer", "its weights", "the folder")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +83,17 @@ def open_gguf(model: str, key: str, dtype: str, hashes: FileHashes) -> GgufModel
     return GgufModel(key, file, hashes.of(file), "float32" if dtype == "auto" else dtype)
 
 
-def is_converted(gguf: GgufModel, students_dir: Path, hashes: FileHashes) -> bool:
-    """Whether its folder is there and holds what the conversion wrote."""
+def converted_folder(gguf: GgufModel, students_dir: Path, hashes: FileHashes) -> Path | None:
+    """Its folder, where that holds what the conversion wrote; None where it is missing, edited or damaged."""
     folder = gguf.folder(students_dir)
     try:
         made = json.loads((folder / _CONVERSION).read_text("utf-8"))
-        return bool(made["identity"] == gguf.identity) and all(
+        as_written = made["identity"] == gguf.identity and all(
             hashes.of(folder / name) == sha256 for name, sha256 in made["files"].items()
         )
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return folder if as_written else None
 
 
 def convert(gguf: GgufModel, students_dir: Path, on_progress: OnProgress = silent) -> Path:
@@ -116,22 +119,29 @@ def convert(gguf: GgufModel, students_dir: Path, on_progress: OnProgress = silen
 
 def _write(gguf: GgufModel, folder: Path, on_progress: OnProgress) -> None:
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, modeling_gguf_pytorch_utils
     from transformers.utils import logging
-
-    logging.disable_progress_bar()  # progress is the caller's to show
 
     def report(done: int) -> None:
         on_progress(Progress(done, len(_STEPS), "steps", note=f"{gguf.file.name}: {_STEPS[done]}"))
+
+    logging.disable_progress_bar()  # progress is the caller's to show
+    modeling_gguf_pytorch_utils.tqdm = functools.partial(modeling_gguf_pytorch_utils.tqdm, disable=True)
 
     where = {"pretrained_model_name_or_path": str(gguf.file.parent), "gguf_file": gguf.file.name}
     try:
         report(0)
         tokenizer = AutoTokenizer.from_pretrained(**where, local_files_only=True)
         report(1)
-        packed = AutoModelForCausalLM.from_pretrained(
-            **where, dtype=getattr(torch, gguf.dtype), local_files_only=True, trust_remote_code=False
+        model, report_of_keys = AutoModelForCausalLM.from_pretrained(
+            **where,
+            dtype=getattr(torch, gguf.dtype),
+            quantization_config=GgufConfig(dequantize=True),  # blocks are faster on some GPUs, and other numbers
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
         )
+        _check_whole(model, report_of_keys["missing_keys"])
     except torch.OutOfMemoryError:
         raise
     except ImportError as error:
@@ -144,14 +154,22 @@ def _write(gguf: GgufModel, folder: Path, on_progress: OnProgress) -> None:
             "architecture, or the model's own folder or hub id"
         ) from error
     report(2)
-    config = packed.config
-    del config.quantization_config  # it is what refuses to be saved
-    model = type(packed)(config).to(packed.dtype)
-    model.load_state_dict(packed.state_dict())  # raises for a weight too many or too few
-    model.generation_config = packed.generation_config
-    report(3)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def _check_whole(model: Any, missing: Collection[str]) -> None:
+    """Raise ValueError where weights are missing, or have other shapes than the config that was read makes them."""
+    import torch
+
+    if missing:
+        raise ValueError(f"it lacks {len(missing)} weights, such as {min(missing)}")
+    with torch.device("meta"):
+        wanted = type(model)(model.config).state_dict()
+    for name, tensor in model.state_dict().items():
+        if tensor.shape != wanted[name].shape:
+            found, expected = [*tensor.shape], [*wanted[name].shape]
+            raise ValueError(f"{name} has the shape {found}, its header makes it {expected}")
 
 
 def _described(file: Path) -> str:

@@ -2,11 +2,11 @@
 
     Student("toy", scratch=...)  ->  ResolvedStudent(model=".../scratch-5b1c...", fingerprint="e0...")
 
-`make_student` downloads a hub model or trains a toy; one step alone calls it. All others call `find_student`, which
-finds what that step left. A folder is fingerprinted by the bytes of its files, a hub model by the commit its revision
-stood for. The second look is quick: hashes are remembered with size, times and inode of their files. Before a student
-is trained, `find_student(..., reread=True)` reads all its bytes again. torch is loaded only when a toy has to be
-trained, and huggingface_hub only for a hub model.
+`make_student` downloads a hub model, converts a GGUF file or trains a toy; one step alone calls it. All others call
+`find_student`, which finds what that step left. A folder is fingerprinted by the bytes of its files, a GGUF file by its
+own, a hub model by the commit its revision stood for. The second look is quick: hashes are remembered with size, times
+and inode of their files. Before a student is trained, `find_student(..., reread=True)` reads all its bytes again. torch
+is loaded only when a toy has to be trained or a file converted, and huggingface_hub only for a hub model.
 """
 
 import json
@@ -20,6 +20,7 @@ from typing import Any
 from models_py.content import FileHashes, file_sha256, fingerprint, hashed_fields
 from models_py.errors import UserError
 from models_py.progress import OnProgress, Progress, silent
+from models_py.student.gguf import GgufModel, convert, converted_folder, is_gguf, locate, open_gguf
 from models_py.student.shards import missing_shards
 from models_py.student.spec import (
     CONTRACT_VERSION,
@@ -56,6 +57,9 @@ def check_student(spec: Student) -> None:
 
         read_corpus(spec.scratch.texts)
         chat_template, _ = _templates(spec, own=lambda: CHAT_TEMPLATE)
+    elif is_gguf(str(spec.model)):
+        locate(str(spec.model), f"students.{spec.name}.model")
+        return  # its template and its positions are known when it is converted
     elif (folder := _local_folder(spec)) is not None:
         chat_template = _read(spec, folder).chat_template
         _weights(spec, folder)
@@ -83,6 +87,11 @@ def make_student(spec: Student, students_dir: Path, on_progress: OnProgress = si
         if not is_trained(folder):
             shutil.rmtree(folder, ignore_errors=True)  # what somebody left of it would keep the new one out
             train_scratch(spec.scratch, folder, on_progress)
+    elif is_gguf(str(spec.model)):
+        hashes = FileHashes(students_dir / _HASHES_FILE)
+        gguf = _gguf(spec, hashes)
+        if converted_folder(gguf, students_dir, hashes) is None:
+            convert(gguf, students_dir, on_progress)
     elif _local_folder(spec) is None:
         from models_py.student.hub import fetch
 
@@ -98,8 +107,17 @@ def find_student(
     reread: hash all weights, whatever is remembered of their files. Raises UserError for one that is not here or not
     whole, saying what to materialize, and for a hub model's weights that are not what the hub gave out.
     """
+    hashes = FileHashes(students_dir / _HASHES_FILE, reread=reread)
     commit: str | None = None
-    if spec.scratch is not None:
+    gguf: GgufModel | None = None
+    if is_gguf(str(spec.model)):
+        gguf = _gguf(spec, hashes)
+        converted = converted_folder(gguf, students_dir, hashes)
+        hashes.save()
+        if converted is None:
+            raise UserError(f"students.{spec.name}.model: {spec.model!r} is not converted yet; {_REMEDY}")
+        folder = converted
+    elif spec.scratch is not None:
         from models_py.student.scratch import is_trained, scratch_folder
 
         folder = scratch_folder(spec.scratch, students_dir)
@@ -117,10 +135,37 @@ def find_student(
                 f"correct the path, or {_REMEDY}"
             )
         folder, commit = found, found.name
-    hashes = FileHashes(students_dir / _HASHES_FILE, reread=reread)
     if commit and reread:
         _check_against_the_hub(spec, folder, hashes)
-    return _resolved(spec, folder, commit, hashes=hashes, on_progress=on_progress)
+    files = _read(spec, folder)
+    model = str(spec.model) if commit else str(folder)
+    read: list[object]  # what its files make of its fingerprint
+    if gguf:
+        read = [gguf.identity]  # all of them were made from that one
+    else:
+        weights = f"{model}@{commit}" if commit else _weights_hash(spec, folder, hashes, on_progress)
+        read = [weights, {path.name: file_sha256(path) for path in files.tokenizer}, files.config]
+    later = {name: value for name, value in hashed_fields(spec, ()).items() if name not in _KNOWN_FIELDS}
+    return ResolvedStudent(
+        name=spec.name,
+        model=model,
+        revision=commit,
+        fingerprint=fingerprint(
+            CONTRACT_VERSION,
+            *read,
+            files.chat_template,
+            files.reverse_prompt,
+            spec.longest_sequence,
+            spec.dtype,
+            *([later] if later else []),
+            *([] if _renders_as_at_first(files) else [{"answer_prompt": 1}]),
+        ),
+        max_length=spec.longest_sequence,
+        chat_template=files.chat_template,
+        reverse_prompt=files.reverse_prompt,
+        dtype=gguf.dtype if gguf else spec.dtype,
+    )
+
 
 
 def _is_lfs_pointer(path: Path) -> bool:
@@ -141,38 +186,8 @@ def _check_against_the_hub(spec: Student, folder: Path, hashes: FileHashes) -> N
             )
 
 
-def _resolved(
-    spec: Student, folder: Path, commit: str | None, *, hashes: FileHashes, on_progress: OnProgress
-) -> ResolvedStudent:
-    files = _read(spec, folder)
-    if commit:
-        model = str(spec.model)
-        weights = f"{model}@{commit}"
-    else:
-        model = str(folder)
-        weights = _weights_hash(spec, folder, hashes, on_progress)
-    later = {name: value for name, value in hashed_fields(spec, ()).items() if name not in _KNOWN_FIELDS}
-    return ResolvedStudent(
-        name=spec.name,
-        model=model,
-        revision=commit,
-        fingerprint=fingerprint(
-            CONTRACT_VERSION,
-            weights,
-            {path.name: file_sha256(path) for path in files.tokenizer},
-            files.config,
-            files.chat_template,
-            files.reverse_prompt,
-            spec.longest_sequence,
-            spec.dtype,
-            *([later] if later else []),
-            *([] if _renders_as_at_first(files) else [{"answer_prompt": 1}]),
-        ),
-        max_length=spec.longest_sequence,
-        chat_template=files.chat_template,
-        reverse_prompt=files.reverse_prompt,
-        dtype=spec.dtype,
-    )
+def _gguf(spec: Student, hashes: FileHashes) -> GgufModel:
+    return open_gguf(str(spec.model), f"students.{spec.name}.model", spec.dtype, hashes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """What a student is, before and after it was found: plain values, no torch.
 
     Student("toy", scratch=ScratchSpec())            # trained here, from nothing
-    Student("qwen", model="Qwen/Qwen3-0.6B-Base")    # a hub model or a folder
+    Student("qwen", model="Qwen/Qwen3-0.6B-Base")    # a hub model, a folder, or a GGUF file
 
 `resolve.make_student` and `find_student` turn it into a `ResolvedStudent`; scoring and training take only that one.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from models_py.errors import refuse
-from models_py.paths import folder_or_hub_id, with_absolute_paths
+from models_py.paths import model_at, with_absolute_paths
 
 # Part of every fingerprint: raise it when prompt ids, target ids or truncation change, and old scores stop counting.
 CONTRACT_VERSION = 1
@@ -70,11 +70,13 @@ class ScratchSpec:
 
 @dataclass(frozen=True, slots=True)
 class Student:
-    """A student as the profile names it. Exactly one of `model` (hub id or folder) and `scratch` is given.
+    """A student as the profile names it. Exactly one of `model` and `scratch` is given.
+
+    model: a hub id, a folder, a .gguf file, or `package:<python package>/<file>`: one that a package carries.
 
     chat_template, reverse_prompt: Jinja files that replace the student's own template and this project's prompt.
     max_length: tokens of the longest sequence; None is the toy's positions, else 2048 (see `longest_sequence`).
-    dtype: auto (bfloat16 on CUDA, float32 on CPU) | float32 | bfloat16 | float16.
+    dtype: auto (float32 on CPU and for GGUF files, else bfloat16) | float32 | bfloat16 | float16.
     scored_by: the student whose statistics decide in its place, such as a smaller one; None is itself.
     """
 
@@ -94,7 +96,7 @@ class Student:
     def _problems(self) -> Iterator[str]:
         where, longest = f"students.{self.name}", self.longest_sequence
         if (self.model is None) == (self.scratch is None):
-            yield f"{where}: give either model (a hub id or a folder) or scratch (a toy trained here)"
+            yield f"{where}: give either model (a hub id, a folder or a .gguf file) or scratch (a toy trained here)"
         elif self.revision is not None and self.model is None:
             yield f"{where}.revision: only a model has a revision"
         if longest < _SHORTEST:
@@ -111,7 +113,7 @@ class Student:
     def at(self, root: Path) -> "Student":
         """The same student, its relative paths seen from `root`."""
         key = f"students.{self.name}."
-        model = self.model and folder_or_hub_id(self.model, root, f"{key}model")
+        model = self.model and model_at(self.model, root, f"{key}model")
         return replace(with_absolute_paths(self, root, key), model=model)
 
 

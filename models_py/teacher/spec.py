@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 from models_py.errors import refuse
-from models_py.paths import folder_or_hub_id, with_absolute_paths
+from models_py.paths import model_at, with_absolute_paths
 from models_py.teacher.engines.base import Engine
 from models_py.teacher.engines.openai.address import address_problems, shown_url
 from models_py.teacher.money import Budget, Price
@@ -277,7 +277,7 @@ class VllmSettings(TeacherSettings):
         return "Time unknown: it is this machine's; the progress of `make run` shows it from the first replies on."
 
     def at(self, root: Path) -> Self:
-        return replace(TeacherSettings.at(self, root), model=folder_or_hub_id(self.model, root, "model"))
+        return replace(TeacherSettings.at(self, root), model=model_at(self.model, root, "model"))
 
 
 EngineSettings = RecordedSettings | OpenAISettings | OpenAIBatchSettings | VllmSettings
