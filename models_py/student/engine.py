@@ -67,11 +67,11 @@ class Engine:
         Lengths on both sides of a change of rotation share no batch: it would turn by the longest of them.
         """
         plan = _plan_padded if self._packed is None else self._packed.plan
-        sides = [[at for at, s in enumerate(sequences) if (s.inputs > self._turn) is beyond] for beyond in (True, False)]
+        sides = [
+            [at for at, s in enumerate(sequences) if (s.inputs > self._turn) is beyond] for beyond in (True, False)
+        ]
         return [
-            [side[at] for at in batch]
-            for side in sides
-            for batch in plan([sequences[at] for at in side], token_budget)
+            [side[at] for at in batch] for side in sides for batch in plan([sequences[at] for at in side], token_budget)
         ]
 
     def nlls(self, batch: Sequence[TargetSequence]) -> list[float]:
