@@ -43,7 +43,7 @@ terms as (
     left join scoring.instruction_scores as first_phase
         on first_phase.student_fingerprint = candidates.scorer_fingerprint
         and first_phase.content_id = candidates.content_id
-    left join scoring.response_scores as second_phase
+    left join selection.instruction_terms as second_phase
         on second_phase.student_fingerprint = candidates.scorer_fingerprint
         and second_phase.content_id = candidates.content_id
     left join scoring.chosen_scores as chosen
@@ -57,11 +57,13 @@ select
     terms.pair_id, -- raw pair
     terms.candidate, -- original | instruction | response | both
     terms.content_id, -- id of the scored text
+    terms.answer_tokens, -- tokens of the answer, those that were scored
     selection.ppl(terms.answer_nll, terms.answer_tokens) as ppl_answer, -- ppl(y)
     selection.ppl(terms.answer_nll_given_instruction, terms.answer_tokens) as ppl_answer_given_instruction, -- ppl(y | x)
     selection.ppl(terms.instruction_nll, terms.instruction_tokens) as ppl_instruction, -- ppl(x)
     selection.ppl(terms.instruction_nll_given_answer, terms.instruction_tokens) as ppl_instruction_given_answer, -- ppl(x | y')
     selection.ppl_ratio(terms.answer_nll_given_instruction, terms.answer_nll, terms.answer_tokens) as ifd, -- ppl(y | x) / ppl(y)
+    terms.answer_nll_given_instruction / nullif(terms.answer_nll, 0) as ifd_loss, -- the other IFD in use: the ratio of the mean losses, loss(y | x) / loss(y)
     selection.ppl_ratio(terms.instruction_nll_given_answer, terms.instruction_nll, terms.instruction_tokens) as r_ifd, -- ppl(x | y') / ppl(x)
     terms.status, -- ok, not_scored, or the first failure
     terms.reason -- which term failed and why, NULL when ok

@@ -1,5 +1,6 @@
 -- What became of every pair in every recipe: kept with a rank and a text, or dropped with a reason.
--- Order of the cuts: policy, ifd_below, r_ifd_below, then top_k or floor(top_fraction * rows) by IFD, then `mix`.
+-- Order of the cuts: policy, ifd_below, r_ifd_below, then top_k, floor(top_fraction * rows) or as many rows as
+-- `rows_as` keeps, by IFD or by what the policy ranks by, then `mix`.
 -- materialized: table
 -- grain: one row a (recipe, pair_id)
 with recipes as (
@@ -19,6 +20,7 @@ proposed as (
         recipes.recipe,
         kept.pair_id,
         kept.candidate,
+        if(kept.ranks, kept.rank_by, scores.ifd) as rank_by,
         scores.ifd,
         scores.r_ifd,
         case
@@ -41,20 +43,33 @@ proposed as (
 ranked as (
     select
         *,
-        row_number() over (partition by recipe, gate is null order by ifd desc, pair_id) as ifd_rank,
+        row_number() over (partition by recipe, gate is null order by rank_by desc nulls last, pair_id) as rank,
         count(*) over (partition by recipe, gate is null) as rows_through_gates
     from proposed
+),
+
+-- A recipe that is named by `rows_as` names none itself.
+sizes as (
+    select
+        recipes.recipe,
+        coalesce(any_value(ranked.rows_through_gates), 0) as rows_through_gates,
+        least(
+            coalesce(any_value(recipes.top_k), floor(any_value(recipes.top_fraction)::decimal(18, 9) * any_value(ranked.rows_through_gates))),
+            coalesce(any_value(ranked.rows_through_gates), 0)
+        ) as own_rows
+    from recipes
+    left join ranked on ranked.recipe = recipes.recipe and ranked.gate is null
+    group by recipes.recipe
 ),
 
 sized as (
     select
         ranked.*,
-        least(
-            coalesce(recipes.top_k, floor(recipes.top_fraction::decimal(18, 9) * ranked.rows_through_gates)),
-            ranked.rows_through_gates
-        ) as rows_kept
+        least(others.own_rows, sizes.own_rows) as rows_kept
     from ranked
     inner join recipes on recipes.recipe = ranked.recipe
+    inner join sizes on sizes.recipe = ranked.recipe
+    left join sizes as others on others.recipe = recipes.rows_as
 ),
 
 decided as (
@@ -64,9 +79,9 @@ decided as (
         candidate,
         ifd,
         r_ifd,
-        ifd_rank,
+        rank,
         rows_kept,
-        case when gate is not null then gate when ifd_rank > rows_kept then 'below_cut' end as drop_reason
+        case when gate is not null then gate when rank > rows_kept then 'below_cut' end as drop_reason
     from sized
 ),
 
@@ -96,7 +111,7 @@ select
     decided.pair_id is not null and decided.drop_reason is null as kept, -- true when the pair is a training row of the recipe
     case when decided.pair_id is null then 'policy' else decided.drop_reason end as drop_reason, -- policy | ifd_below | r_ifd_below | below_cut, NULL when kept
     choices.reason as choice_reason, -- why the student's second choice fell as it did
-    case when decided.drop_reason is null then decided.ifd_rank end as rank, -- 1 = highest IFD of the recipe, NULL when dropped
+    case when decided.drop_reason is null then decided.rank end as rank, -- 1 = first of the recipe: highest IFD, or what the policy ranks by; NULL when dropped
     coalesce(mixed_in.candidate, decided.candidate) as candidate, -- which of the four texts, NULL when the policy kept none
     mixed_in.candidate is not null as is_mixed_in, -- true when `mix` put the untouched original back
     case when mixed_in.candidate is not null then mixed_in.ifd else decided.ifd end as ifd, -- IFD of that text

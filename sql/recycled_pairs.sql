@@ -18,7 +18,7 @@ select
     candidates.output, -- answer
     decisions.ifd, -- IFD of the row
     decisions.r_ifd, -- reversed IFD of the row, NULL when not asked
-    decisions.rank -- 1 = highest IFD of the recipe
+    decisions.rank -- 1 = first of the recipe: highest IFD, or what its policy ranks by
 from decisions
 inner join recipes on recipes.recipe = decisions.recipe
 inner join selection.candidates as candidates

@@ -22,7 +22,7 @@ decisions as (
 ),
 
 instruction_vetoes as (
-    select teacher, student, count(*) filter (where reason = 'rewrite_vetoed') as vetoed
+    select teacher, student, count(*) filter (where reason in ('rewrite_vetoed', 'rewrite_too_hard', 'rewrite_off_topic')) as vetoed
     from selection.instruction_choices
     group by teacher, student
 ),

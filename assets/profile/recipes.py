@@ -32,6 +32,11 @@ def recipes(
 def rows(profile: Profile) -> list[dict[str, Any]]:
     """What the profile says now."""
     return [
-        {"recipe": name, **recipe.model_dump(), "response_reflection": profile.response_reflection}
+        {
+            "recipe": name,
+            **recipe.model_dump(),
+            "response_reflection": profile.response_reflection,
+            "first_choice": profile.first_choice,
+        }
         for name, recipe in profile.recipes.items()
     ]

@@ -272,7 +272,8 @@ def load_models(sql_dir: Path = SQL_DIR) -> dict[str, Model]:
     policy_paths = sorted(sql_dir.glob("policies/*.sql"))
     variables = {
         "policies": [path.stem for path in policy_paths],
-        "seeded_policies": [path.stem for path in policy_paths if _emits_seed(path, sql_dir)],
+        "seeded_policies": [path.stem for path in policy_paths if _emits(path, "seed", sql_dir)],
+        "ranking_policies": [path.stem for path in policy_paths if _emits(path, "rank_by", sql_dir)],
     }
     models: dict[str, Model] = {}
     stems: set[str] = set()
@@ -311,8 +312,8 @@ def _model_paths(sql_dir: Path) -> list[Path]:
     return [path for folder in [sql_dir, *folders] for path in sorted(folder.glob("*.sql"))]
 
 
-def _emits_seed(path: Path, sql_dir: Path) -> bool:
-    return "seed" in _read(path, sql_dir).select.named_selects
+def _emits(path: Path, column: str, sql_dir: Path) -> bool:
+    return column in _read(path, sql_dir).select.named_selects
 
 
 def _check_dependencies(models: Mapping[str, Model]) -> None:

@@ -157,6 +157,13 @@ def _recipe_problems(
         known, value = [str(key) for key in as_dict(raw.get(many))], recipe.get(one)
         if isinstance(value, str) and value not in known:
             yield f"{where}.{one}: {unknown(f'one of the {many} above', value, known)}"
+    other, recipes = recipe.get("rows_as"), as_dict(raw.get("recipes"))
+    if isinstance(other, str):
+        others = [str(name) for name in recipes if f"recipes.{name}" != where]
+        if other not in others:
+            yield f"{where}.rows_as: {unknown('another recipe of this profile', other, others)}"
+        elif as_dict(recipes[other]).get("rows_as") is not None:
+            yield f"{where}.rows_as: {other} takes its number of rows from a third recipe; name that one"
     policy = recipe.get("policy")
     if policies is None or not isinstance(policy, str):
         return

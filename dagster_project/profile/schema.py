@@ -128,7 +128,8 @@ class LakeSettings(_Settings):
 class Recipe(_Settings):
     """One training set and the checkpoint made from it. The fields are the columns of `profile.recipes`.
 
-    `top_fraction` (floor) or `top_k` keep the rows of highest IFD; `ifd_below` and `r_ifd_below` are gates;
+    `top_fraction` (floor) or `top_k` keep the rows of highest IFD, or the first ones where the policy ranks otherwise;
+    `rows_as` keeps as many as another recipe does, as far as there are; `ifd_below` and `r_ifd_below` are gates;
     `mix` is the share of rows that go back to their original; `seed` of everything random.
     """
 
@@ -141,11 +142,14 @@ class Recipe(_Settings):
     r_ifd_below: Annotated[float, Field(gt=0)] | None = None
     mix: Annotated[float, Field(ge=0, lt=1)] = 0.0
     seed: int = 0
+    rows_as: str | None = None
 
     @model_validator(mode="after")
     def _check(self) -> "Recipe":
         if self.top_fraction is not None and self.top_k is not None:
             raise problem("top_k: give top_fraction or top_k, not both")
+        if self.rows_as is not None and (self.top_fraction is not None or self.top_k is not None):
+            raise problem("rows_as: the other recipe says how many rows; leave out top_fraction and top_k")
         return self
 
 
@@ -166,6 +170,7 @@ class Profile(_Settings):
     executor: Annotated[Literal["in_process", "multiprocess"], BeforeValidator(_available_executor)] = "in_process"
     max_bad_fraction: Annotated[float, Field(ge=0, le=1)] = 0.05
     response_reflection: Literal["selected", "all"] = "selected"
+    first_choice: Literal["ifd", "guarded"] = "ifd"
     training: Annotated[TrainingSettings, _InWords] = TrainingSettings()
 
     @model_validator(mode="after")

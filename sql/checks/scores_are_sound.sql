@@ -1,5 +1,5 @@
 -- A score is a finite, non-negative number of nats over at least one token; a failed one is NULL with a reason.
--- assets: scoring/instruction_scores, scoring/response_scores, scoring/chosen_scores
+-- assets: scoring/instruction_scores, scoring/guard_scores, scoring/response_scores, scoring/chosen_scores
 -- blocking: true
 select student, content_id, status, reason
 from {{ table }}

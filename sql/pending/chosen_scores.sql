@@ -27,7 +27,7 @@ scores as not materialized (
         student_fingerprint,
         content_id,
         case when status = 'ok' then selection.ppl_ratio(instruction_nll_given_answer, instruction_nll, instruction_tokens) end as r_ifd
-    from scoring.response_scores
+    from selection.instruction_terms
 ),
 
 contests as (

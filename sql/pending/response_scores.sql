@@ -12,8 +12,8 @@ from selection.pairings as pairings
 inner join selection.response_candidates as candidates
     on candidates.teacher = pairings.teacher
     and candidates.student = pairings.student
-anti join scoring.response_scores as scores
-    on scores.student_fingerprint = pairings.scorer_fingerprint
-    and scores.content_id = candidates.content_id
+anti join selection.instruction_terms as terms
+    on terms.student_fingerprint = pairings.scorer_fingerprint
+    and terms.content_id = candidates.content_id
 group by pairings.scorer_fingerprint, candidates.content_id
 order by pairings.scorer_fingerprint, candidates.content_id

@@ -23,12 +23,14 @@ class Text:
     r_ifd: float | None = 0.8
     status: str = OK
     ppl: float = math.e**5  # ppl(y | x) when it matters
+    tokens: int = 1  # of the answer
 
 
 @dataclass
 class Story:
     lake: Lake
     response_reflection: str = "selected"
+    first_choice: str = "ifd"
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {name: [] for name in TABLES_BY_NAME})
 
     def __post_init__(self) -> None:
@@ -53,7 +55,8 @@ class Story:
 
     def recipe(self, name: str, policy: str, **cuts: object) -> None:
         row = {"teacher": "gpt", "student": "toy", "mix": 0.0, "seed": 1, **cuts}
-        self.add("profile.recipes", recipe=name, policy=policy, response_reflection=self.response_reflection, **row)
+        row |= {"response_reflection": self.response_reflection, "first_choice": self.first_choice}
+        self.add("profile.recipes", recipe=name, policy=policy, **row)
 
     def pair(
         self,
@@ -76,6 +79,8 @@ class Story:
         )
         self._score("instruction_scores", pair_id, original, answer=True)
         self._score("response_scores", pair_id, original, answer=False)
+        if self.first_choice == "guarded":
+            self._score("guard_scores", pair_id, original, answer=False)
         if instruction is not None:
             usable = isinstance(instruction, Text)
             self.add(
@@ -92,6 +97,8 @@ class Story:
             if isinstance(instruction, Text):
                 self._score("instruction_scores", f"{pair_id}-instruction", instruction, answer=True)
                 self._score("response_scores", f"{pair_id}-instruction", instruction, answer=False)
+                if self.first_choice == "guarded":
+                    self._score("guard_scores", f"{pair_id}-instruction", instruction, answer=False)
         for base, candidate, text in (("original", "response", response), ("instruction", "both", both)):
             if text is None:
                 continue
@@ -114,10 +121,11 @@ class Story:
 
     def _score(self, table: str, content_id: str, text: Text, *, answer: bool) -> None:
         row: dict[str, object] = {"student": "toy", "student_fingerprint": "fp-toy", "content_id": content_id}
-        given = math.log(text.ppl)
+        given = text.tokens * math.log(text.ppl)
         if answer and text.ifd is not None:
-            row |= {"answer_tokens": 1, "answer_nll": given - math.log(text.ifd), "answer_nll_given_instruction": given}
-        if table == "response_scores" and text.r_ifd is not None:
+            alone = given - text.tokens * math.log(text.ifd)
+            row |= {"answer_tokens": text.tokens, "answer_nll": alone, "answer_nll_given_instruction": given}
+        if not answer and text.r_ifd is not None:
             row |= {
                 "instruction_tokens": 1,
                 "instruction_nll": 5.0,

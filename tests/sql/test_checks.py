@@ -122,6 +122,7 @@ VIOLATIONS = [
     _reflections("instruction"),
     _reflections("response"),
     *_scores("instruction"),
+    *_scores("guard"),
     *_scores("response"),
     *_scores("chosen", "both-both"),
     Violation(

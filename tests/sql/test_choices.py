@@ -6,7 +6,7 @@ import pytest
 
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.sql_files import load_pending
-from tests.sql.story import Story, Text
+from tests.sql.story import Story, Text, refresh
 
 FAILED = Text(ifd=None, r_ifd=None, status="not_finite")
 
@@ -52,6 +52,53 @@ def test_a_score_that_is_null_wins_nothing(story: Story) -> None:
         "only_original": ("original", "rewrite_not_scored"),
         "only_rewrite": ("instruction", "base_not_scored"),
     }
+
+
+def test_a_guarded_first_choice_asks_more_of_a_rewrite_that_wins(lake: Lake) -> None:
+    story = Story(lake, first_choice="guarded")
+    story.recipe("paper", "paper")
+    original = Text(ifd=0.5, r_ifd=0.6)
+    story.pair("as_good", original, Text(ifd=0.7, r_ifd=0.6))
+    story.pair("too_hard", original, Text(ifd=1.0, r_ifd=0.1))
+    story.pair("off_topic", original, Text(ifd=0.7, r_ifd=0.61))
+    story.pair("vetoed", original, Text(ifd=0.4, r_ifd=0.9))
+    story.pair("unknown", original, Text(ifd=0.7, r_ifd=None))
+    story.pair("unscored", original, Text(ifd=0.7, r_ifd=0.1))
+    story.rows["scoring.guard_scores"] = [
+        row for row in story.rows["scoring.guard_scores"] if row["content_id"] != "unscored-instruction"
+    ]
+    assert first(story.tell()) == {
+        "as_good": ("instruction", "rewrite_wins"),
+        "off_topic": ("original", "rewrite_off_topic"),
+        "too_hard": ("original", "rewrite_too_hard"),
+        "unknown": ("original", "guard_not_scored"),
+        "unscored": (None, "awaiting_scores"),
+        "vetoed": ("original", "rewrite_vetoed"),
+    }
+    row = lake.read("select instruction_vetoed from selection.selection_summary").row(0)
+    assert row == (3,)
+
+
+def test_the_guard_asks_for_the_first_phases_texts_and_nobody_scores_them_twice(lake: Lake) -> None:
+    story = Story(lake, first_choice="guarded")
+    story.recipe("paper", "paper")
+    story.pair("p", Text(ifd=0.5), Text(ifd=0.7))
+    story.rows["scoring.response_scores"] = []
+    guard = story.rows["scoring.guard_scores"].pop()
+    story.tell()
+    wanted = lake.read(load_pending("scoring.guard_scores").sql)
+    assert wanted.select("content_id", "answer_terms", "instruction_terms").rows() == [("p-instruction", False, True)]
+    lake.append({"scoring.guard_scores": [guard]}, Commit("the guard's"))
+    refresh(lake)
+    assert lake.read(load_pending("scoring.guard_scores").sql).is_empty()
+    assert lake.read(load_pending("scoring.response_scores").sql).is_empty()
+
+
+def test_who_has_no_guard_asks_for_nothing_more(story: Story) -> None:
+    story.pair("p", Text(ifd=0.5), Text(ifd=0.7, r_ifd=0.99))
+    lake = story.tell()
+    assert lake.read(load_pending("scoring.guard_scores").sql).is_empty()
+    assert first(lake) == {"p": ("instruction", "rewrite_wins")}
 
 
 def test_what_is_still_missing_is_no_choice(story: Story) -> None:

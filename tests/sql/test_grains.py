@@ -28,7 +28,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyCo
         story.recipe(f"{policy}_2", policy, seed=2, mix=0.5, student="other")
     story.recipe("unscored", "paper", teacher="b", student="new")
     for pair in ("a", "b", "c"):
-        story.pair(pair, Text(ifd=0.4), Text(ifd=0.5, r_ifd=0.9), response=Text(), both=Text(r_ifd=0.3))
+        story.pair(pair, Text(ifd=0.4), Text(ifd=0.5, r_ifd=0.9), response=Text(r_ifd=0.7), both=Text(r_ifd=0.3))
     story.pair("d", Text(), "refused")
     rewritten = {"pair_id": "a", "content_id": "b-instruction", "instruction": "x' b", "output": "y' b"}
     story.add("reflection.instruction_reflections", teacher="b", **OK, **rewritten)  # the text of another pair

@@ -22,6 +22,7 @@ def test_every_macro_is_tested() -> None:
             "base_of_twin",
             "candidate_names",
             "candidate_order",
+            "guard_objection",
             "higher_wins",
             "lower_wins",
             "ppl",
@@ -40,6 +41,12 @@ def test_perplexities(lake: Lake) -> None:
 def test_a_tie_and_a_null_keep_the_base(lake: Lake, macro: str, sign: int) -> None:
     ratios = [(0.7 * sign, 0.8 * sign), (0.8, 0.8), (0.9 * sign, 0.8 * sign), (None, 0.8), (0.9, None), (None, None)]
     assert values(lake, macro, *ratios) == [True, False, False, False, True, False]
+
+
+def test_what_the_guard_says_of_a_rewrite(lake: Lake) -> None:
+    rewrites = [(0.9, 0.5, 0.5), (1.0, 0.1, 0.5), (None, 0.1, 0.5), (0.9, None, 0.5), (0.9, 0.5, None), (0.9, 0.6, 0.5)]
+    hard, unknown = "rewrite_too_hard", "guard_not_scored"
+    assert values(lake, "guard_objection", *rewrites) == [None, hard, hard, unknown, unknown, "rewrite_off_topic"]
 
 
 def test_twins_and_bases(lake: Lake) -> None:

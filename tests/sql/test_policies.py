@@ -1,5 +1,6 @@
 """Policies and recipes: who is kept, who is dropped and why, and that a failed score is never a training row."""
 
+import math
 from typing import Any
 
 import pytest
@@ -50,6 +51,9 @@ def four(lake: Lake) -> Story:
         ("reflect_response", "response"),
         ("reflect_both", "both"),
         ("perplexity", "instruction"),  # lowest ppl(y | x)
+        ("grape", "instruction"),  # highest mean log-likelihood of y given x
+        ("longest", "original"),
+        ("random_rows", "original"),
         ("ifd_only", "response"),  # highest IFD
         ("r_ifd_only", "both"),  # lowest reversed IFD
         ("paper", "both"),  # instruction by IFD, then the twin by reversed IFD
@@ -131,6 +135,79 @@ def test_gates_are_strict_and_name_themselves(lake: Lake) -> None:
     assert kept(lake, "ifd") == kept(lake, "r_ifd") == [("below", "response")]
     assert dropped(lake, "ifd") == {"above": "ifd_below", "equal": "ifd_below"}
     assert dropped(lake, "r_ifd") == {"above": "r_ifd_below", "equal": "r_ifd_below"}
+
+
+def test_the_guard_keeps_the_original_where_a_rewrite_is_too_hard_or_off_topic(lake: Lake) -> None:
+    story = Story(lake, response_reflection="all")
+    twin = Text(ifd=0.5, r_ifd=0.1)
+    for name, instruction in (
+        ("good", Text(ifd=0.6, r_ifd=0.9)),
+        ("too_hard", Text(ifd=1.0, r_ifd=0.5)),
+        ("off_topic", Text(ifd=0.9, r_ifd=0.91)),
+        ("vetoed", Text(ifd=0.4, r_ifd=0.1)),
+        ("not_scored", Text(ifd=0.9, r_ifd=None)),
+    ):
+        story.pair(name, Text(ifd=0.5, r_ifd=0.9), instruction, response=twin, both=twin)
+    story.pair("base_failed", FAILED, Text(ifd=0.9, r_ifd=0.9), response=twin, both=twin)
+    story.recipe("guarded", "paper_guarded")
+    story.recipe("paper", "paper")
+    story.tell()
+    both = {pair for pair, candidate in kept(lake, "guarded") if candidate == "both"}
+    assert both == {"good", "base_failed"} and len(kept(lake, "guarded")) == 6
+    assert {pair for pair, candidate in kept(lake, "paper") if candidate == "response"} == {"vetoed"}
+
+
+def originals(lake: Lake) -> Story:
+    """Five pairs whose orders by IFD, by length and by likelihood all differ."""
+    story = Story(lake, response_reflection="all")
+    ifd, tokens, ppl = (0.1, 0.2, 0.3, 0.4, 0.5), (3, 9, 1, 5, 7), (40, 50, 10, 20, 30)
+    for i in range(5):
+        text = Text(ifd=ifd[i], tokens=tokens[i], ppl=ppl[i])
+        worse = Text(ifd=0.01, ppl=90)
+        story.pair(f"p{i}", text, worse, response=worse, both=worse)
+    return story
+
+
+def test_a_policy_may_rank_by_something_else_than_ifd(lake: Lake) -> None:
+    story = originals(lake)
+    for policy in ("original", "longest", "grape"):
+        story.recipe(policy, policy, top_k=3)
+    story.tell()
+    assert [pair for pair, _ in kept(lake, "original")] == ["p4", "p3", "p2"]
+    assert [pair for pair, _ in kept(lake, "longest")] == ["p1", "p4", "p3"]
+    assert [pair for pair, _ in kept(lake, "grape")] == ["p2", "p3", "p4"]
+    assert dropped(lake, "longest") == {"p0": "below_cut", "p2": "below_cut"}
+
+
+def test_random_rows_depend_on_the_seed_alone(lake: Lake) -> None:
+    story = originals(lake)
+    for name, seed in (("one", 1), ("same", 1), ("other", 3)):
+        story.recipe(name, "random_rows", seed=seed, top_k=4)
+    story.tell()
+    one, same, other = (kept(lake, name) for name in ("one", "same", "other"))
+    assert one == same != other and len(one) == len(other) == 4
+
+
+def test_a_recipe_keeps_as_many_rows_as_another_as_far_as_there_are(lake: Lake) -> None:
+    story = originals(lake)
+    story.recipe("two", "original", top_fraction=0.4)
+    story.recipe("longest_two", "longest", rows_as="two")
+    story.recipe("all", "original")
+    story.recipe("gated", "longest", ifd_below=0.35, rows_as="all")
+    story.recipe("none", "original", ifd_below=0.05)
+    story.recipe("as_none", "longest", rows_as="none")
+    story.tell()
+    assert [pair for pair, _ in kept(lake, "longest_two")] == ["p1", "p4"]
+    assert [pair for pair, _ in kept(lake, "gated")] == ["p1", "p0", "p2"]
+    assert kept(lake, "as_none") == []
+
+
+def test_the_ratio_of_mean_losses_stands_beside_that_of_perplexities(lake: Lake) -> None:
+    story = Story(lake)
+    story.pair("p", Text(ifd=0.5, ppl=math.e**3, tokens=4))
+    story.recipe("r", "original")
+    row = story.tell().read("select ifd, ifd_loss, answer_tokens from selection.candidate_scores").row(0)
+    assert row == (pytest.approx(0.5), pytest.approx(3 / (3 - math.log(0.5))), 4)
 
 
 def test_mix_puts_a_share_of_originals_back_and_keeps_the_size(lake: Lake) -> None:

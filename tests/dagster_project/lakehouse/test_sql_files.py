@@ -21,7 +21,10 @@ from dagster_project.lakehouse.tables import TABLES_BY_NAME, grain_text
 from models_py.errors import UserError
 
 MODELS = load_models()
-NEED_ALL = {"ifd_only", "perplexity", "r_ifd_only", "random_choice", "reflect_both", "reflect_response"}
+NEED_ALL = {"ifd_only", "perplexity", "r_ifd_only", "random_choice", "reflect_both", "reflect_response"} | {
+    "grape",
+    "paper_guarded",
+}
 
 
 # ── the project's own files ────────────────────────────────────────────────────────────────────────────────────────
@@ -75,7 +78,10 @@ def test_dependencies_are_the_real_tables() -> None:
 
 
 def test_column_documentation_is_the_comment_beside_it() -> None:
-    assert MODELS["selection.recycled_pairs"].columns["rank"] == "1 = highest IFD of the recipe"
+    assert (
+        MODELS["selection.recycled_pairs"].columns["rank"]
+        == "1 = first of the recipe: highest IFD, or what its policy ranks by"
+    )
     assert MODELS["selection.recycled_pairs"].columns["candidate"] == "which of its four texts"
     assert list(MODELS["selection.paper"].columns) == ["teacher", "student", "pair_id", "candidate"]
 
@@ -264,7 +270,7 @@ def test_pending_work_knows_its_tables_and_macros() -> None:
         "profile.recipes",
         "scoring.chosen_scores",
         "scoring.instruction_scores",
-        "scoring.response_scores",
+        "selection.instruction_terms",
         "selection.pairings",
         "selection.response_candidates",
     }
@@ -326,14 +332,16 @@ def _view(name: str, columns: tuple[str, ...]) -> str:
 
 
 def test_a_new_policy_joins_the_kept_pairs_by_itself(sql: Path) -> None:
-    for name in ("kept_pairs.sql", "policies/random_choice.sql"):
+    for name in ("kept_pairs.sql", "policies/random_choice.sql", "policies/longest.sql"):
         (sql / name).write_text((SQL_DIR / name).read_text())
     kept = ("teacher", "student", "pair_id", "candidate")
     (sql / "policies" / "mine.sql").write_text(_view("Mine", kept))
-    (sql / "candidate_scores.sql").write_text(_view("Scores", (*kept, "status")))
+    (sql / "candidate_scores.sql").write_text(_view("Scores", (*kept, "answer_tokens", "status")))
     text = load_models(sql)["selection.kept_pairs"].file.sql
-    assert "select 'mine' as policy, null::bigint as seed, * from selection.mine" in text
-    assert "select 'random_choice' as policy, * from selection.random_choice" in text
+    unseeded, unranked = "null::bigint as seed, ", "null::double as rank_by, "
+    assert f"select 'mine' as policy, {unseeded}{unranked}False as ranks, * from selection.mine" in text
+    assert f"select 'random_choice' as policy, {unranked}False as ranks, * from selection.random_choice" in text
+    assert f"select 'longest' as policy, {unseeded}True as ranks, * from selection.longest" in text
 
 
 def test_a_check_names_an_asset_that_exists(sql: Path) -> None:

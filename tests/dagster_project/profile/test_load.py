@@ -71,6 +71,7 @@ def test_the_smallest_profile_has_the_defaults(tmp_path: Path) -> None:
         "r_ifd_below": None,
         "mix": 0.0,
         "seed": 0,
+        "rows_as": None,
     }
 
 
@@ -241,8 +242,8 @@ def test_an_unknown_key_names_its_path_and_the_nearest(tmp_path: Path, path: str
         ),
         ("teachers.tape.sampling", {"top_p": 0}, "teachers.tape.sampling.top_p: 0.0 is not above 0 and at most 1"),
         ("teachers.tape", {"engine": "recorded"}, "teachers.tape.replies: is missing; add it"),
-        ("students.toy.model", "x", "students.toy: give either model (a hub id or a folder) or scratch"),
-        ("students.toy", {}, "students.toy: give either model (a hub id or a folder) or scratch"),
+        ("students.toy.model", "x", "students.toy: give either model (a hub id, a folder or a .gguf file) or scratch"),
+        ("students.toy", {}, "students.toy: give either model (a hub id, a folder or a .gguf file) or scratch"),
         ("students.toy", None, "students.toy: expected keys, found None"),
         ("students.toy.max_length", 5, "students.toy.max_length: 5 is below 8"),
         (
@@ -300,6 +301,22 @@ def test_both_cuts_in_one_recipe_are_refused(tmp_path: Path) -> None:
     recipe = SMALLEST["recipes"]["first"] | {"top_k": 5, "top_fraction": 0.5}
     message = complaint(tmp_path, changed("recipes.first", recipe))
     assert "recipes.first.top_k: give top_fraction or top_k, not both" in message
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"rows_as": "frist"}, "rows_as: 'frist' is not another recipe of this profile (did you mean first?)"),
+        ({"rows_as": "second"}, "rows_as: 'second' is not another recipe of this profile"),
+        ({"rows_as": "third"}, "rows_as: third takes its number of rows from a third recipe"),
+        ({"rows_as": "first", "top_k": 3}, "rows_as: the other recipe says how many rows; leave out top_fraction"),
+    ],
+)
+def test_a_recipe_has_as_many_rows_as_another(tmp_path: Path, more: dict[str, object], told: str) -> None:
+    first = SMALLEST["recipes"]["first"]
+    recipes = {"first": first, "second": first | more, "third": first | {"rows_as": "first"}}
+    assert f"recipes.second.{told}" in complaint(tmp_path, changed("recipes", recipes))
+    assert load(tmp_path, changed("recipes", recipes | {"second": first})).recipes["third"].rows_as == "first"
 
 
 def test_two_sources_of_one_name_are_refused(tmp_path: Path) -> None:

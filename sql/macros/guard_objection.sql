@@ -1,0 +1,2 @@
+-- What speaks against a rewritten instruction that wins by IFD: too hard (IFD not below 1), unknown, or off topic (its reversed IFD is worse than the original's); NULL when nothing does.
+create or replace macro selection.guard_objection(ifd, r_ifd, r_ifd_original) as case when not coalesce(ifd < 1, false) then 'rewrite_too_hard' when r_ifd is null or r_ifd_original is null then 'guard_not_scored' when r_ifd > r_ifd_original then 'rewrite_off_topic' end
