@@ -55,6 +55,8 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Held]:
     story.pair("response", Text(ifd=0.5, r_ifd=0.9), Text(ifd=0.4), response=Text(r_ifd=0.3))
     story.pair("scored", Text(ifd=0.5, r_ifd=0.9), Text(ifd=0.4), response=Text(r_ifd=0.3))
     story.pair("failed", Text(ifd=None, r_ifd=None, status="not_finite"), "refused")
+    guard = {"student": "toy", "student_fingerprint": "fp-toy", "content_id": "both", "status": "ok"}
+    story.add("scoring.guard_scores", **guard, truncated=False)
     with story.tell().connect(read_only=False) as connection:
         yield Held(connection)
 

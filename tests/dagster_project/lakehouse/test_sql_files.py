@@ -21,10 +21,8 @@ from dagster_project.lakehouse.tables import TABLES_BY_NAME, grain_text
 from models_py.errors import UserError
 
 MODELS = load_models()
-NEED_ALL = {"ifd_only", "perplexity", "r_ifd_only", "random_choice", "reflect_both", "reflect_response"} | {
-    "grape",
-    "paper_guarded",
-}
+NEED_ALL = {"ifd_only", "perplexity", "r_ifd_only", "random_choice", "reflect_both", "reflect_response"}
+NEED_ALL |= {"grape", "paper_guarded"}
 
 
 # ── the project's own files ────────────────────────────────────────────────────────────────────────────────────────
@@ -78,10 +76,8 @@ def test_dependencies_are_the_real_tables() -> None:
 
 
 def test_column_documentation_is_the_comment_beside_it() -> None:
-    assert (
-        MODELS["selection.recycled_pairs"].columns["rank"]
-        == "1 = first of the recipe: highest IFD, or what its policy ranks by"
-    )
+    columns = MODELS["selection.recycled_pairs"].columns
+    assert columns["rank"] == "1 = first of the recipe: highest IFD, or what its policy ranks by"
     assert MODELS["selection.recycled_pairs"].columns["candidate"] == "which of its four texts"
     assert list(MODELS["selection.paper"].columns) == ["teacher", "student", "pair_id", "candidate"]
 
