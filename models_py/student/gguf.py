@@ -126,14 +126,15 @@ def _write(gguf: GgufModel, folder: Path, on_progress: OnProgress) -> None:
         on_progress(Progress(done, len(_STEPS), "steps", note=f"{gguf.file.name}: {_STEPS[done]}"))
 
     logging.disable_progress_bar()  # progress is the caller's to show
-    modeling_gguf_pytorch_utils.tqdm = functools.partial(modeling_gguf_pytorch_utils.tqdm, disable=True)
+    loader: Any = modeling_gguf_pytorch_utils
+    loader.tqdm = functools.partial(loader.tqdm, disable=True)
 
     where = {"pretrained_model_name_or_path": str(gguf.file.parent), "gguf_file": gguf.file.name}
     try:
         report(0)
         tokenizer = AutoTokenizer.from_pretrained(**where, local_files_only=True)
         report(1)
-        model, report_of_keys = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             **where,
             dtype=getattr(torch, gguf.dtype),
             quantization_config=GgufConfig(dequantize=True),  # blocks are faster on some GPUs, and other numbers
@@ -141,7 +142,8 @@ def _write(gguf: GgufModel, folder: Path, on_progress: OnProgress) -> None:
             trust_remote_code=False,
             output_loading_info=True,
         )
-        _check_whole(model, report_of_keys["missing_keys"])
+        model, keys = loaded
+        _check_whole(model, keys["missing_keys"])
     except torch.OutOfMemoryError:
         raise
     except ImportError as error:

@@ -158,7 +158,8 @@ def _laid_out(batch: Sequence[TargetSequence], head: int) -> tuple[torch.Tensor,
     parts = (tokens, positions, rows, array("q", target_ids(batch)))
     # Arrays become tensors without a look at each number.
     host = torch.cat([torch.frombuffer(part, dtype=torch.int64) for part in parts])
-    return host, *(torch.frombuffer(part, dtype=torch.int32).clone() for part in (ends, seen)), [*map(len, parts)]
+    at_ends, at_seen = (torch.frombuffer(part, dtype=torch.int32).clone() for part in (ends, seen))
+    return host, at_ends, at_seen, [*map(len, parts)]
 
 
 def _losses_in_place(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

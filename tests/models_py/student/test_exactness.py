@@ -230,8 +230,8 @@ def test_a_leak_of_one_token_is_caught(name: str, monkeypatch: pytest.MonkeyPatc
     def one_token_more(query: Any, key: Any, value: Any, boundaries: list[int], **more: Any) -> torch.Tensor:
         parts = [by_document(query[:end], key[:end], value[:end], [0, end], **more) for end in boundaries[1:2]]
         for start, end in itertools.pairwise(boundaries[1:]):
-            pieces = (tensor[start - 1 : end] for tensor in (query, key, value))
-            parts.append(by_document(*pieces, [0, end - start + 1], **more)[1:])
+            q, k, v = (tensor[start - 1 : end] for tensor in (query, key, value))
+            parts.append(by_document(q, k, v, [0, end - start + 1], **more)[1:])
         return torch.cat(parts)
 
     monkeypatch.setattr("models_py.student.packed_attention.by_document", one_token_more)
