@@ -31,6 +31,7 @@ def small_profile(folder: Path) -> Path:
     profile = json.loads((folder / "profile.yaml").read_text())
     del profile["teachers"]["gpt"]
     profile["recipes"]["paper"]["teacher"] = "recorded"
+    profile["first_choice"] = "guarded"  # else nobody asks for its scores
     (folder / "profile.yaml").write_text(json.dumps(profile, indent=1))
     return folder / "profile.yaml"
 
