@@ -108,33 +108,8 @@ def find_student(
     whole, saying what to materialize, and for a hub model's weights that are not what the hub gave out.
     """
     hashes = FileHashes(students_dir / _HASHES_FILE, reread=reread)
-    commit: str | None = None
-    gguf: GgufModel | None = None
-    if is_gguf(str(spec.model)):
-        gguf = _gguf(spec, hashes)
-        converted = converted_folder(gguf, students_dir, hashes)
-        hashes.save()
-        if converted is None:
-            raise UserError(f"students.{spec.name}.model: {spec.model!r} is not converted yet; {_REMEDY}")
-        folder = converted
-    elif spec.scratch is not None:
-        from models_py.student.scratch import is_trained, scratch_folder
-
-        folder = scratch_folder(spec.scratch, students_dir)
-        if not is_trained(folder):
-            raise UserError(f"students.{spec.name}.scratch: this toy is not trained yet; {_REMEDY}")
-    elif (local := _local_folder(spec)) is not None:
-        folder = local
-    else:
-        from models_py.student.hub import fetched
-
-        found = fetched(spec, students_dir)
-        if found is None:
-            raise UserError(
-                f"students.{spec.name}.model: {spec.model!r} is no folder here and was not fetched from the hub yet; "
-                f"correct the path, or {_REMEDY}"
-            )
-        folder, commit = found, found.name
+    gguf = _gguf(spec, hashes) if is_gguf(str(spec.model)) else None
+    folder, commit = _made_folder(spec, students_dir, gguf, hashes)
     if commit and reread:
         _check_against_the_hub(spec, folder, hashes)
     files = _read(spec, folder)
@@ -165,6 +140,36 @@ def find_student(
         reverse_prompt=files.reverse_prompt,
         dtype=gguf.dtype if gguf else spec.dtype,
     )
+
+
+def _made_folder(
+    spec: Student, students_dir: Path, gguf: GgufModel | None, hashes: FileHashes
+) -> tuple[Path, str | None]:
+    """Where `make_student` left it, and the commit of a hub model. Raises UserError where it is not."""
+    if gguf is not None:
+        converted = converted_folder(gguf, students_dir, hashes)
+        hashes.save()
+        if converted is None:
+            raise UserError(f"students.{spec.name}.model: {spec.model!r} is not converted yet; {_REMEDY}")
+        return converted, None
+    if spec.scratch is not None:
+        from models_py.student.scratch import is_trained, scratch_folder
+
+        folder = scratch_folder(spec.scratch, students_dir)
+        if not is_trained(folder):
+            raise UserError(f"students.{spec.name}.scratch: this toy is not trained yet; {_REMEDY}")
+        return folder, None
+    if (local := _local_folder(spec)) is not None:
+        return local, None
+    from models_py.student.hub import fetched
+
+    found = fetched(spec, students_dir)
+    if found is None:
+        raise UserError(
+            f"students.{spec.name}.model: {spec.model!r} is no folder here and was not fetched from the hub yet; "
+            f"correct the path, or {_REMEDY}"
+        )
+    return found, found.name
 
 
 def _is_lfs_pointer(path: Path) -> bool:
