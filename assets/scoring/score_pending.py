@@ -1,4 +1,4 @@
-"""The step that both scoring assets take: score what no current scorer has seen, commit as rows come."""
+"""What every scoring asset is and does: score what no current scorer has seen, commit as rows come."""
 
 import time
 from collections.abc import Iterator
@@ -11,16 +11,38 @@ from assets.profile.students import current_student
 from dagster_project.lakehouse.donors import take_scores
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.sql_files import load_pending
+from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from dagster_project.profile.schema import Profile
+from dagster_project.steps.code_version import code_version
 from dagster_project.steps.commits import commit_batches
 from dagster_project.steps.interrupts import interrupted_in_order
-from dagster_project.steps.results import table_result
+from dagster_project.steps.results import OWNERS, asset_key, key, pending_deps, table_result
 from dagster_project.steps.step_progress import StepProgress
 from models_py.student.spec import ResolvedStudent
 
 Work = dict[str, int | float | str]  # what was done by whom and how fast, as metadata; empty: nothing was pending
 
 READ_ROWS = 20_000  # pending rows held in memory at once
+
+
+def scores_asset(table: str, module: str) -> dg.AssetsDefinition:
+    """The asset of a table of scores, whose pending file says what is to be scored. module: the asset's own."""
+
+    @dg.asset(
+        key=asset_key(table),
+        deps=[*pending_deps(table), key("profile", "students")],  # whose model it loads, whose scores are current
+        description=TABLES_BY_NAME[table].description,
+        kinds={"pytorch", "ducklake"},
+        owners=OWNERS,
+        code_version=code_version(module, load_pending(table).meaning),
+        pool="gpu",
+    )
+    def scores(
+        context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], profile: dg.ResourceParam[Profile]
+    ) -> dg.MaterializeResult:
+        return score_pending(context, lake, profile, table)
+
+    return scores
 
 
 def score_pending(context: dg.AssetExecutionContext, lake: Lake, profile: Profile, table: str) -> dg.MaterializeResult:
