@@ -198,7 +198,7 @@ def test_code_marks_the_steps_that_compute_with_it(project: Copy) -> None:
 
 
 def test_comments_mark_nothing(project: Copy) -> None:
-    project.edit("assets/scoring/score_pending.py", '"""The step', '"""Now: the step')
+    project.edit("assets/scoring/score_pending.py", '"""What every', '"""Now: what every')
     project.edit("models_py/teacher/parser.py", "PARSER_VERSION", "# A comment.\nPARSER_VERSION")
     project.edit("sql/policies/paper.sql", "-- ", "-- Once more: ")
     project.edit("sql/pending/response_scores.sql", "-- ", "-- Once more: ")
