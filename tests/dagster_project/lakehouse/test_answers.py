@@ -20,7 +20,7 @@ from tests.support.processes import finish, python
 
 CANDIDATES = "select teacher, pair_id from selection.instruction_candidates order by all"
 CHOICES = "select pair_id, reason from selection.instruction_choices order by all"
-QUESTIONS = (CANDIDATES, CHOICES, "select student from selection.pairings")
+QUESTIONS = (CANDIDATES, CHOICES, "select student from selection.pairings order by all")
 
 
 def _mirror(lake: Lake, *names: str) -> None:
