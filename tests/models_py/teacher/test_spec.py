@@ -9,7 +9,7 @@ import yaml
 from dagster_project.profile.load import load_profile
 from models_py.errors import UserError
 from models_py.teacher.engines.base import Engine
-from models_py.teacher.engines.openai.chat import chat_body
+from models_py.teacher.engines.openai.body import chat_body
 from models_py.teacher.open_teacher import Try, open_teacher
 from models_py.teacher.request import PHASES
 from models_py.teacher.spec import (

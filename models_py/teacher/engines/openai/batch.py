@@ -8,7 +8,8 @@ What was created is never created again: its requests are stored (`batches.py`) 
 a run that finds the first without the second looks through the server's batches. A stop leaves open batches to the
 server; the next run asks for the same requests and goes on polling.
 
-A batch that fails because too many tokens are enqueued already is created again when another one has ended.
+A batch that fails because too many tokens are enqueued already is created again when another one has ended. Requests
+that the server refuses for a field that only second tries have go into a new batch, without it.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -35,13 +36,15 @@ from models_py.teacher.engines.openai.batch_files import (
     input_files,
     lacks_room,
     message_of,
-    reply_of,
+    read_failure,
+    read_result,
     requests_done,
     result_lines,
     status_of,
 )
 from models_py.teacher.engines.openai.batch_store import Batch, Batches
-from models_py.teacher.engines.openai.chat import is_raised
+from models_py.teacher.engines.openai.body import Bodies, chat_body
+from models_py.teacher.engines.openai.chat import Completion
 from models_py.teacher.engines.openai.pacing import CoolDown, backoff, wait
 from models_py.teacher.engines.openai.server import Answered, Broken, Busy, Outcome, Rejected, Server, read_key
 from models_py.teacher.request import TeacherReply, TeacherRequest
@@ -72,6 +75,7 @@ class OpenAIBatchEngine(Engine):
         self.name = name
         self.settings = settings
         self.ledger_path = ledger_path
+        self._bodies = Bodies(name, settings)
 
     @property
     def identity(self) -> str:
@@ -88,7 +92,7 @@ class OpenAIBatchEngine(Engine):
             raise ValueError("openai_batch needs the ledger's path to remember its batches")
         owner = {"teacher": self.name, "identity": self.identity, "base_url": self.settings.base_url}
         with Batches(self.ledger_path, **owner) as store, _Calls(self.name, self.settings, stop) as calls:
-            session = _Session(self.name, self.settings, store, calls)
+            session = _Session(self.name, self.settings, self._bodies, store, calls)
             try:
                 yield from session.replies(requests)
             except _Stopped:
@@ -169,51 +173,40 @@ class _Watched:
     """A batch of which this run wants replies. `asked`: by this run; requests of others may lie in it, too."""
 
     batch: Batch
+    without: frozenset[str] = frozenset()  # fields that its second tries were asked without
     asked: set[str] = field(default_factory=set)
-    left: dict[str, None] = field(default_factory=dict)  # of the asked ones those without a reply, in order
+    left: dict[str, TeacherRequest] = field(default_factory=dict)  # of the asked ones those without a reply, in order
     done: int = 0  # requests, as the server counts
     out_of_sight_since: float | None = None  # monotonic seconds
     was_alone: bool = False  # nothing else was open when it was created again
 
-    def rest(self) -> list[str]:
+    def rest(self) -> list[TeacherRequest]:
         """What is left, once: it is up to the caller to reply."""
-        rest, self.left = list(self.left), {}
+        rest, self.left = list(self.left.values()), {}
         return rest
 
 
 class _Session:
     """One `ask`: from requests to batches, from batches to replies."""
 
-    def __init__(self, name: str, settings: "OpenAIBatchSettings", store: Batches, calls: _Calls) -> None:
+    def __init__(
+        self, name: str, settings: "OpenAIBatchSettings", bodies: Bodies, store: Batches, calls: _Calls
+    ) -> None:
         self._name = name
         self._settings = settings
+        self._bodies = bodies
         self._store = store
         self._calls = calls
         self._server = calls.server
         self._open: dict[Batch, _Watched] = {}
         self._waiting: list[tuple[_Watched, str]] = []  # for room at the server; with the ids of their input files
-        self._raised: set[str] = set()  # requests with a doubled limit
+        self._taken = False  # some batch
+        self._again: list[TeacherRequest] = []  # without a field that was refused
+        self._refused: list[tuple[TeacherRequest, Rejected]] = []
         self._logged_at = -_LOG_EVERY_S
 
     def replies(self, requests: Iterable[TeacherRequest]) -> Iterator[TeacherReply]:
-        refused: list[tuple[list[str], str]] = []
-        new = self._in_no_batch(requests)
-        for input_file in input_files(self._settings, new):
-            self._calls.go_on()
-            outcome = self._submit(input_file)
-            if isinstance(outcome, Batch):
-                self._watch(outcome, input_file.request_ids)
-            elif isinstance(outcome, Rejected):
-                refused.append((input_file.request_ids, outcome.reason))
-            else:
-                yield from self._failed(input_file.request_ids, f"the batch was not created: {outcome.reason}")
-        if refused and not self._open:
-            raise UserError(
-                f"teachers.{self._name}: {self._settings.asked_at} takes no batch ({refused[0][1]}). Correct "
-                "the teacher in the profile; a server without files and batches needs `engine: openai`."
-            )
-        for request_ids, reason in refused:
-            yield from self._failed(request_ids, f"the batch was refused: {reason}")
+        yield from self._submit_all(self._in_no_batch(requests))
         yield from self._poll()
 
     def log_stop(self) -> None:
@@ -222,27 +215,46 @@ class _Session:
 
     # --- from requests to batches
 
+    def _submit_all(self, requests: Iterable[TeacherRequest]) -> Iterator[TeacherReply]:
+        """One batch after the other; the replies are to what is in none."""
+        refused: list[tuple[list[TeacherRequest], str]] = []
+        for input_file in input_files(self._settings, self._bodies, requests):
+            self._calls.go_on()
+            without = self._bodies.refused
+            outcome = self._submit(input_file)
+            if isinstance(outcome, Batch):
+                self._watch(outcome, input_file.requests, without)
+            elif isinstance(outcome, Rejected):
+                refused.append((input_file.requests, outcome.reason))
+            else:
+                yield from self._failed(input_file.requests, f"the batch was not created: {outcome.reason}")
+        if refused and not self._taken:
+            raise UserError(
+                f"teachers.{self._name}: {self._settings.asked_at} takes no batch ({refused[0][1]}). Correct "
+                "the teacher in the profile; a server without files and batches needs `engine: openai`."
+            )
+        for refused_requests, reason in refused:
+            yield from self._failed(refused_requests, f"the batch was refused: {reason}")
+
     def _in_no_batch(self, requests: Iterable[TeacherRequest]) -> Iterator[TeacherRequest]:
         """The requests that lie in no batch; the batches of the others are watched from here on."""
         holding = {request_id: batch for batch in self._store.stored() for request_id in batch.lines}
         for request in requests:
-            if is_raised(self._settings, request):
-                self._raised.add(request.request_id)
             batch = holding.get(request.request_id)
             if batch and batch.batch_id is None and batch not in self._open and self._find(batch) is False:
                 self._store.forget(batch)
                 holding = {request_id: other for request_id, other in holding.items() if other is not batch}
                 batch = None
             if batch:
-                self._watch(batch, [request.request_id])
+                self._watch(batch, [request])
             else:
                 yield request
 
-    def _watch(self, batch: Batch, request_ids: Iterable[str]) -> None:
-        if batch not in self._open:
-            self._open[batch] = _Watched(batch)
-        self._open[batch].asked.update(request_ids)
-        self._open[batch].left.update(dict.fromkeys(request_ids))
+    def _watch(self, batch: Batch, requests: Iterable[TeacherRequest], without: frozenset[str] = frozenset()) -> None:
+        self._taken = True
+        watched = self._open.setdefault(batch, _Watched(batch, without))
+        watched.left.update((request.request_id, request) for request in requests)
+        watched.asked.update(watched.left)
 
     def _submit(self, input_file: InputFile) -> Batch | Broken | Rejected:
         uploaded: Answered | Broken | Rejected = self._calls.repeated(lambda: self._upload(input_file.file))
@@ -251,7 +263,7 @@ class _Session:
         file_id = uploaded.body.get("id")
         if not isinstance(file_id, str):
             return Broken(self._server.said(f"an upload was answered without an id: {message_of(uploaded.body)}"))
-        return self._create(self._store.begin(input_file.request_ids), file_id)
+        return self._create(self._store.begin([one.request_id for one in input_file.requests]), file_id)
 
     async def _upload(self, file: IO[bytes]) -> Outcome:
         file.seek(0)
@@ -339,6 +351,8 @@ class _Session:
             ended = before - len(self._open) - len(self._waiting)
             for _ in range(max(ended, not self._open)):
                 yield from self._create_next()
+            again, self._again = self._again, []
+            yield from self._submit_all(again)
             if self._open:
                 self._log_progress()
                 self._calls.pause(self._settings.poll_s)
@@ -393,12 +407,39 @@ class _Session:
                     continue
                 file.seek(0)
                 yield from self._read(file, watched)
-        own, common = errors_by_line(state), unread or self._reason(watched.batch, state)
-        for request_id in watched.rest():
-            line = watched.batch.lines[request_id]
-            reason = f"{common}; line {line}, this request: {message_of(own[line])}" if line in own else common
-            yield TeacherReply(request_id, error=self._server.said(reason))
+        yield from self._without_a_line(watched, state, unread)
         self._settle(watched)
+        for request, rejected in self._refused:
+            self._bodies.check(request, rejected)
+
+    def _without_a_line(self, watched: _Watched, state: Mapping[str, Any], unread: str) -> Iterator[TeacherReply]:
+        """Replies to requests of an ended batch that no result file speaks of."""
+        own, common = errors_by_line(state), unread or self._reason(watched.batch, state)
+        rest = watched.rest()
+        for request in rest:
+            if error := own.get(watched.batch.lines[request.request_id]):
+                sent = self._sent(request, watched)
+                self._is_refused(request, read_failure(error, sent, self._server.said(message_of(error))), sent)
+        for request in rest:
+            if status_of(state) == "failed" and self._bodies.left_out(request) - watched.without:
+                self._again.append(request)  # a server may name a few of the lines that made it refuse them all
+                continue
+            line = watched.batch.lines[request.request_id]
+            reason = f"{common}; line {line}, this request: {message_of(own[line])}" if line in own else common
+            yield TeacherReply(request.request_id, error=self._server.said(reason))
+
+    def _sent(self, request: TeacherRequest, watched: _Watched) -> set[str]:
+        """The fields of the request as it lies in the batch."""
+        return chat_body(self._settings, request).keys() - watched.without
+
+    def _is_refused(self, request: TeacherRequest, read: object, sent: Collection[str]) -> bool:
+        """Whether the request is refused for a field that it can do without; one that it cannot is remembered."""
+        if not isinstance(read, Rejected) or read.parameter is None:
+            return False
+        if self._bodies.go_on_without(request, read, sent):
+            return True
+        self._refused.append((request, read))
+        return False
 
     def _get(self, path: str, params: Mapping[str, str] | None = None) -> Answered | Broken | Rejected:
         return self._calls.repeated(lambda: self._server.get(path, params))
@@ -415,9 +456,17 @@ class _Session:
                 continue
             request_id, row = line
             if request_id in watched.left:
-                del watched.left[request_id]
-                row = self._server.without_key(row)
-                yield reply_of(request_id, row, self._server.said, is_raised=request_id in self._raised)
+                request = watched.left.pop(request_id)
+                sent = self._sent(request, watched)
+                read = read_result(self._server.without_key(row), sent, self._server.said)
+                if self._is_refused(request, read, sent):
+                    self._again.append(request)
+                elif isinstance(read, Completion):
+                    yield read.reply(request_id, attempts=1, latency_s=None)
+                elif isinstance(read, Rejected):
+                    yield self._bodies.rejected_reply(request, read)
+                else:
+                    yield TeacherReply(request_id, error=read.reason)
             elif request_id not in watched.batch.lines:
                 unknown += 1
         if unreadable or unknown:
@@ -454,10 +503,10 @@ class _Session:
         del self._open[watched.batch]
         self._store.delivered(watched.batch, watched.asked)
 
-    def _failed(self, request_ids: Iterable[str], reason: str) -> Iterator[TeacherReply]:
+    def _failed(self, requests: Iterable[TeacherRequest], reason: str) -> Iterator[TeacherReply]:
         _LOG.warning("teachers.%s: %s", self._name, reason)
-        for request_id in request_ids:
-            yield TeacherReply(request_id, error=reason)
+        for request in requests:
+            yield TeacherReply(request.request_id, error=reason)
 
     # --- batches that wait for room
 

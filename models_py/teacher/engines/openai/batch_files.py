@@ -12,10 +12,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
-from models_py.teacher.engines.openai.chat import Completion, chat_body, read_completion
-from models_py.teacher.engines.openai.server import error_in
-from models_py.teacher.engines.openai.verdicts import Verdict, judge, read_error
-from models_py.teacher.request import TeacherReply, TeacherRequest
+from models_py.teacher.engines.openai.body import Bodies
+from models_py.teacher.engines.openai.chat import Completion, read_completion
+from models_py.teacher.engines.openai.server import Broken, Rejected, error_in, rejected
+from models_py.teacher.engines.openai.verdicts import judge, read_error
+from models_py.teacher.request import TeacherRequest
 
 if TYPE_CHECKING:
     from models_py.teacher.spec import OpenAIBatchSettings  # which opens the engines
@@ -30,30 +31,31 @@ class InputFile:
     """The requests of one batch, in order, and their lines in a file without a name: a kill leaves nothing behind."""
 
     file: IO[bytes]
-    request_ids: list[str]
+    requests: list[TeacherRequest]
 
 
-def input_files(settings: "OpenAIBatchSettings", requests: Iterable[TeacherRequest]) -> Iterator[InputFile]:
+def input_files(
+    settings: "OpenAIBatchSettings", bodies: Bodies, requests: Iterable[TeacherRequest]
+) -> Iterator[InputFile]:
     """Files of at most `batch_requests` lines and no more bytes than servers take, each till the next is made."""
     requests = iter(requests)
     line: bytes | None = None
     request = next(requests, None)
     while request is not None:
         with tempfile.TemporaryFile() as file:
-            request_ids: list[str] = []
-            while request is not None and len(request_ids) < settings.batch_requests:
-                line = line or _input_line(settings, request)
-                if request_ids and file.tell() + len(line) > _INPUT_BYTES:
+            taken: list[TeacherRequest] = []
+            while request is not None and len(taken) < settings.batch_requests:
+                line = line or _input_line(bodies, request)
+                if taken and file.tell() + len(line) > _INPUT_BYTES:
                     break
                 file.write(line)
-                request_ids.append(request.request_id)
+                taken.append(request)
                 request, line = next(requests, None), None
-            yield InputFile(file, request_ids)
+            yield InputFile(file, taken)
 
 
-def _input_line(settings: "OpenAIBatchSettings", request: TeacherRequest) -> bytes:
-    body = chat_body(settings, request)
-    line = {"custom_id": request.request_id, "method": "POST", "url": ENDPOINT, "body": body}
+def _input_line(bodies: Bodies, request: TeacherRequest) -> bytes:
+    line = {"custom_id": request.request_id, "method": "POST", "url": ENDPOINT, "body": bodies.of(request)}
     # A pair may hold lone surrogates: as ASCII escapes every server takes them.
     return json.dumps(line).encode("ascii") + b"\n"
 
@@ -71,10 +73,10 @@ def result_lines(file: Iterable[bytes]) -> Iterator[tuple[str, Mapping[str, Any]
         yield (custom_id, row) if isinstance(custom_id, str) else None
 
 
-def reply_of(
-    request_id: str, row: Mapping[str, Any], said: Callable[[str], str], *, is_raised: bool = False
-) -> TeacherReply:
-    """What a result line says; `said` shortens what a server wrote. is_raised: the request's limit was doubled.
+def read_result(
+    row: Mapping[str, Any], sent: Collection[str], said: Callable[[str], str]
+) -> Completion | Broken | Rejected:
+    """What a result line says. sent: the fields of its request. said: shortens what a server wrote.
 
     Some servers write an error without a word beside a good response, or the body as a text of JSON.
     """
@@ -83,21 +85,18 @@ def reply_of(
     body, status = _as_json(response.get("body")), response.get("status_code")
     error = row.get("error")
     if _says_something(error) and not (isinstance(body, Mapping) and body.get("choices")):
-        return _failed(request_id, None, error, said(message_of(error)), is_raised=is_raised)
+        return read_failure(error, sent, said(message_of(error)))
     if not isinstance(body, Mapping) or (isinstance(status, int) and status >= 400) or error_in(body):
-        return _failed(request_id, status, body, said(f"status {status}: {message_of(body)}"), is_raised=is_raised)
+        return read_failure(body, sent, said(f"status {status}: {message_of(body)}"), status)
     read = read_completion(body)
-    if isinstance(read, Completion):
-        return read.reply(request_id, attempts=1, latency_s=None)
-    return TeacherReply(request_id, error=said(read.reason))
+    return Broken(said(read.reason)) if isinstance(read, Broken) else read
 
 
-def _failed(request_id: str, status: object, error: object, reason: str, *, is_raised: bool) -> TeacherReply:
-    """A line without a reply; where that is for good its finish_reason says why, as of `chat.rejected_reply`."""
-    verdict = judge(status if isinstance(status, int) else 200, read_error(error))
-    is_rejected = verdict in (Verdict.ROW, Verdict.TOO_LONG, Verdict.PARAMETER)
-    last_word = "content_filter" if verdict is Verdict.FILTERED else "length" if is_raised and is_rejected else None
-    return TeacherReply(request_id, finish_reason=last_word, error=reason)
+def read_failure(error: object, sent: Collection[str], reason: str, status: object = None) -> Broken | Rejected:
+    """What an error about one line means."""
+    found = read_error(error)
+    verdict = judge(status if isinstance(status, int) else 200, found, sent=sent)
+    return rejected(verdict, found, sent, reason) or Broken(reason)
 
 
 def _as_json(body: object) -> object:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from models_py.errors import UserError
 from models_py.teacher.engines.base import Engine
 from models_py.teacher.engines.openai.address import COMPLETIONS
+from models_py.teacher.engines.openai.body import Bodies
 from models_py.teacher.engines.openai.pacing import CoolDown, TokenBucket, backoff, wait
 from models_py.teacher.engines.openai.server import (
     Answered,
@@ -28,12 +29,11 @@ from models_py.teacher.engines.openai.server import (
     Server,
     read_key,
 )
-from models_py.teacher.engines.openai.verdicts import TOKEN_LIMITS
 from models_py.teacher.money import prompt_tokens_at_most
 from models_py.teacher.request import TeacherReply, TeacherRequest
 
 if TYPE_CHECKING:
-    from models_py.teacher.spec import OpenAISettings, ServerSettings  # which opens the engines
+    from models_py.teacher.spec import OpenAISettings  # which opens the engines
 
 _HOPELESS = 100  # requests in a row that failed: the server is down
 _GIVE_UP_S = 1800.0  # nothing but 429 for so long, or told to wait longer: somebody should look
@@ -45,6 +45,7 @@ class OpenAIEngine(Engine):
     def __init__(self, name: str, settings: "OpenAISettings") -> None:
         self.name = name
         self.settings = settings
+        self._bodies = Bodies(name, settings)
 
     @property
     def identity(self) -> str:
@@ -58,7 +59,7 @@ class OpenAIEngine(Engine):
     def ask(self, requests: Iterable[TeacherRequest], stop: Event) -> Iterator[TeacherReply]:
         """Yields replies as they finish. The calls are made while the caller waits for the next one."""
         with asyncio.Runner() as runner:
-            session = _Session(self.name, self.settings, iter(requests), stop)
+            session = _Session(self.name, self.settings, self._bodies, iter(requests), stop)
             try:
                 runner.run(session.begin())
                 while replies := runner.run(session.next()):
@@ -70,9 +71,17 @@ class OpenAIEngine(Engine):
 class _Session:
     """The workers of one `ask` and the replies they have in hand, at most one each."""
 
-    def __init__(self, name: str, settings: "OpenAISettings", requests: Iterator[TeacherRequest], stop: Event) -> None:
+    def __init__(
+        self,
+        name: str,
+        settings: "OpenAISettings",
+        bodies: Bodies,
+        requests: Iterator[TeacherRequest],
+        stop: Event,
+    ) -> None:
         self._name = name
         self._settings = settings
+        self._bodies = bodies
         self._requests = requests
         self._stop = stop
         self._server = Server(name, settings, settings.concurrency)
@@ -81,7 +90,6 @@ class _Session:
         self._tokens_left = TokenBucket(settings.tokens_per_minute)
         self._failures = 0  # in a row
         self._answered = False
-        self._refused: set[str] = set()  # fields that second tries add and the server does not take
         self._came: list[TeacherReply] = []
         self._news = asyncio.Event()
 
@@ -138,12 +146,10 @@ class _Session:
 
     async def _answer(self, request: TeacherRequest) -> TeacherReply | None:
         """The reply to one request, None when it was stopped before there was one."""
-        body = chat_body(self._settings, request)
-        changed = changed_fields(self._settings, request)
         tokens = prompt_tokens_at_most(request) + request.sampling.max_tokens
         calls, failures = 0, 0
         while await self._may_send(tokens):
-            sent = {name: value for name, value in body.items() if name not in self._refused & changed}
+            sent = self._bodies.of(request)
             calls += 1
             started = time.monotonic()
             outcome = await self._server.post(COMPLETIONS, sent)
@@ -155,13 +161,13 @@ class _Session:
                     self._failures, self._answered = 0, True
                     self._give_back(tokens, read)
                     return read.reply(request.request_id, attempts=calls, latency_s=latency)
-                case Rejected(parameter=str(name)) if name in changed & sent.keys() - set(TOKEN_LIMITS):
-                    self._refused.add(name)  # of the profile's own sampling nothing changes: it goes without
+                case Rejected() if self._bodies.go_on_without(request, read, sent):
+                    pass
                 case Rejected():
-                    self._check_parameter(request, read)
+                    self._bodies.check(request, read)
                     self._failures = 0 if self._answered or read.filtered else self._failures + 1
                     self._check_hope(read.reason)
-                    return rejected_reply(self._settings, request, read, attempts=calls, latency_s=latency)
+                    return self._bodies.rejected_reply(request, read, attempts=calls, latency_s=latency)
                 case Busy(seconds):
                     self._cool_down.begin(seconds)
                     self._check_patience(seconds or 0.0)
@@ -174,17 +180,6 @@ class _Session:
                         return TeacherReply(request.request_id, attempts=calls, latency_s=latency, error=error)
                     await wait(max(backoff(failures), seconds or 0.0), self._stop)
         return None
-
-    def _check_parameter(self, request: TeacherRequest, rejected: Rejected) -> None:
-        """Raise UserError for a field that every request has: none will be taken."""
-        name = rejected.parameter
-        if name is None or (name in TOKEN_LIMITS and is_raised(self._settings, request)):
-            return
-        raise UserError(
-            f"teachers.{self._name}: {self._settings.asked_at} does not take {name} as it is sent "
-            f"({rejected.reason}). {remedy(f'teachers.{self._name}', self._settings, request, rejected)} "
-            "Replies that came are kept."
-        )
 
     def _check_hope(self, reason: str, *, unreachable: bool = False) -> None:
         where = f"teachers.{self._name}: {self._settings.asked_at}"
@@ -214,56 +209,6 @@ class _Session:
         used = (completion.prompt_tokens, completion.completion_tokens)
         if used[0] is not None and used[1] is not None:
             self._tokens_left.give_back(max(0, tokens - used[0] - used[1]))
-
-
-def chat_body(settings: "ServerSettings", request: TeacherRequest) -> dict[str, Any]:
-    """The body of a chat completion request; a null in `extra_body` takes a field out."""
-    sampling = request.sampling.payload()
-    extra = sampling.pop("extra_body", {})
-    sampling[settings.token_limit] = sampling.pop("max_tokens")
-    messages = [{"role": message.role, "content": message.content} for message in request.messages]
-    body = {"model": settings.model, "messages": messages, **sampling, **extra}
-    return {name: value for name, value in body.items() if value is not None}
-
-
-def changed_fields(settings: "ServerSettings", request: TeacherRequest) -> set[str]:
-    """The fields that a second try adds or changes: what the profile asks for goes without them."""
-    first, now = settings.sampling.payload(), request.sampling.payload()
-    return {name for name in ("seed", "temperature") if now.get(name) != first.get(name)}
-
-
-def is_raised(settings: "ServerSettings", request: TeacherRequest) -> bool:
-    """Whether the request has a higher limit, since a reply to the same was cut."""
-    return request.sampling.max_tokens > settings.sampling.max_tokens
-
-
-def rejected_reply(
-    settings: "ServerSettings", request: TeacherRequest, rejected: Rejected, *, attempts: int, latency_s: float | None
-) -> TeacherReply:
-    """The reply to a request that the server does not answer; its finish_reason says where that is for good.
-
-    content_filter: for what the text says. length: a doubled limit is too high, so the reply stays cut as it was.
-    """
-    reason = "content_filter" if rejected.filtered else "length" if is_raised(settings, request) else None
-    return TeacherReply(
-        request.request_id, finish_reason=reason, attempts=attempts, latency_s=latency_s, error=rejected.reason
-    )
-
-
-def remedy(teacher: str, settings: "ServerSettings", request: TeacherRequest, rejected: Rejected) -> str:
-    """Which key of the profile takes a refused field out of the request."""
-    name = str(rejected.parameter)
-    other = next((limit for limit in TOKEN_LIMITS if limit != name and limit in rejected.reason), None)
-    if name in TOKEN_LIMITS and name == settings.token_limit:
-        if other:
-            return f"Write {teacher}.token_limit: {other}."
-        return f"Lower {teacher}.sampling.max_tokens ({request.sampling.max_tokens:,})."
-    if (settings.sampling.extra_body or {}).get(name) is not None:
-        return f"Take {teacher}.sampling.extra_body.{name} out of the profile, or correct it."
-    if name == "seed":
-        return f"Take {teacher}.sampling.seed out of the profile."
-    left_out = f"Write {teacher}.sampling.extra_body: {{{name}: null}}, which leaves it out"
-    return f"{left_out}, or change {teacher}.sampling.{name}."
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import json
 import os
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -217,10 +217,10 @@ class Server:
         moved: str = "",
     ) -> Busy | Broken | Rejected:
         verdict = judge(status, error, seconds=seconds, sent=sent)
-        if verdict in _OF_A_ROW or (verdict in _OF_A_PATH and path != COMPLETIONS):  # no such file, no such batch
-            parameter = refused_parameter(error, sent) if error and verdict is Verdict.PARAMETER else None
-            filtered, too_long = verdict is Verdict.FILTERED, verdict is Verdict.TOO_LONG
-            return Rejected(said, filtered=filtered, too_long=too_long, parameter=parameter)
+        if found := rejected(verdict, error, sent, said):
+            return found
+        if verdict in _OF_A_PATH and path != COMPLETIONS:  # no such file, no such batch
+            return Rejected(said)
         if verdict is Verdict.KEY and status == 403 and error is None and self._answered:
             return Rejected(said)  # a firewall before the server, by this row's text: the key was taken before
         if verdict is Verdict.BUSY:
@@ -268,6 +268,15 @@ class Server:
     def _shown_key(self) -> str:
         name = self._settings.api_key_env
         return f"the key in the environment variable {name}" if name else "a request without a key (set api_key_env)"
+
+
+def rejected(verdict: Verdict, error: Said | None, sent: Collection[str], reason: str) -> Rejected | None:
+    """What an answer means that is about one request for good; None for any other. sent: the fields of the request."""
+    if verdict not in _OF_A_ROW:
+        return None
+    parameter = refused_parameter(error, sent) if error and verdict is Verdict.PARAMETER else None
+    filtered, too_long = verdict is Verdict.FILTERED, verdict is Verdict.TOO_LONG
+    return Rejected(reason, filtered=filtered, too_long=too_long, parameter=parameter)
 
 
 _OF_A_ROW = (Verdict.ROW, Verdict.FILTERED, Verdict.TOO_LONG, Verdict.PARAMETER)

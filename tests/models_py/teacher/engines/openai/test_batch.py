@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
@@ -17,8 +17,10 @@ import pytest
 from models_py.errors import UserError
 from models_py.teacher.ask_missing import ask_missing
 from models_py.teacher.engines.openai.batch import OpenAIBatchEngine
-from models_py.teacher.engines.openai.batch_files import batch_errors, reply_of, result_lines
+from models_py.teacher.engines.openai.batch_files import batch_errors, read_result, result_lines
 from models_py.teacher.engines.openai.batch_store import Batches
+from models_py.teacher.engines.openai.body import Bodies
+from models_py.teacher.engines.openai.server import Broken, Rejected
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.money import Budget, Price, Spent
 from models_py.teacher.open_teacher import OpenTeacher
@@ -564,7 +566,7 @@ def test_lines_that_cannot_be_read_are_none_and_blank_ones_nothing() -> None:
 
 @pytest.mark.parametrize("row", [{}, {"response": None}, {"response": {"body": None}}, {"response": []}])
 def test_a_line_without_a_body_is_an_error(row: dict[str, Any]) -> None:
-    assert reply_of("a", row, str) == TeacherReply("a", error="status None: null")
+    assert read_result(row, (), str) == Broken("status None: null")
 
 
 @pytest.mark.parametrize("state", [{}, {"errors": None}, {"errors": {"data": None}}, {"errors": ["x"]}])
@@ -633,8 +635,111 @@ def test_a_body_that_is_json_in_a_text_is_read(server: BatchServer, path: Path) 
 )
 def test_a_line_that_is_rejected_for_good_says_so(message: str, is_raised: bool, finish_reason: str | None) -> None:
     row = {"response": {"status_code": 400, "body": {"error": {"message": message}}}, "error": None}
-    found = reply_of("r", row, str, is_raised=is_raised)
+    read = read_result(row, (), str)
+    assert isinstance(read, Rejected)
+    sampling = Sampling(max_tokens=4096 if is_raised else 2048)
+    found = Bodies("gpt", OpenAIBatchSettings(model="gpt")).rejected_reply(request(sampling=sampling), read)
     assert (found.reply, found.error, found.finish_reason) == (None, f"status 400: {message}", finish_reason)
+
+
+# --- fields that the server refuses
+
+
+AGAIN = [request(f"Name {number} seas.", identity="gpt", sampling=Sampling(0.3, seed=1)) for number in range(7)]
+WARM = {one.request_id: one.messages[-1].content[::-1] for one in AGAIN}
+REFUSALS: dict[str, tuple[int, dict[str, Any]]] = {
+    "openai": (400, {"error": {"message": "Unsupported parameter: 'seed' is not supported", "param": "seed"}}),
+    "a type and a code": (400, {"error": {"message": "Unknown name seed", "type": "bad", "code": "unsupported_value"}}),
+    "pydantic": (422, {"detail": [{"loc": ["body", "seed"], "msg": "Extra inputs are not permitted"}]}),
+    "inside a 200": (200, {"error": {"code": 400, "message": "property 'seed' is unsupported"}}),
+}
+
+
+def refusing(status: int, error: dict[str, Any], *names: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Lines of a server that takes no request with one of these fields, and says it of the first one it sees."""
+
+    def line(asked: dict[str, Any]) -> dict[str, Any]:
+        name = next((name for name in names if name in asked["body"]), None)
+        said = json.loads(json.dumps(error).replace("seed", str(name)))
+        return (
+            answered(asked)
+            if name is None
+            else answered(asked, status) | {"response": {"status_code": status, "body": said}}
+        )
+
+    return line
+
+
+def fields_sent(server: BatchServer) -> list[set[str]]:
+    """Of each batch, what its requests have beside model and messages."""
+    return [set(lines[0]["body"]) - {"model", "messages"} for lines in server.uploads]
+
+
+@pytest.mark.parametrize(("status", "error"), REFUSALS.values(), ids=REFUSALS)
+def test_a_second_try_goes_without_a_field_that_is_refused(
+    server: BatchServer, path: Path, status: int, error: dict[str, Any]
+) -> None:
+    server.line = refusing(status, error, "seed")
+    asked = teacher(server, path)
+    assert texts(replies(asked, path, AGAIN)) == WARM
+    limits = {"top_p", "max_tokens", "temperature"}
+    sent = fields_sent(server)
+    assert sent[:3] == [limits | {"seed"}] * 3
+    assert sent[3:] == [limits] * len(sent[3:])
+    assert sorted(line["custom_id"] for lines in server.uploads[3:] for line in lines) == sorted(WARM)
+    assert stored(path, server) == []
+    later = [request(f"Name {number} bays.", identity="gpt", sampling=Sampling(0.3, seed=1)) for number in range(2)]
+    replies(asked, path, later)
+    assert fields_sent(server)[-1] == limits
+
+
+def test_a_second_try_goes_without_each_of_two_fields_that_are_refused(server: BatchServer, path: Path) -> None:
+    server.line = refusing(*REFUSALS["openai"], "temperature", "seed")
+    assert texts(replies(teacher(server, path, batch_requests=7), path, AGAIN)) == WARM
+    both = {"top_p", "max_tokens", "temperature", "seed"}
+    assert fields_sent(server) == [both, both - {"temperature"}, both - {"temperature", "seed"}]
+
+
+def test_a_batch_that_fails_as_a_whole_for_a_field_of_second_tries_is_asked_without(
+    server: BatchServer, path: Path
+) -> None:
+    server.outcomes = ["failed"]
+    server.errors = [{"code": "unsupported_parameter", "message": "seed is unsupported", "param": "seed", "line": 2}]
+    assert texts(replies(teacher(server, path, batch_requests=7), path, AGAIN)) == WARM
+    assert [("seed" in sent) for sent in fields_sent(server)] == [True, False]
+
+
+def test_a_field_that_is_refused_although_it_was_not_sent_fails_its_row(server: BatchServer, path: Path) -> None:
+    def line(asked: dict[str, Any]) -> dict[str, Any]:
+        return refusing(*REFUSALS["openai"], "seed")(asked | {"body": asked["body"] | {"seed": 1}})
+
+    server.line = line
+    found = replies(teacher(server, path, batch_requests=7), path, AGAIN)
+    assert {reply.error for reply in found.values()} == {"status 400: Unsupported parameter: 'seed' is not supported"}
+    assert len(server.batches) == 2
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_field_of_the_profile_that_is_refused_stops_the_run_and_names_its_key(
+    server: BatchServer, path: Path, whole: bool
+) -> None:
+    def line(asked: dict[str, Any]) -> dict[str, Any]:
+        return (refusing(*REFUSALS["openai"], "top_p") if asked["custom_id"] == IDS[1] else answered)(asked)
+
+    if whole:
+        server.outcomes = ["completed", "failed"]
+        server.errors = [{"code": "invalid", "message": "top_p is not supported", "param": "top_p", "line": 1}]
+    else:
+        server.line = line
+    told = r"does not take top_p as it is sent .* teachers.gpt.sampling.extra_body: \{top_p: null\}"
+    with Ledger(path) as ledger:
+        with pytest.raises(UserError, match=told):
+            list(ask_missing(SEAS, teacher(server, path), ledger))
+        kept = {row.reply.request_id for row in ledger.all_since() if row.reply.error is None}
+    assert kept >= ({*IDS[:3]} if whole else {IDS[0], IDS[2]})
+    server.line = answered
+    assert texts(replies(teacher(server, path), path)) == RIGHT
+    assert stored(path, server) == []
 
 
 def test_a_key_in_a_result_file_is_cut_out(server: BatchServer, path: Path) -> None:

@@ -16,7 +16,8 @@ import pytest
 from models_py.errors import UserError
 from models_py.teacher.ask_missing import ask_missing
 from models_py.teacher.engines.openai import chat, pacing
-from models_py.teacher.engines.openai.chat import Completion, OpenAIEngine, chat_body, read_completion
+from models_py.teacher.engines.openai.body import chat_body
+from models_py.teacher.engines.openai.chat import Completion, OpenAIEngine, read_completion
 from models_py.teacher.engines.openai.server import Broken
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.money import prompt_tokens_at_most
