@@ -16,6 +16,7 @@ from dagster_project.lakehouse.sql_files import policies
 from dagster_project.profile.load import load_profile
 from dagster_project.profile.schema import Profile
 from dagster_project.sql_assets import sql_assets
+from dagster_project.steps.step_progress import tell_waiting
 from dagster_project.up_to_date import bring_up_to_date, sources_changed
 
 
@@ -35,7 +36,7 @@ def build_definitions(profile: Profile) -> dg.Definitions:
         asset_checks=asset_checks(recipes),
         jobs=[*jobs(profile.name), bring_up_to_date],
         sensors=[sources_changed(lambda: observed_version(SOURCES, profile))],
-        resources={"lake": open_lake(profile), "profile": profile},
+        resources={"lake": open_lake(profile, tell_waiting), "profile": profile},
         executor=_executor(profile),
     )
 

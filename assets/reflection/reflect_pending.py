@@ -16,7 +16,7 @@ from dagster_project.steps.commits import commit_batches
 from dagster_project.steps.interrupts import interrupted_in_order
 from dagster_project.steps.plots import remembered_replies_plot
 from dagster_project.steps.results import table_result
-from dagster_project.steps.step_progress import StepProgress
+from dagster_project.steps.step_progress import StepProgress, tell_waiting
 from dagster_project.steps.why_unusable import why_unusable
 from models_py.errors import UserError
 from models_py.teacher.attempts import request_ids
@@ -58,7 +58,7 @@ def reflect_pending(
     with (
         interrupted_in_order(has_own_process=own_process),
         lake.exclusively(table),
-        Ledger(profile.ledger_path) as ledger,
+        Ledger(profile.ledger_path, tell_waiting) as ledger,
     ):
         try:
             pending = lake.recall(load_pending(table).sql)

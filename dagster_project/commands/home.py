@@ -10,9 +10,9 @@ import os
 from pathlib import Path
 
 import dagster as dg
-from filelock import FileLock
 
 from dagster_project.profile.schema import Profile
+from models_py.lock_file import held
 from models_py.publish import published_file
 
 DAGSTER_YAML = "telemetry:\n  enabled: false\nnux:\n  enabled: false\n"  # ask nothing, send nothing
@@ -28,7 +28,7 @@ def dagster_home(profile: Profile) -> Path:
     os.environ[HOME_VARIABLE] = str(home)
     home.mkdir(parents=True, exist_ok=True)
     config = home / "dagster.yaml"
-    with FileLock(home / "records.lock"):
+    with held(home / "records.lock"):
         if not config.exists():
             with published_file(config) as file:
                 file.write_text(DAGSTER_YAML, encoding="utf-8")

@@ -20,7 +20,7 @@ import shlex
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +29,6 @@ from typing import TYPE_CHECKING
 
 import duckdb
 import polars as pl
-from filelock import FileLock
 
 from dagster_project.lakehouse.answers import Answer, Answers, LakeState
 from dagster_project.lakehouse.attached import Attachment, Instance, borrow, extension_file
@@ -40,6 +39,7 @@ from dagster_project.lakehouse.tables import LAKE_CONTRACT, SCHEMAS, TABLES, TAB
 from models_py.content import fingerprint
 from models_py.disk import disk_is_full, says_disk_is_full
 from models_py.errors import UserError
+from models_py.lock_file import Tell, held, say
 
 if TYPE_CHECKING:
     from dagster_project.profile.schema import Profile
@@ -132,11 +132,18 @@ class Lake:
 
     `catalog` is a SQLite file (default: beside the data) or `postgres:<libpq string>`; `data_path` a folder or an s3://
     prefix. `owner`: the profile that this is the lake of; a lake of another one is refused, whatever is asked of it,
-    for its mirrors are that profile's. None asks for nobody's. Nothing is opened or created before the first operation.
+    for its mirrors are that profile's. None asks for nobody's. `tell` says for whom an operation waits. Nothing is
+    opened or created before the first operation.
     """
 
     def __init__(
-        self, warehouse: Path, *, catalog: str | None = None, data_path: str | None = None, owner: str | None = None
+        self,
+        warehouse: Path,
+        *,
+        catalog: str | None = None,
+        data_path: str | None = None,
+        owner: str | None = None,
+        tell: Tell = say,
     ) -> None:
         self.warehouse = warehouse
         self.owner = owner
@@ -144,6 +151,7 @@ class Lake:
         self.data_path = data_path or f"{warehouse / 'data'}/"
         self._data_is_beside_catalog = catalog is None and data_path is None
         self._lock = warehouse / "catalog.lock"
+        self._tell = tell
         self._answers = Answers(warehouse / "answers.sqlite")
         self._prepared = False
         self._is_claimed = owner is None
@@ -245,16 +253,13 @@ class Lake:
     @contextmanager
     def _locked(self, file: Path) -> Iterator[None]:
         """Hold a lock file of the warehouse. Raises UserError where the warehouse cannot be written."""
-        lock = FileLock(file)
-        try:
-            self.warehouse.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-        except OSError as error:
-            raise self._unwritable(self.warehouse, error.strerror) from error
-        try:
+        with ExitStack() as stack:
+            try:
+                self.warehouse.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(held(file, self._tell))
+            except OSError as error:
+                raise self._unwritable(self.warehouse, error.strerror) from error
             yield
-        finally:
-            lock.release()
 
     # ── writing ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -688,9 +693,10 @@ def _is_conflict(error: duckdb.Error) -> bool:
     return any(text in str(error).lower() for text in _CONFLICTS)
 
 
-def open_lake(profile: "Profile") -> Lake:
-    """The lake that a profile names."""
-    return Lake(profile.warehouse, catalog=profile.lake.catalog, data_path=profile.lake.data_path, owner=profile.name)
+def open_lake(profile: "Profile", tell: Tell = say) -> Lake:
+    """The lake that a profile names. tell: called when it waits for another process."""
+    catalog, data_path = profile.lake.catalog, profile.lake.data_path
+    return Lake(profile.warehouse, catalog=catalog, data_path=data_path, owner=profile.name, tell=tell)
 
 
 def _definitions() -> dict[str, str]:

@@ -7,7 +7,9 @@ import time
 from dataclasses import dataclass, field
 
 import dagster as dg
+from dagster import DagsterInvariantViolationError
 
+from models_py.lock_file import say
 from models_py.progress import Progress
 
 PROGRESS_TAG = "reflection_lake/progress"  # on every observation made here
@@ -55,6 +57,20 @@ def observation(asset: dg.AssetKey, label: str, progress: Progress, elapsed_s: f
     if progress.share:
         metadata["eta_s"] = round(elapsed_s / progress.share - elapsed_s, 1)
     return dg.AssetObservation(asset_key=asset, metadata=metadata, tags={PROGRESS_TAG: ""})
+
+
+def tell_waiting(said: str) -> None:
+    """What this process waits for: as progress of the step under way, else on standard error."""
+    try:
+        context = dg.OpExecutionContext.get()
+    except DagsterInvariantViolationError:
+        say(said)
+        return
+    keys = context.selected_asset_keys if context.has_assets_def else ()
+    for asset in sorted(keys)[:1]:
+        context.log_event(dg.AssetObservation(asset, metadata={PROGRESS_KEY: said}, tags={PROGRESS_TAG: ""}))
+    if not keys:
+        context.log.warning(said)
 
 
 def line(label: str, progress: Progress, elapsed_s: float) -> str:

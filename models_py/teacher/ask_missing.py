@@ -104,6 +104,8 @@ class _Asking:
         self._stop = Event()
         self._left = Event()  # the caller has
         self._tell_again_s = 0.0  # monotonic
+        self._notes: deque[str] = deque()  # of the thread that asks, to be told by the caller's
+        self._note = self._notes.append
         self._room = 0  # bytes that what is under way may need
         self._held: deque[tuple[TeacherRequest, TeacherReply]] = deque()
         self._unwritten: OSError | sqlite3.Error | None = None  # why the ledger, or the room for it, was refused
@@ -135,7 +137,9 @@ class _Asking:
                     thread.join(_LOOK_S)
 
     def _tell(self, tell: Callable[[str], None]) -> None:
-        """Tell now and then what is waited for, once nothing more is asked."""
+        """Tell for whom the ledger waits; now and then what is waited for, once nothing more is asked."""
+        while self._notes:
+            tell(self._notes.popleft())
         if not self._stop.is_set() or time.monotonic() < self._tell_again_s:
             return
         if words := self._waits_for():
@@ -153,7 +157,7 @@ class _Asking:
     def _run(self) -> None:
         try:
             # A connection belongs to one thread.
-            with Ledger(self._ledger.path) as ledger, Reserve(self._ledger.path.parent) as reserve:
+            with Ledger(self._ledger.path, self._note) as ledger, Reserve(self._ledger.path.parent) as reserve:
                 try:
                     self._ask_all(ledger, reserve)
                 finally:

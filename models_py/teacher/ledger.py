@@ -21,6 +21,7 @@ from typing import Self
 
 from models_py.disk import disk_is_full, says_disk_is_full
 from models_py.errors import UserError
+from models_py.lock_file import FIRST_S, Tell, Wait, say, users_of
 from models_py.teacher.money import Spent
 from models_py.teacher.parser import encodable
 from models_py.teacher.request import TeacherReply, TeacherRequest
@@ -156,6 +157,10 @@ class RepliesSummary:
         return {name: round(number, _DIGITS) for name, number in numbers.items() if number is not None}
 
 
+def _is_busy(error: sqlite3.Error) -> bool:
+    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+
+
 def percentile(ascending: Sequence[float], percent: float) -> float | None:
     """The value below which `percent` of 100 lie, interpolated between neighbours as `quantile_cont` of SQL does."""
     if not ascending:
@@ -172,17 +177,23 @@ class Ledger:
     Raises UserError when the file is no ledger or was made by another version.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, tell: Tell = say) -> None:
         self.path = path
+        self.tell = tell  # for whom it waits
         path.parent.mkdir(parents=True, exist_ok=True)
         # isolation_level=None: every statement is its own transaction, committed when it returns.
-        self._connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
+        self._connection = sqlite3.connect(path, timeout=FIRST_S, isolation_level=None)
         try:
-            self._use_wal()
+            self._in_turn("pragma journal_mode = wal")
             self._connection.execute("pragma synchronous = normal")
             self._create()
         except sqlite3.DatabaseError as error:
             self.close()
+            if _is_busy(error):
+                raise UserError(
+                    f"{path}: {self._users()} keeps the teacher's ledger locked, for more than "
+                    f"{_BUSY_TIMEOUT_S:.0f} s. End it, or wait for it, and run again."
+                ) from error
             if says_disk_is_full(error) or disk_is_full(path.parent):
                 raise UserError(
                     f"{path}: the teacher's ledger cannot be opened for writing ({error}). Make room on its disk and "
@@ -263,7 +274,7 @@ class Ledger:
 
         A reply that is here already stays. `seq` is given anew.
         """
-        self._connection.execute("begin immediate")
+        self._in_turn("begin immediate")
         try:
             new = sum(self._insert(row).rowcount for row in rows)
         except BaseException:
@@ -323,22 +334,27 @@ class Ledger:
             None if reply.error is None else encodable(reply.error),
             reply.usage,
         ]
-        return self._connection.execute(_RECORD, values)
+        return self._in_turn(_RECORD, values)
 
-    def _use_wal(self) -> None:
-        """SQLite does not wait for its turn to change a new file's mode, nor to recover a killed writer's."""
-        end = time.monotonic() + _BUSY_TIMEOUT_S
+    def _in_turn(self, statement: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
+        """Execute what waits for other writers, and tell where that takes long."""
+        wait = Wait(self.tell)
         while True:
             try:
-                self._connection.execute("pragma journal_mode = wal")
-                return
+                return self._connection.execute(statement, values)
             except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                if not _is_busy(error) or wait.waited_s > _BUSY_TIMEOUT_S:
                     raise
-                time.sleep(0.02)
+            if not wait.tell_in_s:
+                wait.told(f"{self._users()}, which has {self.path} locked")
+            # SQLite itself does not wait to change a new file's mode, nor to recover a killed writer's.
+            time.sleep(0.02)
+
+    def _users(self) -> str:
+        return users_of(self.path, *(self.path.with_name(self.path.name + end) for end in ("-wal", "-shm")))
 
     def _create(self) -> None:
-        self._connection.execute("begin immediate")
+        self._in_turn("begin immediate")
         try:
             (found,) = self._connection.execute("pragma user_version").fetchone()
             for version in range(found, SCHEMA_VERSION) if found in _MIGRATIONS else ():

@@ -1,12 +1,23 @@
 """Progress of a step: what a line says, and that the asset's page is not flooded."""
 
+import subprocess
+import threading
 import time
 from typing import Any
 
 import dagster as dg
 import pytest
 
-from dagster_project.steps.step_progress import PROGRESS_TAG, StepProgress, duration, line
+from dagster_project.lakehouse.lake import Lake
+from dagster_project.steps.step_progress import (
+    PROGRESS_KEY,
+    PROGRESS_TAG,
+    StepProgress,
+    duration,
+    line,
+    tell_waiting,
+)
+from models_py import lock_file
 from models_py.progress import Progress
 
 
@@ -103,3 +114,29 @@ def test_a_second_round_has_a_rate_and_an_eta_of_its_own(clock: Clock) -> None:
     first, second = observe(clock, *reports)
     assert first["progress"] == "work: 100/100 pairs, 1.0/s, ETA 0:00"
     assert (second["progress"], second["eta_s"]) == ("work: 5/10 pairs, 0.2/s, ETA 0:20", 20.0)
+
+
+def test_a_step_that_waits_for_another_process_says_so_as_its_progress(
+    written_lake: Lake, writer: "subprocess.Popen[str]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock_file, "FIRST_S", 0.05)
+    key = dg.AssetKey(["scoring", "rows"])
+
+    @dg.asset(key=key)
+    def rows() -> None:
+        threading.Timer(0.3, writer.kill).start()
+        with Lake(written_lake.warehouse, tell=tell_waiting).exclusively("scoring"):
+            pass
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert dg.materialize([rows], instance=instance).success
+        (event,) = instance.fetch_observations(key, limit=5).records
+    observed = event.asset_observation
+    assert observed is not None and observed.tags == {PROGRESS_TAG: ""}
+    said = str(observed.metadata[PROGRESS_KEY].value)
+    assert said.startswith(f"waiting for process {writer.pid} (") and "scoring.lock since " in said
+
+
+def test_outside_of_a_step_a_wait_is_said_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    tell_waiting("waiting for process 4711")
+    assert capsys.readouterr().err == "waiting for process 4711\n"

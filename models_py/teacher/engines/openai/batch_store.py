@@ -132,7 +132,7 @@ class Batches(Ledger):
 
     @contextmanager
     def _together(self) -> Iterator[None]:
-        self._connection.execute("begin immediate")
+        self._in_turn("begin immediate")
         try:
             yield
         except BaseException:
