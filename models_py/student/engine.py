@@ -35,9 +35,10 @@ class Engine:
     """Scores batches of sequences by the best path that was checked.
 
     fast: False takes the plain path. compile: True, False, or None for compiling when the work is worth it.
+    share_heads: False reads whole every sequence that begins like others.
     """
 
-    def __init__(self, model: Any, fast: bool = True, compile: bool | None = None) -> None:
+    def __init__(self, model: Any, fast: bool = True, compile: bool | None = None, share_heads: bool = True) -> None:
         _use_exact_attention(model)
         self.model = model
         self._compile = compile
@@ -47,7 +48,7 @@ class Engine:
         self._compared = 0  # tokens of the longest sequence that was compared
         if fast:
             try:
-                self._packed = PackedPath(model)
+                self._packed = PackedPath(model, share_heads)
             except UnsupportedAttention as reason:
                 self._leave("packs", str(reason))
             except Exception as reason:

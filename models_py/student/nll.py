@@ -53,7 +53,7 @@ def padded_nlls(model: Any, batch: Sequence[TargetSequence]) -> list[float]:
     inputs = torch.tensor(padded, device=model.device)  # (B, T)
     positions = torch.tensor(scored_positions(batch, width), device=model.device)  # (N,) in the flattened (B * T)
     targets = torch.tensor(target_ids(batch), device=model.device)  # (N,)
-    with _only_positions(model, positions):
+    with only_positions(model, positions):
         logits = model(input_ids=inputs, use_cache=False).logits  # (1, N, V)
     return sums(_losses(logits[0], targets), batch)
 
@@ -83,7 +83,7 @@ def _losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 
 @contextmanager
-def _only_positions(model: Any, positions: torch.Tensor) -> Iterator[None]:
+def only_positions(model: Any, positions: torch.Tensor) -> Iterator[None]:
     """Let only some of the (B * T) hidden states reach the output layer; what the model does after it stays.
 
     Taking the layer out of the model and calling it would lose the soft caps and scales that some models apply.

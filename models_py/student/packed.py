@@ -41,7 +41,7 @@ class PackedPath:
     Raises UnsupportedAttention when the model's attention cannot be replaced.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, shares_heads: bool = True) -> None:
         register()
         self.model = model
         self.body: Any = getattr(model, "base_model", None)
@@ -49,7 +49,7 @@ class PackedPath:
         if self.head is None or self.body is model or not getattr(model, "_supports_attention_backend", False):
             raise UnsupportedAttention("it has no body and output layer of the usual kind")
         self._configs = _configs(model)
-        self.shares_heads = True
+        self.shares_heads = shares_heads
         self._compiled: list[Any] = []
         self._token_losses: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = _losses_in_place
 

@@ -68,7 +68,7 @@ class Scorer:
 
     model: a transformers causal language model. token_budget: tokens a batch; None takes 2,048 on a CPU and 16,384 on
     CUDA, 32,768 for models below 2e9 parameters. It is halved, for good, whenever memory runs out. chunk_rows: rows
-    read ahead of what is yielded (two chunks are in memory). fast, compile: see engine.py.
+    read ahead of what is yielded (two chunks are in memory). fast, compile, share_heads: see engine.py.
     """
 
     def __init__(
@@ -80,13 +80,14 @@ class Scorer:
         chunk_rows: int = 512,
         fast: bool = True,
         compile: bool | None = None,
+        share_heads: bool = True,
     ) -> None:
         self.model = model.eval()
         self.chat = chat
         self.parameters = sum(parameter.numel() for parameter in model.parameters())
         self.token_budget = token_budget or _default_budget(model.device.type, self.parameters)
         self.chunk_rows = chunk_rows
-        self.engine = Engine(model, fast, compile)
+        self.engine = Engine(model, fast, compile, share_heads)
         self.tokens_scored = 0  # read by the model so far, prompts included, equal sequences of a chunk once
 
     @property

@@ -40,6 +40,7 @@ from models_py.progress import OnProgress, Progress, silent
 from models_py.publish import published_folder
 from models_py.student.chat import StudentChat
 from models_py.student.loading import load_chat, load_config, load_model
+from models_py.student.nll import only_positions
 from models_py.student.spec import ResolvedStudent
 from models_py.training.examples import IGNORED, LabelledRow, labelled_rows, require_rows
 from models_py.training.manifest import (
@@ -296,10 +297,12 @@ def mean_loss(model: PreTrainedModel, rows: Sequence[LabelledRow], pad_id: int, 
 
 def _target_nll(model: Any, ids: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Nats of every labelled token of a right-padded batch: three times (B, T) in, (targets,) float32 out."""
-    logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1]  # (B, T - 1, V)
     following = labels[:, 1:]
-    counts = following != IGNORED
-    return torch.nn.functional.cross_entropy(logits[counts].float(), following[counts], reduction="none")
+    counts = following != IGNORED  # (B, T - 1)
+    positions = torch.nn.functional.pad(counts, (0, 1)).flatten().nonzero()[:, 0]
+    with only_positions(model, positions):
+        logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[0]  # (targets, V)
+    return torch.nn.functional.cross_entropy(logits.float(), following[counts], reduction="none")
 
 
 def _batches(rows: Sequence[LabelledRow]) -> Iterator[list[LabelledRow]]:

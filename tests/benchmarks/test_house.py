@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import PROJECT
-from tests.support.profiles import small_quickstart
+from tests.support.profiles import small_toy
 
 HOUSE = PROJECT / "benchmarks" / "house.py"
 
@@ -16,7 +16,7 @@ HOUSE = PROJECT / "benchmarks" / "house.py"
 @pytest.mark.slow
 def test_a_quick_measurement_shows_each_command_beside_its_limit(tmp_path: Path) -> None:
     results = tmp_path / "house.json"
-    arguments = ["--quick", "--profile", str(small_quickstart(tmp_path)), "--results", str(results)]
+    arguments = ["--quick", "--profile", str(small_toy(tmp_path)), "--results", str(results)]
     shown = subprocess.run([sys.executable, HOUSE, *arguments], capture_output=True, text=True, check=True).stdout
     head, reference, sql, run = [line.split() for line in shown.splitlines()[-4:]]
     assert head == ["wall", "s", "CPU", "s", "wall", "CPU", "limit"]

@@ -19,7 +19,7 @@ from dagster_project.profile.schema import Profile
 from dagster_project.steps.results import asset_keys
 from dagster_project.up_to_date import BRING_UP_TO_DATE
 from tests.support.processes import finish, python
-from tests.support.profiles import quickstart
+from tests.support.profiles import toy_profile
 
 STAGES = ["profile", "raw", "reflection", "scoring", "selection", "training"]
 RECIPES = ["paper", "paper_gated", "paper_top", "original"]
@@ -28,7 +28,7 @@ PER_RECIPE = {"training_pairs", "student_checkpoint"}
 
 @pytest.fixture(scope="module")
 def profile(tmp_path_factory: pytest.TempPathFactory) -> Profile:
-    return load_profile(quickstart(tmp_path_factory.mktemp("profile")), policies=policies())
+    return load_profile(toy_profile(tmp_path_factory.mktemp("profile")), policies=policies())
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def _names(keys: AbstractSet[dg.AssetKey]) -> set[str]:
     return {key.to_user_string() for key in keys}
 
 
-def test_the_quickstart_loads_and_validates(definitions: dg.Definitions) -> None:
+def test_the_toy_loads_and_validates(definitions: dg.Definitions) -> None:
     dg.Definitions.validate_loadable(definitions)
 
 
@@ -209,7 +209,7 @@ def test_the_main_job_is_everything_but_evaluation(definitions: dg.Definitions, 
 
 @pytest.mark.parametrize(("executor", "name"), [("in_process", "in_process"), ("multiprocess", "multiprocess")])
 def test_the_profile_chooses_the_executor(tmp_path: Path, executor: str, name: str) -> None:
-    file = quickstart(tmp_path, executor=executor)
+    file = toy_profile(tmp_path, executor=executor)
     job = build_definitions(load_profile(file)).resolve_job_def(MAIN_JOB)
     assert job.executor_def.name == name
 
@@ -226,5 +226,5 @@ print(json.dumps([[name for name in heavy if name in sys.modules], os.path.exist
 
 @pytest.mark.slow
 def test_loading_imports_nothing_heavy_and_touches_nothing(tmp_path: Path) -> None:
-    out = finish(python(LOAD, quickstart(tmp_path), tmp_path / "warehouse"))
+    out = finish(python(LOAD, toy_profile(tmp_path), tmp_path / "warehouse"))
     assert json.loads(out.splitlines()[-1]) == [[], False]

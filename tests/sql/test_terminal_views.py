@@ -3,6 +3,8 @@
 import json
 from datetime import datetime
 
+import pytest
+
 from dagster_project.lakehouse.lake import Lake
 from models_py.content import canonical_json
 from models_py.training.manifest import checkpoint_id
@@ -55,6 +57,32 @@ def test_every_outcome_has_a_row_also_where_nobody_chose_it(lake: Lake) -> None:
     ]
 
 
+def test_one_pair_that_a_rewrite_bettered_and_one_whose_rewrite_was_refused(lake: Lake) -> None:
+    ratios = ("ifd_original", "ifd_instruction", "r_ifd_base", "r_ifd_reflected")
+    columns = ", ".join(["kind, pair_id, kept, other", *(f"round({ratio}, 6)" for ratio in ratios)])
+    told(lake)
+    assert lake.read(f"select {columns} from selection.choice_examples order by kind").rows() == [
+        ("rescued", "a", "both", "original", 0.5, 0.9, 0.9, 0.3),
+        ("vetoed", "b", "instruction", "both", 0.5, 0.9, 0.9, 0.95),
+    ]
+
+
+@pytest.mark.parametrize("guarded", [False, True])
+def test_a_refused_instruction_shows_more_than_a_refused_answer(lake: Lake, guarded: bool) -> None:
+    story = Story(lake, first_choice="guarded" if guarded else "ifd")
+    story.recipe("paper", "paper")
+    story.pair("a", Text(ifd=0.5, r_ifd=0.99), REWRITE, both=Text(r_ifd=0.95))
+    lost = Text(ifd=0.6, r_ifd=0.99) if guarded else Text(ifd=0.4)
+    story.pair("b", Text(ifd=0.5, r_ifd=0.2), lost, response=Text(r_ifd=0.1))
+    story.pair("c", Text(ifd=0.5, r_ifd=0.2), lost, response=Text(r_ifd=0.3))
+    examples = story.tell().read(
+        "select pair_id, kept, other, kept_output, other_output from selection.choice_examples where kind = 'vetoed'"
+    )
+    kept, other = examples["kept_output"].item(), examples["other_output"].item()
+    assert examples.select("pair_id", "kept", "other").rows() == [("c", "original", "instruction")]
+    assert kept != other
+
+
 def test_a_recipe_shows_its_current_checkpoint_or_none(lake: Lake) -> None:
     columns = "recipe, policy, kept, path, loss_before, loss_after"
     rows = told(lake).read(f"select {columns} from training.recipe_checkpoints order by recipe").rows()
@@ -67,3 +95,4 @@ def test_a_recipe_shows_its_current_checkpoint_or_none(lake: Lake) -> None:
 def test_a_lake_without_rows_shows_zeros(lake: Lake) -> None:
     assert set(lake.read("select row_count from selection.stage_counts")["row_count"]) == {0}
     assert lake.read("from selection.choice_outcomes").is_empty()
+    assert lake.read("from selection.choice_examples").is_empty()

@@ -28,20 +28,20 @@ def write_profile(folder: Path, profile: Mapping[str, Any] | str) -> Path:
     return file
 
 
-def quickstart_text() -> str:
-    """The bundled profile with its comments; the seeds where they are, the warehouse beside the file."""
-    text = (PROJECT_ROOT / "profiles" / "quickstart.yaml").read_text(encoding="utf-8")
-    return text.replace("warehouse/quickstart", "warehouse").replace("seeds/", f"{SEEDS}/")
+def bundled_text(name: str) -> str:
+    """A bundled profile with its comments; the seeds where they are, the warehouse beside the file."""
+    text = (PROJECT_ROOT / "profiles" / f"{name}.yaml").read_text(encoding="utf-8")
+    return text.replace(f"warehouse/{name}", "warehouse").replace("seeds/", f"{SEEDS}/")
 
 
-def quickstart(folder: Path, **changes: object) -> Path:
-    """The bundled profile in a folder of its own, some of its keys replaced."""
-    return write_profile(folder, yaml.safe_load(quickstart_text()) | changes)
+def toy_profile(folder: Path, **changes: object) -> Path:
+    """profiles/toy.yaml in a folder of its own, some of its keys replaced."""
+    return write_profile(folder, yaml.safe_load(bundled_text("toy")) | changes)
 
 
-def small_quickstart(folder: Path, **changes: object) -> Path:
-    """The quickstart with a smaller toy, one epoch and two recipes."""
-    profile = yaml.safe_load(quickstart_text())
+def small_toy(folder: Path, **changes: object) -> Path:
+    """The same with a smaller toy, one epoch and two recipes."""
+    profile = yaml.safe_load(bundled_text("toy"))
     scratch = {"texts": [str(SEEDS / "pairs.jsonl")], "vocab_size": 600, "hidden_size": 32, "layers": 1, "steps": 6}
     profile["students"]["toy"] = {"scratch": {**scratch, "max_length": 1024}}
     profile["recipes"] = {name: profile["recipes"][name] for name in ("paper", "original")}

@@ -16,7 +16,7 @@ from dagster_project.lakehouse.lake import Lake
 from dagster_project.profile.load import PROFILE_VARIABLE
 from tests.conftest import PROJECT
 from tests.support.lakes import append, ids
-from tests.support.profiles import quickstart
+from tests.support.profiles import toy_profile
 
 Ask = Callable[..., tuple[int, str, str]]
 PAIRS = "from raw.raw_pairs select pair_id order by all"
@@ -25,7 +25,7 @@ PAIRS = "from raw.raw_pairs select pair_id order by all"
 @pytest.fixture
 def ask(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Ask:
     """Run the console on the lake of `tmp_path`: exit status, standard output, standard error."""
-    profile = str(quickstart(tmp_path))
+    profile = str(toy_profile(tmp_path))
 
     def run(query: str, *options: str) -> tuple[int, str, str]:
         status = sql.main([query, "--profile", profile, *options])
@@ -88,7 +88,7 @@ def test_an_unknown_profile_is_named(capsys: pytest.CaptureFixture[str]) -> None
 def test_the_profile_may_come_from_the_environment(
     written_lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv(PROFILE_VARIABLE, str(quickstart(tmp_path)))
+    monkeypatch.setenv(PROFILE_VARIABLE, str(toy_profile(tmp_path)))
     assert sql.main([PAIRS]) == 0
     assert "whole" in capsys.readouterr().out
 
@@ -230,7 +230,7 @@ def test_files_and_functions_are_refused_in_one_sentence(written_lake: Lake, ask
 
 
 def test_it_stops_when_its_reader_has_seen_enough(written_lake: Lake, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "dagster_project.commands.sql", "--profile", str(quickstart(tmp_path))]
+    command = [sys.executable, "-m", "dagster_project.commands.sql", "--profile", str(toy_profile(tmp_path))]
     with subprocess.Popen(
         [*command, "--format", "csv", "from range(1000000)"],
         stdout=subprocess.PIPE,

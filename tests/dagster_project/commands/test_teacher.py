@@ -20,7 +20,7 @@ from models_py.teacher.reflect_pairs import reflect_pairs
 from models_py.teacher.request import INSTRUCTION_REFLECTION, PendingPair
 from tests.conftest import PROJECT
 from tests.support.engines import REWRITE, UNUSABLE, Scripted, pair_of, said
-from tests.support.profiles import SMALLEST, quickstart, quickstart_text, write_profile
+from tests.support.profiles import SMALLEST, bundled_text, toy_profile, write_profile
 from tests.support.values import known
 
 Say = Callable[..., tuple[int, str, str]]
@@ -60,8 +60,8 @@ def paid(folder: Path, **changes: object) -> Path:
 
 @pytest.fixture
 def answered(tmp_path: Path) -> Profile:
-    """The quickstart after its first phase of reflection."""
-    profile = load_profile(quickstart(tmp_path))
+    """The toy profile after its first phase of reflection."""
+    profile = load_profile(toy_profile(tmp_path))
     pairs = [PendingPair.of(row) for row in read_sources(profile.sources).pairs.to_dicts()]
     with Ledger(profile.ledger_path) as ledger:
         list(reflect_pairs(INSTRUCTION_REFLECTION, pairs, open_teacher(profile.teacher_specs()[0]), ledger))
@@ -78,7 +78,7 @@ def row(out: str, name: str) -> list[str]:
 
 
 def test_an_estimate_of_a_recording_counts_and_creates_nothing(say: Say, tmp_path: Path) -> None:
-    status, out, _ = say("estimate", "--profile", quickstart(tmp_path))
+    status, out, _ = say("estimate", "--profile", toy_profile(tmp_path))
     assert (status, row(out, "answered"), row(out, "missing")) == (0, ["0 of 60", "0 of 60"], ["60", "60", "120"])
     assert "cost nothing" in out and "tokens" not in out
     assert not (tmp_path / "warehouse").exists()
@@ -172,7 +172,7 @@ def test_control_characters_of_a_pair_are_shown_not_obeyed(say: Say, tmp_path: P
 def test_a_pair_that_is_not_one_is_refused_with_some_that_are(
     say: Say, tmp_path: Path, pair: str, complaint: str
 ) -> None:
-    status, out, err = say("prompt", pair, "--profile", quickstart(tmp_path))
+    status, out, err = say("prompt", pair, "--profile", toy_profile(tmp_path))
     assert (status, out, complaint in err) == (1, "", True)
     assert 2 <= len(re.findall(r"^  [0-9a-f]{16}  \w", err, re.MULTILINE)) <= 5
 
@@ -182,7 +182,7 @@ def test_a_pair_that_is_not_one_is_refused_with_some_that_are(
 
 def test_replies_travel_from_one_warehouse_to_another(say: Say, answered: Profile, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
-    other, file = quickstart(tmp_path / "other"), tmp_path / "out.jsonl"
+    other, file = toy_profile(tmp_path / "other"), tmp_path / "out.jsonl"
     assert say("export", file, "--profile", answered.file)[1].endswith(
         "60 replies, all that recorded would be answered now.\n"
     )
@@ -204,7 +204,7 @@ def test_an_export_needs_a_ledger_a_file_and_one_teacher(say: Say, tmp_path: Pat
 
 
 def test_a_wrong_file_is_one_message(say: Say, tmp_path: Path) -> None:
-    file = quickstart(tmp_path)
+    file = toy_profile(tmp_path)
     assert say("import", "", "--profile", file) == (
         1,
         "",
@@ -249,7 +249,7 @@ def test_make_passes_a_name_with_spaces_and_quotes(tmp_path: Path) -> None:
         "SETUP=true",
         "import-replies",
         f"FILE={str(file).replace('$', '$$')}",
-        f"PROFILE={quickstart(tmp_path)}",
+        f"PROFILE={toy_profile(tmp_path)}",
     ]
     done = subprocess.run(make, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert done.returncode != 0
@@ -285,7 +285,7 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
 
 
 def test_the_teachers_that_the_quickstart_shows_as_comments_are_accepted(tmp_path: Path) -> None:
-    text = quickstart_text()
+    text = bundled_text("quickstart")
     before, teachers, after = re.split(r"(?=^teachers:)|(?=^# selected:)", text, flags=re.MULTILINE)
     shown = re.sub(r"^( *)# ( *[a-z][\w.-]*:)", r"\1\2", teachers, flags=re.MULTILINE)
     profile = load_profile(write_profile(tmp_path, before + shown + after))

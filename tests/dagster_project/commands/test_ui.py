@@ -15,7 +15,7 @@ import pytest
 from dagster_project.commands import ui
 from models_py.errors import UserError
 from tests.support.processes import first_line, python
-from tests.support.profiles import quickstart
+from tests.support.profiles import toy_profile
 from tests.support.ui import Ui, serving
 
 
@@ -70,7 +70,7 @@ def test_a_second_ui_of_a_warehouse_is_refused_while_the_first_or_its_daemon_liv
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
-    with serving(quickstart(tmp_path_factory.mktemp("ui"))) as ui:
+    with serving(toy_profile(tmp_path_factory.mktemp("ui"))) as ui:
         yield ui
 
 
@@ -112,7 +112,7 @@ def test_the_real_webserver_carries_out_only_what_its_own_pages_and_programs_ask
 @pytest.mark.slow
 @pytest.mark.parametrize("signalled", [signal.SIGTERM, signal.SIGINT])
 def test_it_ends_with_its_daemon_and_its_code_server(tmp_path: Path, signalled: signal.Signals) -> None:
-    with serving(quickstart(tmp_path)) as ui:
+    with serving(toy_profile(tmp_path)) as ui:
         started = psutil.Process(ui.process.pid).children(recursive=True)
         assert any("dagster._daemon" in " ".join(process.cmdline()) for process in started)
         ui.process.send_signal(signalled)
@@ -123,7 +123,7 @@ def test_it_ends_with_its_daemon_and_its_code_server(tmp_path: Path, signalled: 
 
 @pytest.mark.slow
 def test_it_does_not_go_on_without_its_daemon(tmp_path: Path) -> None:
-    with serving(quickstart(tmp_path)) as ui:
+    with serving(toy_profile(tmp_path)) as ui:
         [daemon] = [
             process
             for process in psutil.Process(ui.process.pid).children(recursive=True)

@@ -460,8 +460,13 @@ def test_every_bundled_profile_loads(file: Path) -> None:
     assert load_profile(file, policies()).file == file
 
 
-def test_the_quickstart_has_the_recipes_of_the_readme() -> None:
+def test_the_quickstart_is_what_the_readme_says() -> None:
     profile = load_profile("quickstart", POLICIES)
-    assert list(profile.recipes) == ["paper", "paper_gated", "paper_top", "original"]
-    assert profile.recipes["paper_top"].top_fraction == 0.5
-    assert profile.students["toy"].longest_sequence == 512
+    assert list(profile.recipes) == ["paper", "original"]
+    assert profile.students["smollm2"].longest_sequence == 1024
+    assert profile.sources[0].limit == 24
+
+
+def test_the_ablations_try_every_policy() -> None:
+    profile = load_profile("ablations", policies())
+    assert {recipe.policy for recipe in profile.recipes.values()} == set(policies())
