@@ -4,6 +4,7 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 MAIN_JOB = "reflection_lake"
+WITHOUT_TRAINING_JOB = "without_training"
 PROFILE_TAG = "reflection_lake/profile"  # on every run of a job
 
 _PHASES = {
@@ -35,4 +36,10 @@ def jobs(profile_name: str) -> list[UnresolvedAssetJobDefinition]:
     everything = dg.AssetSelection.all() - dg.AssetSelection.groups("evaluation")
     what = "Raw pairs to fine-tuned students."
     whole = dg.define_asset_job(MAIN_JOB, selection=everything, description=what, run_tags=tags)
-    return [whole, *phases]
+    untrained = dg.define_asset_job(
+        WITHOUT_TRAINING_JOB,
+        selection=everything - trained,
+        description="All that says what would be trained on, and no training.",
+        run_tags=tags,
+    )
+    return [whole, untrained, *phases]

@@ -21,9 +21,9 @@ with choices as (
         and first.pair_id = second.pair_id
 ),
 
--- Of the refused rewrites those show most that leave the pair as it came: instruction and answer were refused together.
+-- Those show most in which the student says the same twice: it takes both rewrites, or leaves the pair as it came.
 told as (
-    select *, 'rescued' as kind, 'original' as other, false as is_untouched, gain as difference
+    select *, 'rescued' as kind, 'original' as other, choice = 'both' as is_clear, gain as difference
     from choices
     where choice <> 'original' and gain > 0
     union all
@@ -41,7 +41,7 @@ examples as (
     from told
     qualify row_number() over (
         partition by teacher, student, kind
-        order by is_untouched desc, difference desc, pair_id
+        order by is_clear desc, difference desc, pair_id
     ) = 1
 )
 

@@ -31,7 +31,6 @@ _SHOWN = {
     DagsterEventType.STEP_FAILURE,
 }
 _BAR_CHARS = 32
-_EXCERPT_CHARS = 60
 _TOLD = ("UserError", "Failure")  # errors whose message was written for people
 _MAKE_ROOM = "\nThe disk is full. Make room and run again: what was finished is kept."
 _INTERRUPTS = ("DagsterExecutionInterruptedError", "KeyboardInterrupt")
@@ -194,29 +193,25 @@ def _print_outcomes(lake: Lake, console: Console) -> None:
 def _print_examples(lake: Lake, console: Console) -> None:
     """A pair that a rewrite bettered and one whose rewrite was refused, with the statistics that decided."""
     for row in lake.read("from selection.choice_examples order by teacher, student, kind").iter_rows(named=True):
-        figures = _compared("IFD", row["ifd_original"], row["ifd_instruction"], row["first_reason"])
-        figures += _compared("r-IFD", row["r_ifd_base"], row["r_ifd_reflected"], row["second_reason"])
-        origin = f"{row['student']}, {_short(row['file'])} row {row['source_row']}"
-        console.print(
-            Text.assemble("\n", (row["kind"].capitalize(), "bold"), f"  {'; '.join(figures)}", (f"   {origin}", "dim"))
-        )
-        kept = f"kept ({row['kept']})"
-        other = f"{'was' if row['kind'] == 'rescued' else 'not'} ({row['other']})"
-        for name, which in ((other, "other"), (kept, "kept")):
-            texts = f"{_excerpt(row[f'{which}_instruction'])}  ⟶  {_excerpt(row[f'{which}_output'])}"
-            console.print(Text.assemble((f"  {name:<18}", "dim"), texts), soft_wrap=False)
+        is_rescued = row["kind"] == "rescued"
+        title = f"{row['kind'].capitalize()} by {row['student']}"
+        console.print(Text.assemble("\n", (title, "bold"), (f"  {_short(row['file'])}, row {row['source_row']}", "dim")))
+        for name, which in (("was" if is_rescued else "not", "other"), ("is" if is_rescued else "but", "kept")):
+            for mark, text in ((name, row[f"{which}_instruction"]), ("   →", row[f"{which}_output"])):
+                console.print(Text.assemble((f"  {mark:<6}", "dim"), _excerpt(text, console.width - 10)))
+        for name, before, after, won, rule in (
+            ("IFD", "ifd_original", "ifd_instruction", row["first_reason"], "higher wins"),
+            ("r-IFD", "r_ifd_base", "r_ifd_reflected", row["second_reason"], "lower wins"),
+        ):
+            if row[before] is not None and row[after] is not None:
+                outcome = "taken" if won == "rewrite_wins" else "refused"
+                figures = f"  {name:<6}{row[before]:.2f} → {row[after]:.2f}  rewrite {outcome}"
+                console.print(Text.assemble(figures, (f"  ({rule})", "dim")))
 
 
-def _compared(name: str, before: float | None, after: float | None, reason: str) -> list[str]:
-    """`IFD 0.46 → 0.36 refused`, and nothing where no rewrite was compared."""
-    if before is None or after is None:
-        return []
-    return [f"{name} {before:.2f} → {after:.2f} {'wins' if reason == 'rewrite_wins' else 'refused'}"]
-
-
-def _excerpt(text: str) -> str:
-    one_line = " ".join(plain(text).split())
-    return one_line if len(one_line) <= _EXCERPT_CHARS else f"{one_line[: _EXCERPT_CHARS - 1].rstrip()}…"
+def _excerpt(text: str, width: int) -> str:
+    one_line = plain(" ".join(text.split()))
+    return one_line if len(one_line) <= width else f"{one_line[: width - 1].rstrip()}…"
 
 
 def _print_recipes(lake: Lake, console: Console) -> None:

@@ -464,7 +464,7 @@ def test_the_quickstart_is_what_the_readme_says() -> None:
     profile = load_profile("quickstart", POLICIES)
     assert list(profile.recipes) == ["paper", "original"]
     assert profile.students["smollm2"].longest_sequence == 1024
-    assert profile.sources[0].limit == 24
+    assert profile.sources[0].sample is not None and profile.sources[0].sample.rows == 20
 
 
 def test_the_ablations_try_every_policy() -> None:
