@@ -14,13 +14,14 @@ PAIR ?=
 TEACHER ?=
 FILE ?=
 ALL ?=
+DATA ?=
 ARGS ?=
 WORKERS ?= 2
 WITH ?=
 # What is written in these reaches the program as it stands: make expands no `$` in it, and neither does the shell.
 AS_WRITTEN := Q AS_OF FORMAT OUT
 $(foreach name,$(AS_WRITTEN),$(eval override $(name) := $$(value $(name))))
-export $(AS_WRITTEN) PORT PAIR TEACHER FILE
+export $(AS_WRITTEN) PORT PAIR TEACHER FILE DATA
 export HF_HUB_DISABLE_TELEMETRY := 1
 # Idle OpenMP threads sleep instead of spinning: on a few busy cores that is several times faster.
 export OMP_WAIT_POLICY ?= passive
@@ -28,7 +29,7 @@ ifneq ($(PROFILE),)
 export REFLECTION_PROFILE := $(PROFILE)
 endif
 
-.PHONY: help setup run test fuzz soak lint ui sql sql-readme estimate prompt export-replies import-replies bench clean
+.PHONY: help setup run test fuzz soak lint ui sql sql-readme estimate prompt export-replies import-replies bench evidence clean
 .SILENT:
 
 help: ## this list
@@ -91,6 +92,10 @@ import-replies: ## such a file into the ledger of PROFILE: make import-replies F
 bench: ## the benchmarks, as ratios in one run
 	$(SETUP) checks vllm
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+evidence: ## what each statistic can see, into docs/evidence.md: make evidence DATA=folder-of-expert_revisions.jsonl (half an hour)
+	$(SETUP)
+	$(BIN)/python -m dagster_project.commands.evidence "$$DATA" $(ARGS)
 
 clean: ## remove the quickstart's warehouse, keep those of other profiles and the environment
 	rm -rf warehouse/quickstart

@@ -191,10 +191,10 @@ def make_chat(texts: Sequence[str]) -> StudentChat:
 
 def pretrained(dtype: torch.dtype) -> tuple[Any, StudentChat]:
     """SmolLM2-135M-Instruct as the pipeline opens it."""
-    student = Student("smollm2", model=SMOLLM2, dtype=str(dtype).removeprefix("torch."), max_length=MAX_LENGTH)
+    student = Student("smollm2", model=SMOLLM2, max_length=MAX_LENGTH)
     with tempfile.TemporaryDirectory() as folder:
         resolved = make_student(student, Path(folder))
-        return load_model(resolved), load_chat(resolved)
+        return load_model(resolved).to(dtype), load_chat(resolved)
 
 
 def make_model(shape: str, device: str, dtype: torch.dtype, seed: int) -> Any:

@@ -16,12 +16,13 @@ from dagster_project.profile.schema import Profile
 from dagster_project.steps.code_version import code_version
 from dagster_project.steps.commits import commit_batches
 from dagster_project.steps.interrupts import interrupted_in_order
-from dagster_project.steps.results import OWNERS, asset_key, key, pending_deps, table_result
+from dagster_project.steps.results import OWNERS, TOLD_KEY, asset_key, key, pending_deps, table_result
 from dagster_project.steps.step_progress import StepProgress
 from models_py.student.spec import ResolvedStudent
 
 Work = dict[str, int | float | str]  # what was done by whom and how fast, as metadata; empty: nothing was pending
 
+_PATHS_LEFT = "paths_left"  # of a scorer: why it is not computed faster
 READ_ROWS = 20_000  # pending rows held in memory at once
 
 
@@ -53,7 +54,9 @@ def score_pending(context: dg.AssetExecutionContext, lake: Lake, profile: Profil
     statuses = lake.recall(
         f"select status, count(*) as n from {table} where {current} group by status order by n desc, status"
     )
-    metadata = {f"status/{status}": rows for status, rows in statuses.rows()}
+    metadata: Work = {f"status/{status}": rows for status, rows in statuses.rows()}
+    if told := [str(said) for name, said in work.items() if name.endswith(f"/{_PATHS_LEFT}")]:
+        metadata[TOLD_KEY] = "\n".join(told)
     return table_result(lake, table, where=current, metadata=metadata | work)
 
 
@@ -103,6 +106,7 @@ def _score_with(
         f"{student.name}/tokens": scorer.tokens_scored,
         f"{student.name}/tokens_per_s": round(scorer.tokens_scored / seconds, 1),
         f"{student.name}/path": scorer.path,
+        **({f"{student.name}/{_PATHS_LEFT}": "\n".join(scorer.paths_left)} if scorer.paths_left else {}),
     }
 
 

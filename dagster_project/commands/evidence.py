@@ -9,6 +9,7 @@ go into docs/evidence.md between its marks, the plot beside the profile. Run aga
 
 import argparse
 import platform
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,6 @@ import numpy as np
 import polars as pl
 from rich.console import Console
 
-from dagster_project.commands import run
 from dagster_project.commands.terminal import any_encoding, say_error
 from dagster_project.jobs import WITHOUT_TRAINING_JOB
 from dagster_project.lakehouse.lake import open_lake
@@ -47,6 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make evidence", description=__doc__.split("\n", 1)[0])
     parser.add_argument("data", type=Path, help=f"folder that holds {EXPERTS}")
     parser.add_argument("--rows", type=int, default=180, help="pairs (default: 180)")
+    parser.add_argument("--profile", type=Path, default=FOLDER / "profile.yaml", help="whose student is measured")
     parser.add_argument(
         "--page", type=Path, default=PAGE, help="page whose tables are written (default: docs/evidence.md)"
     )
@@ -54,10 +55,11 @@ def main(arguments: list[str] | None = None) -> int:
     any_encoding()
     started = time.monotonic()
     try:
-        profile = load_profile(FOLDER / "profile.yaml")
+        profile = load_profile(options.profile)
         pairs = read_revised_pairs(options.data / EXPERTS, options.rows)
         made = write_evidence_files(pairs, profile.warehouse / "data")
-        if status := run.main(["--profile", str(profile.file), "--job", WITHOUT_TRAINING_JOB]):
+        run = ("-m", "dagster_project.commands.run", "--profile", str(profile.file), "--job", WITHOUT_TRAINING_JOB)
+        if status := subprocess.call([sys.executable, *run]):
             return status
         lake = open_lake(profile)
         comparisons, policies = (lake.read(_sql(name)) for name in ("comparisons", "policies"))
@@ -157,7 +159,7 @@ def _prefers(rows: pl.DataFrame, statistic: str) -> np.ndarray:
 def _median(comparisons: pl.DataFrame, kind: str | None, statistic: str) -> str:
     column, _ = STATISTICS[statistic]
     rows = comparisons.unique("pair_id") if kind is None else comparisons.filter(kind=kind)
-    value = rows[f"{column}_{'original' if kind is None else 'rewrite'}"].median()
+    value = float(np.median(rows[f"{column}_{'original' if kind is None else 'rewrite'}"].drop_nulls().to_numpy()))
     return f"{value:,.0f}" if column == "tokens" else f"{value:.3f}"
 
 

@@ -191,11 +191,14 @@ def _print_outcomes(lake: Lake, console: Console) -> None:
 
 
 def _print_examples(lake: Lake, console: Console) -> None:
-    """A pair that a rewrite bettered and one whose rewrite was refused, with the statistics that decided."""
-    for row in lake.read("from selection.choice_examples order by teacher, student, kind").iter_rows(named=True):
+    """Of the first pairing a pair that a rewrite bettered and one whose rewrite was refused, and what decided."""
+    examples = lake.read("from selection.choice_examples order by teacher, student, kind")
+    pairings = examples.select("teacher", "student").unique(maintain_order=True)
+    for row in examples.join(pairings.head(1), on=["teacher", "student"], maintain_order="left").iter_rows(named=True):
         is_rescued = row["kind"] == "rescued"
         title = f"{row['kind'].capitalize()} by {row['student']}"
-        console.print(Text.assemble("\n", (title, "bold"), (f"  {_short(row['file'])}, row {row['source_row']}", "dim")))
+        where = f"  {_short(row['file'])}, row {row['source_row']}"
+        console.print(Text.assemble("\n", (title, "bold"), (where, "dim")))
         for name, which in (("was" if is_rescued else "not", "other"), ("is" if is_rescued else "but", "kept")):
             for mark, text in ((name, row[f"{which}_instruction"]), ("   →", row[f"{which}_output"])):
                 console.print(Text.assemble((f"  {mark:<6}", "dim"), _excerpt(text, console.width - 10)))
@@ -204,9 +207,11 @@ def _print_examples(lake: Lake, console: Console) -> None:
             ("r-IFD", "r_ifd_base", "r_ifd_reflected", row["second_reason"], "lower wins"),
         ):
             if row[before] is not None and row[after] is not None:
-                outcome = "taken" if won == "rewrite_wins" else "refused"
+                outcome = {"rewrite_wins": "taken", "tie": "no better"}.get(won, "refused")
                 figures = f"  {name:<6}{row[before]:.2f} → {row[after]:.2f}  rewrite {outcome}"
                 console.print(Text.assemble(figures, (f"  ({rule})", "dim")))
+    if pairings.height > 1:
+        console.print(f"\n[dim]Of the other {pairings.height - 1} pairings: selection.choice_examples[/]")
 
 
 def _excerpt(text: str, width: int) -> str:

@@ -45,6 +45,7 @@ class Engine:
         self._packed: PackedPath | None = None
         self._turn = _change_of_rotation(model)
         self._heads = False  # whether sequences were seen that begin alike
+        self.left: list[str] = []  # faster paths that were not taken, with the reason
         self._compared = 0  # tokens of the longest sequence that was compared
         if fast:
             try:
@@ -163,7 +164,8 @@ class Engine:
         return _RELATIVE.get(dtype, 0.0) * max(abs(nll), 1.0) + _NATS_A_TOKEN.get(dtype, 0.0) * sequence.target_tokens
 
     def _leave(self, path: str, reason: str) -> None:
-        _LOG.warning("scoring does not use %s for %s: %s", path, type(self.model).__name__, reason)
+        self.left.append(f"scoring does not use {path} for {type(self.model).__name__}: {reason}")
+        _LOG.warning(self.left[-1])
 
 
 def is_out_of_memory(error: BaseException) -> bool:

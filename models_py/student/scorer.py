@@ -95,6 +95,11 @@ class Scorer:
         """How batches are computed: see `Engine.path`."""
         return self.engine.path
 
+    @property
+    def paths_left(self) -> list[str]:
+        """A sentence for each faster path that this model does not take, with the reason."""
+        return self.engine.left
+
     def score(
         self, requests: Iterable[ScoreRequest], on_progress: OnProgress = silent, total: int | None = None
     ) -> Iterator[ScoreRow]:

@@ -40,6 +40,7 @@ class FakeScorer:
     loaded: int
     tokens_scored = 7
     path = "packs"
+    paths_left: tuple[str, ...] = ()
 
     def __init__(self, model: object, chat: object) -> None:
         type(self).loaded += 1
@@ -53,6 +54,7 @@ class FakeScorer:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> type[FakeScorer]:
     FakeScorer.asked, FakeScorer.loaded, FakeScorer.score_one = [], 0, staticmethod(sound)
+    FakeScorer.paths_left = ()
     monkeypatch.setattr(scorer, "Scorer", FakeScorer)
     monkeypatch.setattr(loading, "load_model", lambda student: None)
     monkeypatch.setattr(loading, "load_chat", lambda student: None)
@@ -87,6 +89,14 @@ def test_every_text_is_scored_for_its_ifd_terms(ready: Flow, fake: type[FakeScor
         "from scoring.instruction_scores"
     )
     assert ifd == pytest.approx(0.22313016014842982)
+
+
+def test_a_faster_path_that_is_not_taken_is_told_with_the_reason(ready: Flow, fake: type[FakeScorer]) -> None:
+    fake.paths_left = ("scoring does not use packs for Mamba: it has no attention",)
+    metadata = ready.run(instruction_scores).metadata
+    assert metadata["toy/path"] == "packs"
+    assert metadata["toy/paths_left"] == metadata["told"] == fake.paths_left[0]
+    assert "told" not in ready.run(instruction_scores).metadata
 
 
 def test_nothing_pending_loads_no_model(ready: Flow, fake: type[FakeScorer]) -> None:

@@ -209,6 +209,7 @@ def test_what_cannot_be_packed_is_told_and_scored_plainly(name: str, caplog: pyt
     engine.prepare(a_batch())
     assert engine.path == "padded batches"
     assert f"scoring does not use packs for {type(model(name)).__name__}" in caplog.text
+    assert engine.left == [record.message for record in caplog.records if record.name == "models_py.student.engine"]
     assert engine.nlls(a_batch()) == pytest.approx([own_nll(model(name), s) for s in a_batch()], rel=1e-6)
 
 
