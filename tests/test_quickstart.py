@@ -77,7 +77,11 @@ def test_the_terminal_tells_the_story(finished: tuple[Path, str]) -> None:
     _, shown = finished
     assert "✓ raw/raw_pairs" in shown
     assert "quarantined 3  →  raw pairs 60  →  instructions reflected 54" in shown
+    assert "! recorded: 3 missing_tag: the tagged texts are absent, unclosed or ambiguous" in shown
     assert "What toy chose of recorded's rewrites" in shown
+    assert re.search(r"Rescued by toy  .*seeds/pairs.jsonl, row \d+\n  was ", shown)
+    assert re.search(r"Vetoed by toy  .*\n  not .*\n +→ .*\n  but ", shown)
+    assert re.search(r"  IFD   \d\.\d\d → \d\.\d\d  rewrite (taken|refused)  \(higher wins\)", shown)
     assert "checkpoints/paper/" in shown
     assert shown.count("make sql") == 2
     assert "DEBUG" not in shown
