@@ -33,12 +33,19 @@ def share(holds: NDArray[np.bool_], seed: int = 0) -> Estimate:
 
 
 def roc_auc(good: Values, bad: Values, seed: int = 0) -> Estimate:
-    """How often a good text of any pair scores above a bad text of any pair, ties counting half; (N,) each, by pair."""
-    n = _counted(len(good))
+    """How often a good text scores above a bad text of another pair, ties counting half; (N,) each, by pair.
+
+    A pair's own two texts are not compared: drawn twice, they would count twice as often as in the data.
+    Raises ValueError with fewer than two pairs.
+    """
+    n = _counted(len(good) - 1) + 1
     wins = (good[:, None] > bad[None, :]) + 0.5 * (good[:, None] == bad[None, :])  # (N, N)
-    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), RESAMPLES)  # (R, N) how often each is drawn
-    drawn = np.einsum("rn,nm,rm->r", weights, wins, weights, optimize=True) / n**2
-    return Estimate(float(wins.mean()), *_interval(drawn), n)
+    np.fill_diagonal(wins, 0)
+    times = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), RESAMPLES)  # (R, N) how often each is drawn
+    compared = n**2 - (times**2).sum(1)  # (R,) comparisons of different pairs
+    won = np.einsum("rn,nm,rm->r", times, wins, times, optimize=True)
+    drawn = won[compared > 0] / compared[compared > 0]
+    return Estimate(float(wins.sum() / (n * (n - 1))), *_interval(drawn), n)
 
 
 def _interval(drawn: Values) -> tuple[float, float]:

@@ -24,8 +24,8 @@ def test_what_always_holds_has_no_spread() -> None:
     [
         ([3.0, 4.0], [1.0, 2.0], 1.0),
         ([1.0, 2.0], [3.0, 4.0], 0.0),
-        ([1.0, 3.0], [2.0, 4.0], 0.25),  # of four comparisons only 3 > 2 is won
-        ([1.0, 2.0], [1.0, 2.0], 0.5),  # one won, one lost, two ties
+        ([1.0, 3.0], [2.0, 4.0], 0.5),  # 3 > 2 is won, 1 > 4 is not; 1 and 2 are of one pair, and 3 and 4
+        ([1.0, 2.0], [2.0, 0.0], 0.75),  # 1 > 0 is won, 2 and 2 are a tie
     ],
 )
 def test_the_area_counts_won_comparisons(good: list[float], bad: list[float], area: float) -> None:
@@ -41,6 +41,12 @@ def test_the_interval_of_an_area_holds_it_and_narrows_with_pairs() -> None:
     assert narrow.high - narrow.low < (wide.high - wide.low) / 3
 
 
+def test_texts_that_hardly_differ_do_not_push_the_interval_off_its_value() -> None:
+    lengths = np.random.default_rng(3).integers(20, 400, 200).astype(float)
+    found = roc_auc(lengths, lengths + 1)
+    assert found.low < found.value < found.high
+
+
 def test_the_same_seed_gives_the_same_interval() -> None:
     holds = np.array([True] * 501 + [False] * 499)
     assert share(holds) == share(holds)
@@ -50,3 +56,5 @@ def test_the_same_seed_gives_the_same_interval() -> None:
 def test_nothing_to_measure_is_no_zero() -> None:
     with pytest.raises(ValueError, match="nothing to measure"):
         share(np.array([], dtype=bool))
+    with pytest.raises(ValueError, match="nothing to measure"):
+        roc_auc(np.array([1.0]), np.array([0.5]))
