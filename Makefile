@@ -29,7 +29,7 @@ ifneq ($(PROFILE),)
 export REFLECTION_PROFILE := $(PROFILE)
 endif
 
-.PHONY: help setup run test fuzz soak lint ui sql sql-readme estimate prompt export-replies import-replies bench evidence clean
+.PHONY: help setup run check profiles test fuzz soak lint ui sql sql-readme estimate prompt export-replies import-replies bench evidence clean
 .SILENT:
 
 help: ## this list
@@ -41,6 +41,14 @@ setup: ## the environment, once (the others do this themselves), WITH="vllm eval
 run: ## every asset of PROFILE (default quickstart), the checkpoints last
 	$(SETUP) --profile
 	$(BIN)/python -m dagster_project.commands.run
+
+check: ## what would stop a run of PROFILE, found within seconds: files, fields, models, keys, prices, disk, PORT
+	$(SETUP)
+	$(BIN)/python -m dagster_project.commands.check --port "$$PORT"
+
+profiles: ## the profiles there are: what each is for, what it needs
+	$(SETUP)
+	$(BIN)/python -m dagster_project.commands.profiles
 
 test: ## all tests, or what ARGS says: make test ARGS="-m 'not slow' tests/sql"
 	$(SETUP) checks vllm

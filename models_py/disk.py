@@ -1,4 +1,4 @@
-"""Disks that are full: how errors say so, and room that is set aside before it is needed.
+"""Disks that are full: how much is free, how errors say so, and room that is set aside before it is needed.
 
     with Reserve(folder) as reserve:
         reserve.hold(200_000)       # raises OSError (no space) while nothing depends on it yet
@@ -39,6 +39,21 @@ def disk_is_full(folder: Path) -> bool:
     with contextlib.suppress(OSError):
         return shutil.disk_usage(folder).free < _LEAST
     return False
+
+
+def nearest_folder(path: Path) -> Path:
+    """The folder itself, or the nearest above it that is there. Raises OSError where a file is in the way."""
+    for folder in (path, *path.parents):
+        if folder.is_dir():
+            return folder
+        if folder.exists() or folder.is_symlink():
+            raise NotADirectoryError(errno.ENOTDIR, "a file is in the way", str(folder))
+    return Path(path.anchor)
+
+
+def free_bytes(path: Path) -> int:
+    """What is free on the disk that a folder lies on, or would lie on. Raises OSError as `nearest_folder` does."""
+    return shutil.disk_usage(nearest_folder(path)).free
 
 
 class Reserve:

@@ -11,6 +11,10 @@ class UserError(Exception):
     """
 
 
+class UnreachableError(UserError):
+    """Whoever is to be asked cannot be reached: nothing need be wrong with what was named."""
+
+
 def refuse(problems: Iterable[str]) -> None:
     """Raise one UserError that says all of them, a line each, each beginning with its key; none is well."""
     if lines := list(problems):

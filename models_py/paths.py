@@ -28,6 +28,11 @@ def model_at(model: str, root: Path, key: str) -> str:
     return str(folder) if model.startswith(("/", ".", "~")) or os.path.isdir(folder) else model  # noqa: PTH112 (False, not an error, for names no file can have)
 
 
+def is_hub_id(model: str) -> bool:
+    """Whether what `model_at` gives is looked for on the hub: it is no path and no package's file."""
+    return not model.startswith(("/", "package:"))
+
+
 def with_absolute_paths(settings: T, root: Path, key: str = "") -> T:
     """The dataclass with every Path absolute: in its fields, in tuples there, in dataclasses it holds."""
 

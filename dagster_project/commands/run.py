@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 from sqlalchemy.exc import DBAPIError
 
+from dagster_project.commands.check import check_before_run
 from dagster_project.commands.home import dagster_home
 from dagster_project.commands.killed_runs import mark_killed_runs, running
 from dagster_project.commands.run_view import WATCH_TAG, RunWatcher, print_summary
@@ -71,6 +72,7 @@ def _run(profile_name: str | None, job: str, console: Console) -> int:
     hang_up_terminates()
     profile = load_profile(policies=policies())
     started = time.monotonic()
+    check_before_run(profile)
     lake = open_lake(profile)
     lake.prepare()  # a lake that cannot be used is said before anything is computed
     lake.check_sound(profile.ledger_path)

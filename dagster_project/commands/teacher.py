@@ -22,6 +22,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from dagster_project.commands.missing_replies import ledger_copy, missing_replies
 from dagster_project.commands.terminal import any_encoding, plain, say_error
 from dagster_project.lakehouse.sql_files import policies
 from dagster_project.profile.load import load_profile
@@ -30,7 +31,7 @@ from dagster_project.steps.step_progress import duration
 from models_py.errors import UserError
 from models_py.sources.read import check_bad_fraction, read_sources
 from models_py.teacher.attempts import stored_attempts
-from models_py.teacher.estimate import Amounts, PhaseEstimate, TeacherEstimate, estimate, scenarios
+from models_py.teacher.estimate import Amounts, PhaseEstimate, TeacherEstimate, scenarios
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.open_teacher import OpenTeacher, open_teacher
 from models_py.teacher.parser import parse_reply
@@ -103,23 +104,18 @@ def _estimate(profile: Profile, options: argparse.Namespace, console: Console) -
         f"[bold]reflection-lake[/]  profile {profile.name}: {len(pairs):,} pairs   "
         f"[dim]ledger {escape(str(profile.ledger_path))}{'' if profile.ledger_path.exists() else ' (not there yet)'}[/]"
     )
+    for donor in profile.reuse:
+        console.print(f"[dim]replies of {escape(str(donor))} count as answered: a run takes them over[/]")
     for teacher in _teachers(profile):
-        scorers = {
-            profile.scorer_of(recipe.student)
-            for recipe in profile.recipes.values()
-            if recipe.teacher == teacher.spec.name
-        }
-        bases = 0 if not scorers else 2 if profile.response_reflection == "all" else 1
         with (
-            _ledger(profile) as ledger,
+            ledger_copy(profile) if profile.reuse else _ledger(profile) as ledger,
             Console(stderr=True).status(f"{teacher.spec.name}: looking through the ledger"),
         ):
-            result = estimate(teacher, pairs, ledger, bases=bases)
+            result = missing_replies(profile, teacher, pairs, ledger)
         _print_estimate(teacher, result, console)
-        if bases == 1 and len(scorers) > 1 and result.missing:
-            console.print(
-                f"  {len(scorers)} students choose; where they differ, up to twice as many response reflections."
-            )
+        choosing = len(profile.scorers_for(teacher.spec.name))
+        if profile.response_reflection == "selected" and choosing > 1 and result.missing:
+            console.print(f"  {choosing} students choose; where they differ, up to twice as many response reflections.")
 
 
 def _print_estimate(teacher: OpenTeacher, result: TeacherEstimate, console: Console) -> None:

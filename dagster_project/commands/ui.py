@@ -11,7 +11,6 @@ only there can its app be wrapped.
 import argparse
 import fcntl
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -37,6 +36,7 @@ from rich.console import Console
 from dagster_project.commands.home import dagster_home
 from dagster_project.commands.killed_runs import mark_killed_runs
 from dagster_project.commands.terminal import any_encoding, say_error
+from dagster_project.commands.ui_address import HOST, LOCK, PORT, listen
 from dagster_project.commands.ui_guard import Guard
 from dagster_project.lakehouse.lake import open_lake
 from dagster_project.lakehouse.sql_files import policies
@@ -44,7 +44,6 @@ from dagster_project.profile.load import load_profile
 from dagster_project.root import PROJECT_ROOT
 from models_py.errors import UserError
 
-_HOST = "127.0.0.1"
 _POLL_MS = 2000
 _DAEMON_ENDS_IN_S = 60
 
@@ -52,7 +51,7 @@ _DAEMON_ENDS_IN_S = 60
 def main(arguments: list[str] | None = None) -> int:
     """Serve until interrupted; exit status 1 where it could not start or the daemon died."""
     parser = argparse.ArgumentParser(prog="make ui", description=__doc__)
-    parser.add_argument("--port", type=int, default=3000)
+    parser.add_argument("--port", type=int, default=PORT)
     parser.add_argument(
         "--allow-host",
         nargs="*",
@@ -72,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _serve(port: int, allowed_hosts: list[str]) -> int:
-    listening = _listen(port)  # before anything is started
+    listening = listen(port)  # before anything is started
     profile = load_profile(policies=policies())
     open_lake(profile).prepare()  # another profile's lake is said here, not by each of its assets
     home = dagster_home(profile)
@@ -92,26 +91,11 @@ def _serve(port: int, allowed_hosts: list[str]) -> int:
         for line in mark_killed_runs(instance, home):
             Console(highlight=False, soft_wrap=True).print(line)
         with _daemon(instance, workspace, server, lock) as daemon:
-            Console(highlight=False).print(f"The Dagster UI is on http://{_HOST}:{port} (Ctrl-C ends it)")
+            Console(highlight=False).print(f"The Dagster UI is on http://{HOST}:{port} (Ctrl-C ends it)")
             server.run([listening])
         if daemon.returncode:
             raise UserError(f"The Dagster daemon ended with exit status {daemon.returncode}; its words are above.")
     return 0
-
-
-def _listen(port: int) -> socket.socket:
-    """The socket that is served later; until then callers wait. Raises UserError where the port cannot be had."""
-    listening = socket.socket()
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((_HOST, port))
-        listening.listen()
-    except (OSError, OverflowError) as error:
-        listening.close()
-        raise UserError(
-            f"Port {port} of {_HOST} cannot be had ({error}). `make ui PORT=3001` takes another."
-        ) from error
-    return listening
 
 
 @contextmanager
@@ -120,19 +104,19 @@ def _alone(home: Path, port: int) -> Iterator[int]:
 
     Raises UserError where there is one: of two daemons each would carry out what is queued.
     """
-    file = home / "ui.lock"
+    file = home / LOCK
     lock = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            where = file.read_text("utf-8").strip() or _HOST
+            where = file.read_text("utf-8").strip() or HOST
             raise UserError(
                 f"A UI of this warehouse runs already: {where}. Open that, or end it first: two would carry out the "
                 "same runs."
             ) from None
         os.truncate(lock, 0)
-        os.pwrite(lock, f"http://{_HOST}:{port} (process {os.getpid()})\n".encode(), 0)
+        os.pwrite(lock, f"http://{HOST}:{port} (process {os.getpid()})\n".encode(), 0)
         yield lock
     finally:
         os.close(lock)

@@ -16,22 +16,22 @@ import polars as pl
 
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
-from models_py.errors import UserError
+from models_py.errors import UserError, refuse
 from models_py.teacher.ledger import Ledger
 
-CATALOG, LEDGER, _DATA, _HASHES = "catalog.sqlite", "teacher.sqlite", "data", "data_files.sqlite"
+CATALOG, LEDGER, DATA, HASHES = "catalog.sqlite", "teacher.sqlite", "data", "data_files.sqlite"
 _ROWS = 20_000
 _TRIES = 100
 
 
 def check_donors(donors: Sequence[Path]) -> None:
     """Raise UserError for a folder that is no warehouse: before anything is asked that it was to answer."""
-    for donor in donors:
-        if not any((donor / name).is_file() for name in (CATALOG, LEDGER)):
-            raise UserError(
-                f"reuse: {donor} is no warehouse: it holds neither {CATALOG} nor {LEDGER}. Name the folder that "
-                "another profile has under `warehouse`, or leave it out."
-            )
+    refuse(
+        f"reuse: {donor} is no warehouse: it holds neither {CATALOG} nor {LEDGER}. Name the folder that another "
+        "profile has under `warehouse`, or leave it out."
+        for donor in donors
+        if not any((donor / name).is_file() for name in (CATALOG, LEDGER))
+    )
 
 
 def take_replies(donors: Sequence[Path], ledger: Ledger, request_ids: Iterable[str]) -> int:
@@ -42,7 +42,7 @@ def take_replies(donors: Sequence[Path], ledger: Ledger, request_ids: Iterable[s
     check_donors(donors)
     wanted, taken = list(request_ids), 0
     for donor in donors:
-        with _copied(donor, LEDGER) as folder:
+        with copied(donor, LEDGER) as folder:
             if (folder / LEDGER).exists():
                 with Ledger(folder / LEDGER) as theirs:
                     for start in range(0, len(wanted), _ROWS):
@@ -58,10 +58,10 @@ def take_scores(donors: Sequence[Path], lake: Lake, table: str, pending: str, ru
         wanted = lake.read(f"select distinct student_fingerprint, content_id from {pending}")
         if wanted.is_empty():
             break
-        with _copied(donor, CATALOG, _HASHES) as folder:
+        with copied(donor, CATALOG, HASHES) as folder:
             if not (folder / CATALOG).exists():
                 continue
-            (folder / _DATA).symlink_to(donor / _DATA)
+            (folder / DATA).symlink_to(donor / DATA)
             for rows in _scores(Lake(folder), table, wanted):
                 lake.append({table: _by_our_names(lake, rows)}, Commit(f"scores of {donor}", table, run_id))
                 taken += rows.height
@@ -87,7 +87,7 @@ def _by_our_names(lake: Lake, rows: pl.DataFrame) -> pl.DataFrame:
 
 
 @contextmanager
-def _copied(donor: Path, *names: str) -> Iterator[Path]:
+def copied(donor: Path, *names: str) -> Iterator[Path]:
     """A temporary folder with copies of SQLite databases, each with the changes that it has not folded in yet."""
     with TemporaryDirectory(prefix="reuse-") as folder:
         for name in names:

@@ -37,7 +37,7 @@ from dagster_project.lakehouse.locked import literal, lock
 from dagster_project.lakehouse.sql_files import MACRO_SCHEMA, Model, load_macros, load_models
 from dagster_project.lakehouse.tables import LAKE_CONTRACT, SCHEMAS, TABLES, TABLES_BY_NAME
 from models_py.content import fingerprint
-from models_py.disk import disk_is_full, says_disk_is_full
+from models_py.disk import disk_is_full, nearest_folder, says_disk_is_full
 from models_py.errors import UserError
 from models_py.lock_file import Tell, held, say
 
@@ -369,7 +369,7 @@ class Lake:
         """
         if self._prepared:
             return
-        self._check_writable()
+        self.check_writable()
         wanted = _definitions()
         if self._present() != wanted or not self._is_claimed:
             self._transact(lambda connection: self._define(connection, wanted), Commit("define tables and views"))
@@ -392,8 +392,8 @@ class Lake:
                     f"sqlite3 {shlex.quote(str(file))} .recover | sqlite3 rescued.sqlite"
                 )
 
-    def _check_writable(self) -> None:
-        """Raise UserError for what is there and cannot be written: before anything is computed or paid for."""
+    def check_writable(self) -> None:
+        """Raise UserError for what cannot be written: before anything is computed or paid for. Leaves nothing there."""
         size = len(os.fsencode(self.warehouse))
         if size > _LONGEST_PATH or "\\" in str(self.warehouse):
             reason = f"more than {_LONGEST_PATH} bytes ({size})" if size > _LONGEST_PATH else "a backslash"
@@ -403,8 +403,11 @@ class Lake:
             )
         try:
             if not self.warehouse.is_dir():
+                above = nearest_folder(self.warehouse)
+                if not os.access(above, os.W_OK | os.X_OK):
+                    raise self._unwritable(self.warehouse, f"Read-only, or another user's: {above}")
                 return
-        except OSError as error:  # a folder above it cannot be entered
+        except OSError as error:  # a folder above it cannot be entered, or is a file
             raise self._unwritable(self.warehouse, error.strerror) from error
         folders = [] if "://" in self.data_path else Path(self.data_path).glob("*/*/")
         ours = [path for path in self.warehouse.iterdir() if _WRITTEN.search(path.name) and path.exists()]

@@ -27,12 +27,25 @@ _MOST_BYTES = 200_000
 _MOST_VALUES = 50_000
 
 
+class ProfileError(UserError):
+    """Everything that is wrong with a profile. `problems`: a line each.
+
+    profile: where each of its parts is right and only what one says of another is not; else None.
+    """
+
+    def __init__(self, file: Path, problems: list[str], profile: Profile | None) -> None:
+        count = f"{len(problems)} things to correct" if len(problems) > 1 else "one thing to correct"
+        super().__init__(f"{shown(file)}: {count}\n" + "\n".join(f"  {one}" for one in problems))
+        self.problems = problems
+        self.profile = profile
+
+
 def load_profile(path: str | Path | None = None, policies: Mapping[str, str] | None = None) -> Profile:
     """Read and check a profile.
 
     `path`: a file, or a bare name for profiles/<name>.yaml; None takes REFLECTION_PROFILE, else the quickstart.
     `policies`: the known policies and the `response_reflection` each needs (selected or all); None checks neither.
-    Raises UserError with one line for everything that is wrong: the key's path, what was found, the remedy.
+    Raises ProfileError with one line for everything that is wrong: the key's path, what was found, the remedy.
     """
     file = _find(path if path is not None else os.environ.get(PROFILE_VARIABLE) or DEFAULT_PROFILE)
     root = file.parent.parent if file.parent.name == PROFILES_DIR.name else file.parent
@@ -44,11 +57,16 @@ def load_profile(path: str | Path | None = None, policies: Mapping[str, str] | N
     except ValidationError as error:
         problems += [line for details in error.errors() for line in in_lines(details, raw, Profile)]
     problems += _cross_problems(raw, policies)
+    if profile is not None:
+        profile._file, profile._root = file, root
     if problems or profile is None:
-        count = f"{len(problems)} things to correct" if len(problems) > 1 else "one thing to correct"
-        raise UserError(f"{shown(file)}: {count}\n" + "\n".join(f"  {one}" for one in problems))
-    profile._file, profile._root = file, root
+        raise ProfileError(file, problems, profile)
     return profile
+
+
+def profile_files() -> list[Path]:
+    """The files of profiles/, by name."""
+    return sorted(PROFILES_DIR.glob("*.yaml"))
 
 
 def _find(path: str | Path) -> Path:
@@ -57,7 +75,7 @@ def _find(path: str | Path) -> Path:
     file = (PROFILES_DIR / f"{text}.yaml" if is_name else Path(text).expanduser()).absolute()
     if file.is_file():
         return file
-    there = sorted(profile.stem for profile in PROFILES_DIR.glob("*.yaml"))
+    there = [profile.stem for profile in profile_files()]
     raise UserError(
         f"{shown(file)}: no such profile{did_you_mean(file.stem, there)}. In {shown(PROFILES_DIR)}: "
         f"{', '.join(there) or 'none'}. Name one of these or a YAML file."

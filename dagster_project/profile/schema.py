@@ -233,6 +233,10 @@ class Profile(_Settings):
         """The name of the student whose scores decide for that student: itself unless `scored_by` says otherwise."""
         return self.students[student].scored_by or student
 
+    def scorers_for(self, teacher: str) -> set[str]:
+        """The names of the students that choose among a teacher's rewrites, for some recipe."""
+        return {self.scorer_of(recipe.student) for recipe in self.recipes.values() if recipe.teacher == teacher}
+
     def scorers(self) -> list[Student]:
         """The students that score for somebody, in the profile's order."""
         names = {self.scorer_of(name) for name in self.students}

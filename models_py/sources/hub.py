@@ -1,7 +1,8 @@
 """Sources on the Hugging Face hub: `hf://datasets/<owner>/<name>[@revision][/<file, folder or glob>]`.
 
 huggingface_hub downloads them into its cache, with the token and the endpoint that it knows (HF_TOKEN, HF_ENDPOINT),
-and knows there whether a download is whole. Whoever reads rows reads that cache: `fetch` alone calls the hub.
+and knows there whether a download is whole. Whoever reads rows reads that cache: only `fetch`, which downloads, and
+`offered`, which looks, call the hub.
 
     fetch("hf://datasets/me/pairs/data/train-*.parquet", "sources.mine.path")
     shown(Path(".../datasets--me--pairs/snapshots/0123.../train.parquet"))    # hf://datasets/me/pairs@0123.../train.parquet
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from models_py.errors import UserError
+from models_py.errors import UnreachableError, UserError
 from models_py.sources.files import Found, find_files, refuse_problems
 
 _SCHEME = "hf://"
@@ -24,6 +25,8 @@ _GLOB = re.compile(r"[*?\[]")
 _SPLITS = {"train": "train", "test": "test", "eval": "test"} | dict.fromkeys(
     ("validation", "valid", "val", "dev"), "validation"
 )
+_ASKED_S = 5.0  # for an answer
+_FILES_SHOWN = 5
 _SPLIT = re.compile(rf"(?:^|[/_.-])({'|'.join(_SPLITS)})(?=[/_.-])", re.I)
 
 
@@ -46,18 +49,24 @@ def fetch(address: str, key: str, *, only_missing: bool) -> None:
     """
     from huggingface_hub import snapshot_download
 
-    if only_missing:
-        try:
-            snapshot_download(**_asked(address), local_files_only=True)
-        except Exception:  # whatever it lacks, the hub is asked for
-            pass
-        else:
-            return
+    if only_missing and is_here(address):
+        return
     try:
         folder = Path(snapshot_download(**_asked(address)))
     except Exception as error:  # of the hub, of the network, of the disk
         raise UserError(f"{key}: {address} cannot be downloaded: {_reason(error)}") from error
     _find(address, folder, key, any_format=True)
+
+
+def is_here(address: str) -> bool:
+    """Whether all that the address names was downloaded before. Calls nobody."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        snapshot_download(**_asked(address), local_files_only=True)
+    except Exception:  # whatever it lacks
+        return False
+    return True
 
 
 def downloaded(address: str, key: str, *, any_format: bool = False) -> Found:
@@ -77,6 +86,32 @@ def downloaded(address: str, key: str, *, any_format: bool = False) -> Found:
     if not _GLOB.search(_parts(address)["inside"]) and len(found.files) > 1:
         _refuse_splits(address, key, [str(file.relative_to(folder)) for file in found.files])
     return found
+
+
+def offered(address: str, key: str) -> dict[str, int]:
+    """The files of an address as the hub has them now, with their sizes in bytes. Downloads nothing.
+
+    Raises UserError, which begins with `key`, where there are none; UnreachableError where the hub cannot be asked.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.hf_api import RepoFile
+    from huggingface_hub.utils._paths import filter_repo_objects
+
+    asked, api = _asked(address), HfApi()
+    of = {"repo_id": asked["repo_id"], "repo_type": "dataset"}
+    try:
+        commit = api.repo_info(**of, revision=asked["revision"], timeout=_ASKED_S).sha
+        tree = [*api.list_repo_tree(**of, revision=commit, recursive=True)]
+    except (HfHubHTTPError, ValueError) as error:
+        raise UserError(f"{key}: {address} cannot be looked up: {_reason(error)}") from error
+    except Exception as error:  # of the network, or none is wanted
+        raise UnreachableError(f"{key}: {address}: the hub cannot be reached") from error
+    sizes = {one.path: one.size for one in tree if isinstance(one, RepoFile)}
+    names = [*filter_repo_objects(sizes, allow_patterns=asked["allow_patterns"])]
+    if not names:
+        raise UserError(f"{key}: {address} names no file; the hub has {', '.join([*sizes][:_FILES_SHOWN]) or 'none'}")
+    return {name: sizes[name] for name in names}
 
 
 def _find(address: str, folder: Path, key: str, *, any_format: bool) -> Found:

@@ -123,11 +123,16 @@ class SourcesRead:
 
 
 def read_sources(
-    sources: Sequence[Source], on_progress: OnProgress = silent, *, max_bad_fraction: float = 1.0
+    sources: Sequence[Source],
+    on_progress: OnProgress = silent,
+    *,
+    max_bad_fraction: float = 1.0,
+    most_rows: int | None = None,
 ) -> SourcesRead:
     """Read every file of every source, in order. Progress counts rows; its fraction is the share of bytes.
 
     max_bad_fraction: a source that is above it after many bad rows is not read on; `check_bad_fraction` says so.
+    most_rows: of each source look at no more than so many, the first; for who only wants to see what it is.
 
     Raises UserError, naming the profile's key, for a pattern without files and for a file that is missing, cannot be
     opened or is of no known format. What a file contains never raises. Downloads what lies on the hub and is not here.
@@ -141,7 +146,8 @@ def read_sources(
         counts = SourceCounts(source.name, files_left_out=[_name(file) for file in source.found()[1]])
         tables.counts.append(counts)
         is_wanted = matters if source.fields is None else frozenset(source.fields.values()).__contains__
-        rows = _of_interest(source, _source_rows(files[source.name], is_wanted, source.name, counts, progress))
+        seen = _source_rows(files[source.name], is_wanted, source.name, counts, progress)
+        rows = _of_interest(source, seen if most_rows is None else itertools.islice(seen, most_rows))
         for path, form, row in rows:
             counts.row_count += 1
             tables.add(source, path, form, row, counts)

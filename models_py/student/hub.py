@@ -11,7 +11,7 @@ huggingface_hub is imported inside.
 import json
 from pathlib import Path
 
-from models_py.errors import UserError
+from models_py.errors import UnreachableError, UserError
 from models_py.publish import published_file
 from models_py.student.shards import missing_shards
 from models_py.student.spec import TEMPLATE_FILE, TOKENIZER_PATTERNS, Student
@@ -28,7 +28,8 @@ _WEIGHTS = (
 def fetch_small_files(spec: Student) -> Path:
     """The folder of a model's config, tokenizer and template, at the commit its revision stands for now.
 
-    The folder's name is the commit. Raises UserError when the hub cannot be asked and nothing was fetched before.
+    The folder's name is the commit. Raises UserError where it cannot be had, UnreachableError when the hub cannot be
+    asked and nothing was fetched before.
     """
     return _download(spec, spec.revision, _SMALL_FILES)
 
@@ -79,12 +80,14 @@ def _has_weights(folder: Path, pattern: str) -> bool:
 
 def _download(spec: Student, revision: str | None, patterns: tuple[str, ...]) -> Path:
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
         return Path(snapshot_download(str(spec.model), revision=revision, allow_patterns=list(patterns)))
     except Exception as error:  # a bad id, no network, no access, no such model: each of them has its own type
         lines = str(error).strip().splitlines()
-        raise UserError(
+        unheard = isinstance(error, LocalEntryNotFoundError) and not isinstance(error.__cause__, HfHubHTTPError)
+        raise (UnreachableError if unheard else UserError)(
             f"students.{spec.name}.model: {spec.model!r} is no folder here and cannot be fetched from the hub "
             f"({type(error).__name__}: {lines[0] if lines else 'no details'}); correct the path or the hub id"
             f"{' and revision' if spec.revision else ''}, or download it where there is a network and name the folder"

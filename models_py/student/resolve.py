@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from models_py.content import FileHashes, file_sha256, fingerprint, hashed_fields
-from models_py.errors import UserError
+from models_py.errors import UserError, did_you_mean
 from models_py.progress import OnProgress, Progress, silent
+from models_py.student.architectures import causal_models, reads_gguf
 from models_py.student.gguf import GgufModel, convert, converted_folder, is_gguf, locate, open_gguf
-from models_py.student.shards import missing_shards
+from models_py.student.gguf_header import DamagedHeaderError, read_header
+from models_py.student.shards import cut_off, missing_shards
 from models_py.student.spec import (
     CONTRACT_VERSION,
     DEFAULT_CHAT_TEMPLATE,
@@ -46,11 +48,12 @@ _KNOWN_FIELDS = frozenset(
 )
 
 
-def check_student(spec: Student) -> None:
-    """Raise UserError for what is wrong with a student as far as that shows before it is made.
+def check_student(spec: Student) -> str:
+    """Raise UserError for what is wrong with a student as far as that shows before it is made; its chat template.
 
-    A folder that is no model, a hub model that does not exist (its small files are fetched), unreadable texts or
-    templates, a chat template that no answer can follow, a max_length beyond the model's positions.
+    A folder or file that is no model or not whole, an architecture that transformers does not know, a hub model that
+    does not exist (its small files are fetched), unreadable texts or templates, a chat template that no answer can
+    follow, a max_length beyond the model's positions.
     """
     if spec.scratch is not None:
         from models_py.student.scratch import CHAT_TEMPLATE, read_corpus
@@ -58,19 +61,56 @@ def check_student(spec: Student) -> None:
         read_corpus(spec.scratch.texts)
         chat_template, _ = _templates(spec, own=lambda: CHAT_TEMPLATE)
     elif is_gguf(str(spec.model)):
-        locate(str(spec.model), f"students.{spec.name}.model")
-        return  # its template and its positions are known when it is converted
+        chat_template = _check_gguf(spec)
     elif (folder := _local_folder(spec)) is not None:
-        chat_template = _read(spec, folder).chat_template
-        _weights(spec, folder)
+        chat_template = _check_files(spec, folder)
+        for path in _weights(spec, folder):
+            if told := cut_off(path):
+                raise UserError(f"students.{spec.name}.model: {path} {told}; copy the model again")
     else:
         from models_py.student.hub import fetch_small_files
 
-        chat_template = _read(spec, fetch_small_files(spec)).chat_template
+        chat_template = _check_files(spec, fetch_small_files(spec))
     try:
         answer_template(chat_template)
     except UserError as error:
         raise UserError(f"students.{spec.name}: {error}") from error
+    return chat_template
+
+
+def _check_files(spec: Student, folder: Path) -> str:
+    """Raise UserError for what is wrong with a model's small files; its chat template."""
+    files = _read(spec, folder)
+    known, kind = causal_models(), files.config.get("model_type")
+    if known is not None and kind not in known:
+        found = "names no model_type" if kind is None else f"is of the model_type {kind!r}"
+        raise UserError(
+            f"students.{spec.name}.model: {folder / 'config.json'} {found}, which is no causal language model that "
+            f"transformers knows{did_you_mean(str(kind), known)}; name another model (code that a model brings along "
+            "is never run)"
+        )
+    return files.chat_template
+
+
+def _check_gguf(spec: Student) -> str:
+    """Raise UserError for what the header of a GGUF file says is wrong; its chat template."""
+    key = f"students.{spec.name}.model"
+    file = locate(str(spec.model), key)
+    try:
+        header = read_header(file)
+    except DamagedHeaderError as error:
+        raise UserError(f"{key}: {file} is no whole GGUF file: {error}; download or copy it again") from error
+    if not reads_gguf(header.architecture):
+        raise UserError(
+            f"{key}: {file} is of the architecture {header.architecture!r}, which transformers cannot read from GGUF; "
+            "take a file of another architecture, or the model's own folder or hub id"
+        )
+    positions = header.values.get(f"{header.architecture}.context_length")
+    if not any(".rope.scaling." in value for value in header.values):  # a stretched rotation reaches further
+        _check_positions(spec, {"max_position_embeddings": positions})
+    own = header.values.get("tokenizer.chat_template")
+    default = DEFAULT_CHAT_TEMPLATE.read_text("utf-8")
+    return _templates(spec, own=lambda: own if isinstance(own, str) else default)[0]
 
 
 def make_student(spec: Student, students_dir: Path, on_progress: OnProgress = silent) -> ResolvedStudent:

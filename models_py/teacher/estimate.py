@@ -150,15 +150,26 @@ class TeacherEstimate:
         return sum(phase.missing for phase in self.phases)
 
 
-def estimate(teacher: OpenTeacher, pairs: Sequence[PendingPair], ledger: Ledger, *, bases: int) -> TeacherEstimate:
+def estimate(
+    teacher: OpenTeacher,
+    pairs: Sequence[PendingPair],
+    ledger: Ledger,
+    *,
+    bases: int,
+    before: Callable[[str, Sequence[PendingPair]], None] = lambda phase, pairs: None,
+) -> TeacherEstimate:
     """What is missing of `pairs` and what it takes.
 
     bases: on how many bases of a pair the response phase reflects: 1, with `response_reflection: all` 2, and 0 for a
-    teacher without a recipe.
+    teacher without a recipe. before: called for each phase with what it may ask about, before the ledger is looked
+    through: it may add replies.
     """
+    before(INSTRUCTION_REFLECTION, pairs)
     known, heard = _hear(INSTRUCTION_REFLECTION, pairs, teacher, ledger)
     instructions = _phase(teacher, ledger, INSTRUCTION_REFLECTION, len(pairs), list(heard.values()))
-    wanted, missing = _missing_responses(teacher, pairs, known, ledger, bases) if bases else (0, [])
+    bases_of = {one.pair.pair_id: _bases(one) for one in known} if bases else {}
+    before(RESPONSE_REFLECTION, [base for both in bases_of.values() for base in both.values()])
+    wanted, missing = _missing_responses(teacher, pairs, bases_of, ledger, bases) if bases else (0, [])
     responses = _phase(teacher, ledger, RESPONSE_REFLECTION, wanted, missing)
     spent = ledger.spent(teacher.spec.name)
     expected = instructions.expected + responses.expected
@@ -280,13 +291,16 @@ def _hear(
 
 
 def _missing_responses(
-    teacher: OpenTeacher, pairs: Sequence[PendingPair], known: Sequence[Reflection], ledger: Ledger, bases: int
+    teacher: OpenTeacher,
+    pairs: Sequence[PendingPair],
+    bases_of: Mapping[str, Mapping[str, PendingPair]],
+    ledger: Ledger,
+    bases: int,
 ) -> tuple[int, list[Missing]]:
     """How many response reflections are wanted, and those to ask for.
 
-    A pair's bases are its original and, where that is known, its rewrite.
+    bases_of: of the pairs whose first reply is known, by id: the original and, where there is one, its rewrite.
     """
-    bases_of = {one.pair.pair_id: _bases(one) for one in known}
     _, heard = _hear(
         RESPONSE_REFLECTION, [base for both in bases_of.values() for base in both.values()], teacher, ledger
     )

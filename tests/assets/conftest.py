@@ -59,8 +59,9 @@ class Flow:
             self.replies(REPLIES)
             student = self.folder / "student"
             student.mkdir()
-            for name in ("config.json", "tokenizer.json", "model.safetensors"):
-                (student / name).write_text("{}", encoding="utf-8")
+            (student / "config.json").write_text('{"model_type": "llama"}', encoding="utf-8")
+            (student / "tokenizer.json").write_text("{}", encoding="utf-8")
+            (student / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")  # a header without tensors
         self.configure()
 
     def copy(self, folder: Path) -> "Flow":

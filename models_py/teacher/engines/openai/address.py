@@ -22,6 +22,12 @@ def shown_url(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
+def is_loopback(url: str) -> bool:
+    """Whether the server is on this machine."""
+    host = urlsplit(url).hostname or ""
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
 def address_problems(base_url: str) -> Iterator[str]:
     """Why it cannot be the base_url of a server, without any secret in it."""
     try:

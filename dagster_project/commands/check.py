@@ -1,0 +1,365 @@
+"""`make check`: what would stop a run of a profile, found within seconds, before anything is computed.
+
+    python -m dagster_project.commands.check [--profile NAME] [--port PORT]
+
+    ok           sources.pairs: 60 pairs of 64 rows in seeds/pairs.jsonl
+    problem      teachers.gpt.api_key_env: the environment variable OPENAI_API_KEY is not set. ...
+    not checked  students.qwen.model: ... the hub cannot be reached ...
+
+Everything at once, a line each; nothing is written into the warehouse, no teacher is asked, no model loaded. Each check
+is the one that a run makes, or is called by `make run` too (`check_before_run`): before, it made some of them hours in.
+"""
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, ParamSpec
+
+from huggingface_hub import constants
+from rich.console import Console
+from rich.text import Text
+
+from dagster_project.commands.missing_replies import ledger_copy, missing_replies
+from dagster_project.commands.terminal import any_encoding, plain, say_error
+from dagster_project.commands.ui_address import HOST, PORT, listen, running_at
+from dagster_project.lakehouse.donors import CATALOG, DATA, HASHES, LEDGER, check_donors, copied
+from dagster_project.lakehouse.lake import Lake, NoLakeError, open_lake
+from dagster_project.lakehouse.sql_files import policies
+from dagster_project.profile.load import ProfileError, load_profile
+from dagster_project.profile.schema import Profile
+from dagster_project.profile.words import shown
+from models_py.disk import free_bytes, nearest_folder
+from models_py.errors import UnreachableError, UserError, refuse
+from models_py.paths import is_hub_id
+from models_py.sources import hub
+from models_py.sources.first_rows import check_fields
+from models_py.sources.read import check_bad_fraction, read_sources, readable_files
+from models_py.sources.spec import Source
+from models_py.student.hub import fetched
+from models_py.student.resolve import check_student
+from models_py.student.size import DiskUse, disk_use
+from models_py.student.spec import DEFAULT_CHAT_TEMPLATE, Student
+from models_py.teacher.money import Spent
+from models_py.teacher.open_teacher import OpenTeacher, open_teacher
+from models_py.teacher.prompt import load_prompts
+from models_py.teacher.request import PendingPair
+from models_py.teacher.spec import TeacherSpec
+
+_MOST_ROWS = 20_000  # of a source that are read
+_BYTES_A_PAIR = 24_000  # of lake and ledger, with both replies: the bundled pairs take about that
+P = ParamSpec("P")
+_STYLES = {"ok": "green", "problem": "bold red", "not checked": "yellow"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What came of one check: `told` begins with the key of the profile, or with what was looked at."""
+
+    verdict: Literal["ok", "problem", "not checked"]
+    told: str
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit status 0 where nothing is wrong, 1 where something is."""
+    parser = argparse.ArgumentParser(prog="make check", description=__doc__)
+    parser.add_argument("--profile", help="name in profiles/ or path (default: REFLECTION_PROFILE, else quickstart)")
+    parser.add_argument("--port", type=int, default=PORT, help="where `make ui` would listen")
+    options = parser.parse_args(arguments)
+    any_encoding()
+    console = Console(highlight=False, soft_wrap=True)
+    problems = 0
+    try:
+        for finding in findings(options.profile, options.port):
+            problems += finding.verdict == "problem"
+            told = plain(finding.told, lines=True).replace("\n", "\n" + 13 * " ")
+            console.print(Text.assemble((f"{finding.verdict:<13}", _STYLES[finding.verdict]), told))
+    except UserError as error:  # there is no such profile
+        say_error(error)
+        return 1
+    console.print(_summary(problems))
+    return 1 if problems else 0
+
+
+def _summary(problems: int) -> str:
+    if not problems:
+        return "\nNothing stands in the way of `make run`."
+    return f"\n{'One problem' if problems == 1 else f'{problems} problems'} to correct before `make run`."
+
+
+def findings(profile_name: str | Path | None = None, port: int = PORT) -> Iterator[Finding]:
+    """Everything that is looked at, in the order of the profile. Raises UserError where there is no such profile."""
+    told: list[str] = []
+    try:
+        profile: Profile | None = load_profile(profile_name, policies())
+    except ProfileError as error:
+        profile, told = error.profile, error.problems
+    yield from (Finding("problem", problem) for problem in told)
+    if profile is None:
+        yield Finding("not checked", "all else: it is looked at once the profile can be read")
+        return
+    if not told:
+        yield Finding("ok", f"{shown(profile.file)}: {_count(len(profile.recipes), 'recipe')} of parts that are there")
+    yield from _found(_warehouse, profile)
+    if profile.reuse:
+        yield from _found(_reuse, profile)
+    looks = [_Looked(source) for source in profile.sources]
+    for look in looks:
+        yield from _found(look.told, profile)
+    pairs = [pair for look in looks for pair in look.pairs]
+    all_seen = all(look.saw_all for look in looks) and not told
+    for spec in profile.teacher_specs():
+        yield from _teacher(profile, spec, pairs, all_seen=all_seen)
+    for student in profile.students.values():
+        yield from _found(_student, profile, student)
+    yield from _disk(profile, len(pairs))
+    yield from _found(_port, profile, port)
+
+
+def check_before_run(profile: Profile) -> None:
+    """Raise UserError for what a run would find late, or one after the other: a field that no row has, a student that
+    is no model, too little disk. Quick, asks nobody and guesses nothing: what lies on the hub is looked at when it is
+    here.
+    """
+    found = [*_found(_writable, profile)]
+    for source in profile.sources:
+        found += _found(_readable, source) if not _is_away(source) else ()
+    for student in profile.students.values():
+        found += _found(_student, profile, student) if not _is_away_on_the_hub(profile, student) else ()
+    found += _disk(profile, 0, by_names=False)
+    refuse(finding.told for finding in found if finding.verdict == "problem")
+
+
+def _found(look: Callable[P, str], *of: P.args, **how: P.kwargs) -> Iterator[Finding]:
+    """What looking says in a line, or raises: a finding for each line that is not indented."""
+    try:
+        yield Finding("ok", look(*of, **how))
+    except UnreachableError as error:
+        yield Finding("not checked", str(error))
+    except UserError as error:
+        yield from (Finding("problem", told) for told in re.split(r"\n(?! )", str(error)))
+
+
+# --- the warehouse
+
+
+def _writable(profile: Profile) -> str:
+    open_lake(profile).check_writable()
+    return f"warehouse: {shown(profile.warehouse)}{'' if profile.warehouse.exists() else ', to be made'}"
+
+
+def _warehouse(profile: Profile) -> str:
+    """Writable, this profile's own, and not damaged; seen in a copy of its catalog."""
+    told = _writable(profile)
+    if profile.lake.catalog is not None or "://" in (profile.lake.data_path or ""):
+        return f"{told}; the lake lies elsewhere, `make run` looks at it"
+    with copied(profile.warehouse, CATALOG, HASHES) as folder:
+        if not (folder / CATALOG).exists():
+            return told
+        if profile.lake.data_path is None:
+            (folder / DATA).symlink_to(profile.warehouse / DATA)
+        try:
+            with Lake(folder, data_path=profile.lake.data_path, owner=profile.name).connect():
+                return told
+        except NoLakeError:
+            return told
+        except UserError as error:
+            raise UserError(str(error).replace(str(folder), str(profile.warehouse))) from error
+
+
+def _reuse(profile: Profile) -> str:
+    check_donors(profile.reuse)
+    return f"reuse: {', '.join(map(shown, profile.reuse))}"
+
+
+# --- sources
+
+
+class _Looked:
+    """A source as far as it was looked at: its first rows, and whether these are all."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.pairs: list[PendingPair] = []
+        self.saw_all = False
+
+    def told(self, profile: Profile) -> str:
+        """What it holds. Raises UserError, and UnreachableError where it is on the hub and not here."""
+        source, allowed = self.source, profile.max_bad_fraction
+        if away := [address for address in source.patterns if hub.is_address(address) and not hub.is_here(address)]:
+            sizes = [size for address in away for size in hub.offered(address, source.key).values()]
+            raise UnreachableError(
+                f"{source.key}: {', '.join(away)}: {_count(len(sizes), 'file')} of {_size(sum(sizes))} on the hub; "
+                "`make run` downloads them, their rows are looked at then"
+            )
+        told = _readable(source)
+        read = read_sources([source], max_bad_fraction=allowed, most_rows=_MOST_ROWS)
+        check_bad_fraction(read, allowed)
+        self.pairs = [PendingPair.of(row) for row in read.pairs.iter_rows(named=True)]
+        (counts,) = read.counts
+        self.saw_all = counts.rows_seen < _MOST_ROWS
+        rows = f"{counts.row_count:,} rows" if self.saw_all else f"the first {_MOST_ROWS:,} rows"
+        return f"{told}: {len(self.pairs):,} pairs in {rows}, {counts.quarantined_count:,} to be quarantined"
+
+
+def _readable(source: Source) -> str:
+    files = readable_files([source])[source.name]
+    check_fields(source)
+    (only, *more) = files
+    return f"sources.{source.name}: {_count(len(files), 'file') if more else _brief(hub.shown(only))}"
+
+
+def _is_away(source: Source) -> bool:
+    return any(hub.is_address(pattern) and not hub.is_here(pattern) for pattern in source.patterns)
+
+
+# --- teachers
+
+
+def _teacher(profile: Profile, spec: TeacherSpec, pairs: Sequence[PendingPair], *, all_seen: bool) -> Iterator[Finding]:
+    """Each thing that is wrong with a teacher, or one line that nothing is."""
+    engine, where = spec.settings.open_engine(spec.name, None), f"teachers.{spec.name}"
+
+    def has_price() -> str:
+        OpenTeacher(spec, engine, {}).account(Spent())
+        return f"{where}: price"
+
+    def is_asked_in_words() -> str:
+        load_prompts(spec.name, spec.settings.prompts)
+        return f"{where}: prompts"
+
+    def knows_a_pair() -> str:
+        try:
+            engine.check_knows([pair.content_id for pair in pairs])
+        except UserError as error:
+            if all_seen:
+                raise
+            raise UnreachableError(f"{where}: {error} (Not all pairs were looked at.)") from error
+        if spec.settings.is_free and not pairs:
+            raise UnreachableError(f"{where}: whether it knows the pairs shows when a source can be read")
+        return f"{where}: {spec.settings.engine}, {_brief(spec.settings.asked_at)}"
+
+    def is_ready() -> str:
+        try:
+            engine.check_ready()
+        except UserError:
+            if not (all_seen and _is_answered(profile, spec, pairs)):
+                raise
+        return f"{where}: key"
+
+    found = [finding for look in (is_asked_in_words, has_price, is_ready, knows_a_pair) for finding in _found(look)]
+    yield from [finding for finding in found if finding.verdict != "ok"] or found[-1:]
+
+
+def _is_answered(profile: Profile, spec: TeacherSpec, pairs: Sequence[PendingPair]) -> bool:
+    """Whether nothing would be asked: a finished project needs no key."""
+    if not any((place / LEDGER).exists() for place in (profile.warehouse, *profile.reuse)):
+        return False
+    with ledger_copy(profile) as ledger:
+        return missing_replies(profile, open_teacher(spec), pairs, ledger).missing == 0
+
+
+# --- students
+
+
+def _student(profile: Profile, student: Student) -> str:
+    folder = _folder_of(profile, student)
+    try:
+        template = check_student(replace(student, model=str(folder), revision=None) if folder else student)
+    except UnreachableError as error:
+        raise UnreachableError(
+            f"students.{student.name}.model: {student.model} is looked up on the hub, which cannot be reached"
+        ) from error
+    plain_one = template == DEFAULT_CHAT_TEMPLATE.read_text("utf-8") and student.chat_template is None
+    return (
+        f"students.{student.name}: {'a toy trained here' if student.scratch else _brief(str(student.model))}"
+        f"{', without a chat template of its own: it gets the plain one of this project' if plain_one else ''}"
+    )
+
+
+def _folder_of(profile: Profile, student: Student) -> Path | None:
+    """Where a model of the hub lies on this machine, as `make run` fetched it."""
+    return fetched(student, profile.students_dir) if _is_on_the_hub(student) else None
+
+
+def _is_on_the_hub(student: Student) -> bool:
+    return student.scratch is None and is_hub_id(str(student.model))
+
+
+def _is_away_on_the_hub(profile: Profile, student: Student) -> bool:
+    return _is_on_the_hub(student) and _folder_of(profile, student) is None
+
+
+# --- disk and port
+
+
+def _disk(profile: Profile, pairs: int, *, by_names: bool = True) -> Iterator[Finding]:
+    """Whether there is room for what is surely still to be written: students, one checkpoint a recipe, the tables.
+
+    by_names: take the size of a model that is not here from its name.
+    """
+    uses: dict[str, DiskUse] = {}
+    for name, student in profile.students.items():
+        with suppress(UserError):  # it has a line of its own
+            use = disk_use(student, profile.students_dir)
+            if use and (by_names or not use.by_name):
+                uses[name] = use
+            else:
+                yield Finding("not checked", f"disk: how large {student.model} is shows when it is here")
+    new = [recipe.student for name, recipe in profile.recipes.items() if not (profile.checkpoints_dir / name).exists()]
+    parts = {
+        "students": sum(use.to_make for use in uses.values()),
+        _count(len(new), "checkpoint"): sum(uses[name].checkpoint for name in new if name in uses),
+        "lake and ledger": pairs * _BYTES_A_PAIR,
+    }
+    cache, fetching = Path(constants.HF_HUB_CACHE), sum(use.to_fetch for use in uses.values())
+    guessed = " (by the names of the models)" if any(use.by_name for use in uses.values()) else ""
+    try:
+        if nearest_folder(cache).stat().st_dev == nearest_folder(profile.warehouse).stat().st_dev:
+            parts["downloads"], fetching = fetching, 0
+        yield _room(profile.warehouse, "warehouse", parts, guessed)
+        if fetching:
+            yield _room(cache, "HF_HOME", {"downloads": fetching}, guessed)
+    except OSError:  # what is wrong with the warehouse is said there
+        return
+
+
+def _room(place: Path, key: str, parts: dict[str, int], guessed: str) -> Finding:
+    needed, free = sum(parts.values()), free_bytes(place)
+    told = ", ".join(f"{what} {_size(size)}" for what, size in parts.items() if size > needed / 100)
+    if needed <= free:
+        return Finding("ok", f"disk: {_size(free)} free, about {_size(needed)} needed{guessed}")
+    return Finding(
+        "problem",
+        f"{key}: {shown(place)} needs about {_size(needed)}{guessed} and has {_size(free)}: {told}; make room, or name "
+        "a folder on another disk",
+    )
+
+
+def _port(profile: Profile, port: int) -> str:
+    if address := running_at(Path(os.environ.get("DAGSTER_HOME") or profile.dagster_home)):
+        return f"port: the UI of this warehouse runs on {address}"
+    listen(port).close()
+    return f"port: {port} of {HOST} is free for `make ui`"
+
+
+def _brief(name: str) -> str:
+    """A path as a person in the project's folder would write it, all else as it is."""
+    return shown(Path(name)) if name.startswith("/") else name
+
+
+def _size(size: int) -> str:
+    """`1.2 GB`, `340 MB`."""
+    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.0f} MB"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
