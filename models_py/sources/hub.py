@@ -101,7 +101,7 @@ def offered(address: str, key: str) -> dict[str, int]:
     asked, api = _asked(address), HfApi()
     of = {"repo_id": asked["repo_id"], "repo_type": "dataset"}
     try:
-        commit = api.repo_info(**of, revision=asked["revision"], timeout=_ASKED_S).sha
+        commit = api.repo_info(**of, revision=asked["revision"] or "main", timeout=_ASKED_S).sha
         tree = [*api.list_repo_tree(**of, revision=commit, recursive=True)]
     except (HfHubHTTPError, ValueError) as error:
         raise UserError(f"{key}: {address} cannot be looked up: {_reason(error)}") from error

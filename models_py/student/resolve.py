@@ -82,7 +82,7 @@ def _check_files(spec: Student, folder: Path) -> str:
     """Raise UserError for what is wrong with a model's small files; its chat template."""
     files = _read(spec, folder)
     known, kind = causal_models(), files.config.get("model_type")
-    if known is not None and kind not in known:
+    if known is not None and str(kind) not in known:
         found = "names no model_type" if kind is None else f"is of the model_type {kind!r}"
         raise UserError(
             f"students.{spec.name}.model: {folder / 'config.json'} {found}, which is no causal language model that "

@@ -45,8 +45,8 @@ def disk_use(spec: Student, students_dir: Path) -> DiskUse | None:
     """What a student takes; None where nobody can say before it is here. Raises UserError as `locate` does."""
     if spec.scratch is not None:
         scratch = spec.scratch
-        # Embeddings in and out; four square matrices of attention and three of about 8/3 the width a layer.
-        weights = 2 * scratch.vocab_size * scratch.hidden_size + 12 * scratch.layers * scratch.hidden_size**2
+        # Embeddings; a layer's four square matrices of attention and three of about 8/3 the width.
+        weights = scratch.vocab_size * scratch.hidden_size + 12 * scratch.layers * scratch.hidden_size**2
         return DiskUse(4 * weights, 0, 4 * weights)
     if is_gguf(str(spec.model)):
         return _of_gguf(spec, students_dir)

@@ -7,8 +7,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from models_py.errors import UserError
-from models_py.sources.hub import shown
+from models_py.errors import UnreachableError, UserError
+from models_py.sources.hub import is_here, offered, shown
 from models_py.sources.read import read_sources
 from models_py.sources.spec import Source
 from tests.models_py.student.hub_server import Hub, serving_hub
@@ -122,3 +122,21 @@ def test_settings_and_addresses(tmp_path: Path) -> None:
     for address in ("hf://models/me/rivers", "hf://datasets/", "s3://bucket/key"):
         with pytest.raises(UserError, match=r"^sources\.mine\.path: "):
             Source("mine", path=address)
+
+
+def test_what_the_hub_offers_is_seen_without_a_download(reach: Reach) -> None:
+    names = [f"data/train-0000{shard}-of-00002.parquet" for shard in (0, 1)]
+    files = offered("hf://datasets/me/rivers/data/train-*.parquet", "sources.mine.path")
+    assert [*files] == names and all(size > 100 for size in files.values())
+    assert [*offered(f"hf://datasets/me/rivers@{FIRST}/{names[0]}", "k")] == names[:1]
+    assert reach.hub.fetched == [] and not is_here("hf://datasets/me/rivers/data")
+    with pytest.raises(UserError, match=r"k: hf://.*/train\.csv names no file; the hub has README\.md, data/test-0"):
+        offered("hf://datasets/me/rivers/train.csv", "k")
+    with pytest.raises(UserError, match="k: hf://datasets/me/lakes cannot be looked up: there is no such data set"):
+        offered("hf://datasets/me/lakes", "k")
+    read_sources([source("/data/train-*.parquet")])
+    assert is_here("hf://datasets/me/rivers/data/train-*.parquet")
+    reach.lose()
+    assert is_here("hf://datasets/me/rivers/data/train-*.parquet")
+    with pytest.raises(UnreachableError, match=r"k: .*: the hub cannot be reached"):
+        offered("hf://datasets/me/rivers/data/train-*.parquet", "k")

@@ -14,6 +14,7 @@ import transformers as hf
 
 from models_py.errors import UserError
 from models_py.progress import Progress
+from models_py.student.gguf_header import DamagedHeaderError, read_header
 from models_py.student.loading import load_chat, load_model
 from models_py.student.nll import TargetSequence, own_nll
 from models_py.student.resolve import check_student, find_student, make_student
@@ -24,6 +25,7 @@ TEMPLATE = (
     "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
+LISTS = {"tokenizer.ggml.tokens", "tokenizer.ggml.token_type", "tokenizer.ggml.merges"}
 SEQUENCE = TargetSequence((5, 9, 40, 41, 42, 43, 77, 78, 79), 5)
 
 
@@ -150,6 +152,30 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
         make_student(replace(student, model=str(tmp_path / "there.gguf")), tmp_path / "students")
     with pytest.raises(UserError, match="there is no Python package 'nobodys_package' here; install it"):
         check_student(replace(student, model="package:nobodys_package/model.gguf"))
+
+
+def test_its_header_is_read_as_gguf_reads_it(tmp_path: Path) -> None:
+    file = write(tmp_path / "tiny.gguf", a_model("qwen2"), make_tokenizer("<s>"), "qwen2", "Q8_0")
+    header, reader = read_header(file), gguf.GGUFReader(file)
+    theirs = {name: field for name, field in reader.fields.items() if not name.startswith("GGUF.")}
+    single = {name for name, field in theirs.items() if field.types[0] is not gguf.GGUFValueType.ARRAY}
+    assert header.values.keys() == single and theirs.keys() - single == LISTS
+    assert all(header.values[name] == theirs[name].contents() for name in single)
+    assert header.weights == sum(int(tensor.n_elements) for tensor in reader.tensors)
+    assert header.architecture == "qwen2"
+
+
+def test_a_file_that_was_cut_anywhere_is_told(tmp_path: Path) -> None:
+    whole = write(tmp_path / "tiny.gguf", a_model("llama"), make_tokenizer("<s>"), "llama").read_bytes()
+    cut = tmp_path / "cut.gguf"
+    for length in (4, 8, 20, 24, 40, 100, 1_000, 5_000, len(whole) // 2, len(whole) - 64):
+        cut.write_bytes(whole[:length])
+        with pytest.raises(DamagedHeaderError, match=r"breaks off|bytes of the"):
+            read_header(cut)
+    for place in (8, 16, 24, 40):  # counts and lengths beyond all measure
+        cut.write_bytes(whole[:place] + b"\xff" * 8 + whole[place + 8 :])
+        with pytest.raises(DamagedHeaderError):
+            read_header(cut)
 
 
 def test_weights_that_do_not_fit_the_header_are_told(tmp_path: Path) -> None:

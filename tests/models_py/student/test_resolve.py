@@ -11,6 +11,7 @@ import pytest
 
 from models_py import content
 from models_py.errors import UserError
+from models_py.student.architectures import causal_models, reads_gguf
 from models_py.student.resolve import _read, _renders_as_at_first, check_student, find_student, make_student
 from models_py.student.spec import DEFAULT_CHAT_TEMPLATE, ResolvedStudent, ScratchSpec, Student
 
@@ -123,6 +124,45 @@ def test_a_missing_part_of_the_weights_is_told(spec: Student, folder: Path) -> N
     (folder / parts[2]).symlink_to(folder / "nowhere")
     with pytest.raises(UserError, match=rf"lacks {parts[2]}, which its index names; copy the model"):
         check_student(spec)
+
+
+def test_weights_that_break_off_are_told(spec: Student, folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    whole = weights.read_bytes()
+    check_student(spec)
+    for length in (0, 7, 8, 30, len(whole) // 2, len(whole) - 1):
+        weights.write_bytes(whole[:length])
+        with pytest.raises(
+            UserError, match=r"students\.tiny\.model: .*model\.safetensors .*breaks off.*; copy the model"
+        ):
+            check_student(spec)
+
+
+@pytest.mark.parametrize(
+    ("config", "complaint"),
+    [
+        ({"model_type": "whisper"}, r"is of the model_type 'whisper', which is no causal"),
+        ({"model_type": "lama"}, r"'lama', .*\(did you mean \w+\?\); name another model"),
+        ({"model_type": "nobodys", "auto_map": {"AutoModelForCausalLM": "theirs.Model"}}, "code that a model brings"),
+        ({"architectures": ["LlamaForCausalLM"]}, "config.json names no model_type"),
+        ({"model_type": ["llama"]}, "is of the model_type"),
+    ],
+)
+def test_an_architecture_that_nobody_knows_is_told(
+    spec: Student, folder: Path, config: dict[str, object], complaint: str
+) -> None:
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=complaint):
+        check_student(spec)
+
+
+def test_the_architectures_are_those_of_transformers() -> None:
+    from transformers.modeling_gguf_pytorch_utils import GGUF_SUPPORTED_ARCHITECTURES
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    assert causal_models() == MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.keys()
+    assert all(map(reads_gguf, GGUF_SUPPORTED_ARCHITECTURES))
+    assert [reads_gguf(name) for name in ("gpt-oss", "qwen2moe", "clip", "")] == [True, True, False, False]
 
 
 def test_broken_files_are_told(spec: Student, folder: Path, tmp_path: Path) -> None:
