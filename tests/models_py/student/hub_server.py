@@ -29,6 +29,8 @@ class Hub:
         if path == f"{self.api}/revision/main":
             return json.dumps({"id": self.name, "sha": main, "siblings": []}).encode(), {}
         for commit, folder in self.commits.items():
+            if path == f"{self.api}/revision/{commit}":
+                return json.dumps({"id": self.name, "sha": commit, "siblings": []}).encode(), {}
             if path.rstrip("/") == f"{self.api}/tree/{commit}":
                 files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
                 tree = [
