@@ -54,7 +54,7 @@ def test_it_is_loaded_and_checked(file: Path, tmp_path: Path, monkeypatch: pytes
     unchecked = [finding.told for finding in found if finding.verdict == "not checked"]
     assert all("the hub" in told or "which cannot be reached" in told for told in unchecked), unchecked
     assert sorted(path.name for path in tmp_path.iterdir()) == ["profiles", "seeds"]
-    assert re.fullmatch(r"\S.{20,110}\S", listed(file).is_for)
+    assert re.fullmatch(r"\S.{20,130}\S", listed(file).is_for)
 
 
 def test_the_least_is_ten_lines() -> None:

@@ -17,9 +17,9 @@ from models_py.teacher.ledger import Ledger
 from models_py.teacher.money import Budget, Price
 from models_py.teacher.open_teacher import open_teacher
 from models_py.teacher.reflect_pairs import reflect_pairs
-from models_py.teacher.request import INSTRUCTION_REFLECTION, PendingPair
+from models_py.teacher.request import INSTRUCTION_REFLECTION, RESPONSE_REFLECTION, PendingPair
 from tests.conftest import PROJECT
-from tests.support.engines import REWRITE, UNUSABLE, Scripted, pair_of, said
+from tests.support.engines import BETTER, REWRITE, UNUSABLE, Scripted, pair_of, said
 from tests.support.profiles import SMALLEST, bundled_text, toy_profile, write_profile
 from tests.support.values import known
 
@@ -101,6 +101,32 @@ def test_what_costs_money_is_estimated_with_its_range_and_grounds(say: Say, tmp_
     assert row(own, "cost") == ["unknown"] * 3
     assert "add prices.own to the profile" in own and "budget" not in own
     assert row(gpt, "time") == row(own, "time") != ["unknown"] * 3
+
+
+def test_what_another_warehouse_has_is_not_missing(say: Say, tmp_path: Path) -> None:
+    """Of the donor both phases of the cat are known, the first of the dog, and replies to what is not asked here."""
+    profile = load_profile(paid(tmp_path))
+    gpt, own = (open_teacher(spec) for spec in profile.teacher_specs())
+    cat, dog = (pair_of(*pair) for pair in PAIRS[:2])
+    with Ledger(profile.ledger_path) as ledger:
+        for teacher, phase, pairs in (
+            (gpt, INSTRUCTION_REFLECTION, [cat, dog]),
+            (gpt, RESPONSE_REFLECTION, [cat]),
+            (own, INSTRUCTION_REFLECTION, [pair_of("Describe a cow.", "", "Large.")]),
+        ):
+            reply = REWRITE if phase == INSTRUCTION_REFLECTION else BETTER
+            engine = Scripted(lambda one, reply=reply: said(one, reply), teacher.engine.identity)
+            list(reflect_pairs(phase, pairs, replace(teacher, engine=engine), ledger))
+    before = {path: path.stat().st_mtime_ns for path in profile.warehouse.rglob("*")}
+    (tmp_path / "other").mkdir()
+    reusing = paid(tmp_path / "other", reuse=[str(profile.warehouse)])
+    status, out, _ = say("estimate", "--profile", reusing)
+    of_gpt, of_own = out.split("\nown ")
+    assert (status, row(of_gpt, "answered"), row(of_gpt, "missing")) == (0, ["2 of 3", "1 of 3"], ["1", "2", "3"])
+    assert (row(of_own, "answered"), "Paid so far: 3 replies" in of_gpt) == (["0 of 3", "0 of 3"], True)
+    assert f"replies of {profile.warehouse} count as answered" in out
+    assert before == {path: path.stat().st_mtime_ns for path in profile.warehouse.rglob("*")}
+    assert not (tmp_path / "other" / "warehouse").exists()
 
 
 def test_too_many_bad_rows_stop_an_estimate_as_they_stop_a_run(say: Say, tmp_path: Path) -> None:
