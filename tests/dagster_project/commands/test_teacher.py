@@ -5,6 +5,7 @@ import re
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -115,7 +116,7 @@ def test_what_another_warehouse_has_is_not_missing(say: Say, tmp_path: Path) -> 
             (own, INSTRUCTION_REFLECTION, [pair_of("Describe a cow.", "", "Large.")]),
         ):
             reply = REWRITE if phase == INSTRUCTION_REFLECTION else BETTER
-            engine = Scripted(lambda one, reply=reply: said(one, reply), teacher.engine.identity)
+            engine = Scripted(partial(said, text=reply), teacher.engine.identity)
             list(reflect_pairs(phase, pairs, replace(teacher, engine=engine), ledger))
     before = {path: path.stat().st_mtime_ns for path in profile.warehouse.rglob("*")}
     (tmp_path / "other").mkdir()
