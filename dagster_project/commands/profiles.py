@@ -27,7 +27,7 @@ from models_py.teacher.spec import ServerSettings, VllmSettings
 
 _TRAINED_ON_A_GPU = 0.5e9  # weights; fewer a CPU trains within a day
 _BYTES_A_WEIGHT = 16  # of a full fine-tune: weights, gradients and two moments of Adam, float32
-_PIPED_WIDTH = 200
+_PIPED_WIDTH = 260  # columns, so that each has one line in a file
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,7 +141,7 @@ def test_weights_that_break_off_are_told(spec: Student, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "complaint"),
     [
-        ({"model_type": "whisper"}, r"is of the model_type 'whisper', which is no causal"),
+        ({"model_type": "clip"}, r"is of the model_type 'clip', which is no causal"),
         ({"model_type": "lama"}, r"'lama', .*\(did you mean \w+\?\); name another model"),
         ({"model_type": "nobodys", "auto_map": {"AutoModelForCausalLM": "theirs.Model"}}, "code that a model brings"),
         ({"architectures": ["LlamaForCausalLM"]}, "config.json names no model_type"),
