@@ -90,6 +90,11 @@ class FileHashes:
         self._changed = True
         return digest
 
+    def knows(self, path: Path) -> bool:
+        """Whether the file was read before, as it is. Raises OSError when it is not there."""
+        known = self._known.get(str(path))
+        return known is not None and known[:-1] == self.seen(path.stat())
+
     @staticmethod
     def seen(stat: os.stat_result) -> list[int]:
         """By what a file is known again without being read.

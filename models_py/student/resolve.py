@@ -34,6 +34,7 @@ from models_py.student.spec import (
     Student,
 )
 from models_py.student.template import answer_template, renders_as_at_first
+from models_py.student.weights import check_weights, highest_token_id
 from models_py.template_trial import problem_of
 
 _WEIGHT_PATTERNS = ("*.safetensors", "pytorch_model*.bin")  # what transformers would load comes first
@@ -117,7 +118,8 @@ def make_student(spec: Student, students_dir: Path, on_progress: OnProgress = si
     """The student of a spec, downloaded or trained where it is not here yet; whole, and fingerprinted.
 
     students_dir: where toys lie, the memory of file hashes, and that of what was fetched; made when missing.
-    Raises UserError as `check_student` does, and for weights that cannot be had.
+    Raises UserError as `check_student` does, for weights that cannot be had or that say nothing, and for a tokenizer
+    with more tokens than the model has embeddings.
     """
     students_dir.mkdir(parents=True, exist_ok=True)
     if spec.scratch is not None:
@@ -131,12 +133,21 @@ def make_student(spec: Student, students_dir: Path, on_progress: OnProgress = si
         hashes = FileHashes(students_dir / _HASHES_FILE)
         gguf = _gguf(spec, hashes)
         if converted_folder(gguf, students_dir, hashes) is None:
-            convert(gguf, students_dir, on_progress)
+            converted = convert(gguf, students_dir, on_progress)
+            try:
+                check_weights(_weights(spec, converted), f"students.{spec.name}.model", on_progress)
+            except UserError:
+                shutil.rmtree(converted)
+                raise
     elif _local_folder(spec) is None:
         from models_py.student.hub import fetch
 
         fetch(spec, students_dir)
-    return find_student(spec, students_dir, on_progress)
+    if not is_gguf(str(spec.model)):
+        _check_new_weights(spec, students_dir, on_progress)
+    found = find_student(spec, students_dir, on_progress)
+    _check_tokens(spec, students_dir, found)
+    return found
 
 
 def find_student(
@@ -210,6 +221,31 @@ def _made_folder(
             f"correct the path, or {_REMEDY}"
         )
     return found, found.name
+
+
+def _check_new_weights(spec: Student, students_dir: Path, on_progress: OnProgress) -> None:
+    """Raise UserError where weights whose hash nobody knows yet say nothing: once a file, since all of it is read."""
+    folder, commit = _made_folder(spec, students_dir, None, hashes := FileHashes(students_dir / _HASHES_FILE))
+    _read_config(spec, folder)  # a folder that is no model is told as such
+    new = [path for path in _weights(spec, folder) if not hashes.knows(path)]
+    if new:
+        check_weights(new, f"students.{spec.name}.model", on_progress)
+    if new and commit:  # of a folder they are hashed for its fingerprint
+        _weights_hash(spec, folder, hashes, on_progress)
+
+
+def _check_tokens(spec: Student, students_dir: Path, student: ResolvedStudent) -> None:
+    """Raise UserError where a text could have ids that the model has no embedding for."""
+    of_hub = student.revision and _made_folder(spec, students_dir, None, FileHashes())[0]
+    folder = of_hub or Path(student.model)
+    config = _read_config(spec, folder)
+    of_text = config.get("text_config")
+    rows = (of_text if isinstance(of_text, dict) else config).get("vocab_size")
+    highest = highest_token_id(folder)
+    if isinstance(rows, int) and highest is not None and highest >= rows:
+        from models_py.student.loading import load_chat  # which knows the ids that no text is ever read as
+
+        load_chat(student)
 
 
 def _is_lfs_pointer(path: Path) -> bool:
