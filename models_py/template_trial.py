@@ -11,6 +11,7 @@ it is said by who loads it.
 The process runs this file alone, so it imports nothing of the project.
 """
 
+import re
 import subprocess
 import sys
 from functools import lru_cache
@@ -51,18 +52,34 @@ def _limit() -> None:
             continue
 
 
+# Of transformers' own tags only what stands between them matters here.
+_GENERATION = re.compile(r"{%-?\s*(end)?generation\s*-?%}")
+
+
 def _try(text: str) -> str | None:
+    from jinja2.exceptions import TemplateError
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+    def refuse(message: str) -> None:
+        raise TemplateError(message)
+
+    # As chat templates of models are rendered.
+    environment = ImmutableSandboxedEnvironment(extensions=["jinja2.ext.loopcontrols"])
+    environment.globals |= {"raise_exception": refuse, "strftime_now": str}
+    answer = {"role": "assistant", "content": "output"}
     try:
-        template = ImmutableSandboxedEnvironment().from_string(text)
-        for given in ("", "input"):
+        template = environment.from_string(_GENERATION.sub("", text))
+        for given, answers in (("", []), ("input", []), ("input", [answer])):
             length = 0
             texts = {"instruction": "instruction", "input": given, "output": "output", "answer": "output"}
-            for piece in template.generate(texts, messages=[{"role": "user", "content": given}]):
-                length += len(piece)
-                if length > MOST_CHARACTERS:
-                    return f"makes more than {MOST_CHARACTERS:,} characters of a small pair"
+            messages = [{"role": "user", "content": given}, *answers]
+            try:
+                for piece in template.generate(texts, messages=messages, add_generation_prompt=not answers):
+                    length += len(piece)
+                    if length > MOST_CHARACTERS:
+                        return f"makes more than {MOST_CHARACTERS:,} characters of a small pair"
+            except TemplateError:  # of these messages; perhaps not of the next
+                continue
     except (MemoryError, OverflowError):
         return f"takes more than {_MEMORY_BYTES >> 20:,} MB for a small pair"
     except RecursionError:

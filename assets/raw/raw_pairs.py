@@ -67,5 +67,6 @@ def _relative(rows: pl.DataFrame, profile: Profile) -> pl.DataFrame:
 def _counts(read: SourcesRead, profile: Profile) -> list[dict[str, object]]:
     rows = [asdict(counts) for counts in read.counts]
     for row in rows:
-        row["files_left_out"] = [file.removeprefix(f"{profile.root}/") for file in row["files_left_out"]]
+        for name in ("files_left_out", "files_without_rows"):
+            row[name] = [file.removeprefix(f"{profile.root}/") for file in row[name]]
     return rows

@@ -95,18 +95,34 @@ def _unusable(lake: Lake, ledger: Ledger, table: str) -> dict[str, list[Reason]]
 def _check_usable(
     lake: Lake, ledger: Ledger, profile: Profile, unusable: Mapping[str, Sequence[Reason]], *, phase: str, table: str
 ) -> None:
-    """Raise UserError for a teacher of which no reply can be used."""
+    """Raise UserError for teachers of which no reply can be used; it says how to go on without them."""
     usable = lake.recall(f"select distinct teacher from {_current(table)} where status = 'ok'")["teacher"].to_list()
+    told = {}
     for spec in profile.teacher_specs():
         found = unusable.get(spec.name, [])
         rewrites = phase == INSTRUCTION_REFLECTION and _rewrites(ledger, spec, found)
         if found and spec.name not in usable and not rewrites:
             pairs = sum(one.pairs for one in found)
             said = "\n".join(f"  {line}" for line in in_lines(found))
-            raise UserError(
+            told[spec.name] = (
                 f"teachers.{spec.name}: {spec.settings.asked_at} gave no {phase} that can be used, of {pairs:,} pairs. "
                 f"Nothing is scored or trained on that.\n{said}\n{remedy(spec.name, spec.settings, found)}"
             )
+    if told:
+        raise UserError("\n".join([*told.values(), *_without(profile, list(told))]))
+
+
+def _without(profile: Profile, hopeless: Sequence[str]) -> list[str]:
+    """How to make the recipes of the other teachers, whose replies are kept; nothing where there is none."""
+    recipes = {name: recipe.teacher in hopeless for name, recipe in profile.recipes.items()}
+    others = [name for name, is_lost in recipes.items() if not is_lost]
+    if not others:
+        return []
+    taken = [f"teachers.{name}" for name in hopeless] + [f"recipes.{name}" for name, lost in recipes.items() if lost]
+    return [
+        f"To go on with {', '.join(f'recipes.{name}' for name in others)}, whose replies are kept, take "
+        f"{', '.join(taken)} out of the profile and run again."
+    ]
 
 
 def _rewrites(ledger: Ledger, spec: TeacherSpec, found: Sequence[Reason]) -> bool:

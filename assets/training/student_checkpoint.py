@@ -21,7 +21,7 @@ from models_py.publish import set_aside
 from models_py.student.resolve import find_student
 from models_py.student.spec import ResolvedStudent
 from models_py.training.manifest import Manifest, checkpoint_id, damage, read_manifest, require_better
-from models_py.training.settings import TrainingRow, TrainingSettings
+from models_py.training.settings import TrainingRow
 
 TABLE = "training.student_checkpoints"
 
@@ -57,7 +57,7 @@ def student_checkpoint(recipe: str) -> dg.AssetsDefinition:
                 _base(lake, profile, recipe, was=student)
                 progress = StepProgress(context, f"training {recipe}", context.asset_key)
                 origin = {"recipe": recipe, "data_version": version, "snapshot_id": lake.snapshot_id()}
-                manifest = _train(lake, origin, student=student, settings=settings, folder=folder, progress=progress)
+                manifest = _train(lake, profile, origin, student=student, folder=folder, progress=progress)
             require_better(
                 manifest.loss_before, manifest.loss_after, recipe=recipe, learning_rate=settings.learning_rate
             )
@@ -107,10 +107,10 @@ def _recorded(lake: Lake, made: str) -> dict[str, Any] | None:
 
 def _train(
     lake: Lake,
+    profile: Profile,
     origin: Mapping[str, Any],
     *,
     student: ResolvedStudent,
-    settings: TrainingSettings,
     folder: Path,
     progress: StepProgress,
 ) -> Manifest:
@@ -125,11 +125,21 @@ def _train(
     return fine_tune(
         [TrainingRow(**row) for row in rows.iter_rows(named=True)],
         student=student,
-        settings=settings,
+        settings=profile.training,
         out_dir=folder,
         manifest=origin,
+        model=_written(student, lake, profile),
         on_progress=progress,
     )
+
+
+def _written(student: ResolvedStudent, lake: Lake, profile: Profile) -> str:
+    """What its model is called where the warehouse may be moved: a hub id, a path in the warehouse or from the root."""
+    model = Path(student.model)
+    if student.revision or not model.is_absolute():
+        return student.model
+    around = next((folder for folder in (lake.warehouse, profile.root) if model.is_relative_to(folder)), model.anchor)
+    return str(model.relative_to(around)) if around != model.anchor else student.model
 
 
 def _record(lake: Lake, made: str, folder: Path, manifest: Manifest, run_id: str) -> None:

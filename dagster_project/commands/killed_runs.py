@@ -2,9 +2,11 @@
 
 `make run` holds a lock while its run is under way, `<dagster home>/running/<token>.lock`; the system frees it however
 the process ends, and the token is a tag of the run. What a run of the UI began in says its first event: a process, by
-number, which must be older than the event. It speaks of this machine; nobody looks at another one's processes.
+number, which must be older than the event; one that has said nothing for ten minutes was killed before it could. It
+speaks of this machine; nobody looks at another one's processes.
 """
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +23,7 @@ _NOT_ENDED = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+_BEGINS_IN_S = 600.0  # a process of the UI loads the definitions before its first event
 _CLOCK_S = 5.0  # between a process's start as the system has it and an event's time
 
 
@@ -38,21 +41,19 @@ def running(home: Path, token: str) -> Iterator[None]:
 
 def mark_killed_runs(instance: dg.DagsterInstance, home: Path) -> list[str]:
     """Mark the runs that were killed as failed (as canceled, if that had been asked for); a line about each."""
-    return [_mark(instance, home, run) for run in _unended(instance) if _is_killed(instance, home, run)]
+    unended = instance.get_run_records(dg.RunsFilter(statuses=_NOT_ENDED))
+    return [_mark(instance, home, one.dagster_run) for one in unended if _is_killed(instance, home, one)]
 
 
-def _unended(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
-    return list(instance.get_runs(dg.RunsFilter(statuses=_NOT_ENDED)))
-
-
-def _is_killed(instance: dg.DagsterInstance, home: Path, run: dg.DagsterRun) -> bool:
+def _is_killed(instance: dg.DagsterInstance, home: Path, record: dg.RunRecord) -> bool:
     """False where nobody can tell."""
+    run = record.dagster_run
     token = run.tags.get(WATCH_TAG)
     if token and _is_held(_lock_file(home, token)):
         return False
     began = _began(instance, run)
     if began is None:
-        return token is not None  # it was killed before it began
+        return token is not None or time.time() - record.update_timestamp.timestamp() > _BEGINS_IN_S
     return not _lives(*began)
 
 

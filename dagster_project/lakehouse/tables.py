@@ -205,6 +205,7 @@ TABLES: tuple[Table, ...] = (
         Column("system_texts_left_out", "bigint", "system texts that are in no pair"),
         Column("no_input_count", "bigint", "inputs such as <noinput> that were read as empty"),
         Column("files_left_out", "varchar[]", "files beside the data that were not read, such as README.md"),
+        Column("files_without_rows", "varchar[]", "files that were read and are empty"),
     ),
     _table(
         "reflection.teacher_replies",

@@ -91,6 +91,15 @@ def pointer(path: Path) -> str | None:
     return next((what for beginning, what in _POINTERS.items() if head.startswith(beginning)), None)
 
 
+def check_unpacked(unpacked: int, packed: int, packing: str, instead: str = "unpack it") -> None:
+    """Raises UnreadableError where so many bytes come out of so few that it is an attack or an accident, not text."""
+    if unpacked > max(_LEAST_UNPACKED_BYTES, _MOST_UNPACKED_TIMES * packed):
+        raise UnreadableError(
+            f"the {packing} file unpacks to more than {_MOST_UNPACKED_TIMES} times its size, as no text "
+            f"does; if that is right, {instead} and name the result"
+        )
+
+
 def _unpacked(path: Path) -> "io.BufferedReader[Any]":
     file = io.BufferedReader(io.FileIO(path), HEAD_BYTES)
     head = file.peek(8)[:8]
@@ -148,11 +157,7 @@ class _Unpacked(io.RawIOBase):
                 f"the {self._packing} file is damaged or breaks off here: {error}; get it again"
             ) from error
         self._given += len(block)
-        if self._given > max(_LEAST_UNPACKED_BYTES, _MOST_UNPACKED_TIMES * self._packed.tell()):
-            raise UnreadableError(
-                f"the {self._packing} file unpacks to more than {_MOST_UNPACKED_TIMES} times its size, as no text "
-                "does; if that is right, unpack it and name the result"
-            )
+        check_unpacked(self._given, self._packed.tell(), self._packing)
         buffer[: len(block)] = block
         return len(block)
 

@@ -70,6 +70,7 @@ class SourceCounts:
     taken. Of the conversations that became a pair or a duplicate: `cut_conversation_count` hold turns or a system text
     beside the exchange that was taken, and `merged_conversation_count` of these are duplicates by that exchange alone.
     `no_input_count`: inputs that only say that there is none. `files_left_out`: beside the data, never read.
+    `files_without_rows`: read to their end, and there was nothing.
     """
 
     source: str
@@ -85,6 +86,7 @@ class SourceCounts:
     system_texts_left_out: int = 0
     no_input_count: int = 0
     files_left_out: list[str] = field(default_factory=list)
+    files_without_rows: list[str] = field(default_factory=list)
 
     def add(self, pair: Pair, *, is_duplicate: bool) -> None:
         """Count a row that is a pair, or a further copy of one."""
@@ -221,9 +223,15 @@ def _sentences(source: Source, counts: SourceCounts) -> Iterator[str]:
         )
     if counts.no_input_count:
         yield f"{counts.no_input_count:,} times an input that says there is none (<noinput>, nan) is read as empty"
+    if names := counts.files_without_rows:
+        yield f"{len(names):,} of its files hold{'s' if len(names) == 1 else ''} no row: {_some(names)}"
     if names := counts.files_left_out:
-        more = f" and {len(names) - _ROWS_SHOWN:,} more" if len(names) > _ROWS_SHOWN else ""
-        yield f"left out beside the data: {', '.join(names[:_ROWS_SHOWN])}{more}"
+        yield f"left out beside the data: {_some(names)}"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _ROWS_SHOWN:,} more" if len(names) > _ROWS_SHOWN else ""
+    return ", ".join(names[:_ROWS_SHOWN]) + more
 
 
 def readable_files(sources: Sequence[Source]) -> dict[str, dict[Path, Format]]:
@@ -255,11 +263,14 @@ def _source_rows(
     progress: "_Progress",
 ) -> Iterator[_Placed]:
     for path, form in files:
+        before = counts.rows_seen
         with progress.of_file(path.stat().st_size):
             for row in _rows(path, form, is_wanted):
                 counts.rows_seen += 1
                 progress.row(row, name)
                 yield path, form, row
+        if counts.rows_seen == before:
+            counts.files_without_rows.append(_name(path))
 
 
 def _of_interest(source: Source, rows: Iterator[_Placed]) -> Iterator[_Placed]:

@@ -419,12 +419,15 @@ def _own_template(folder: Path) -> str:
 def _templates(spec: Student, *, own: Callable[[], str]) -> tuple[str, str]:
     """The chat template, which is the student's `own` where the spec names none, and the reverse prompt."""
     return (
-        _template(spec, "chat_template", spec.chat_template, own),
+        _template(spec, "chat_template", spec.chat_template, own, is_ours=spec.scratch is not None),
         _template(spec, "reverse_prompt", spec.reverse_prompt, lambda: DEFAULT_REVERSE_PROMPT.read_text("utf-8")),
     )
 
 
-def _template(spec: Student, field: str, path: Path | None, otherwise: Callable[[], str]) -> str:
+def _template(
+    spec: Student, field: str, path: Path | None, otherwise: Callable[[], str], *, is_ours: bool = True
+) -> str:
+    """The text of a template: in the file of that path, else `otherwise`. is_ours: that comes with this project."""
     try:
         text = otherwise() if path is None else path.read_text("utf-8")
     except (OSError, ValueError) as error:
@@ -433,4 +436,10 @@ def _template(spec: Student, field: str, path: Path | None, otherwise: Callable[
         ) from error
     if path is not None and (problem := problem_of(text)):
         raise UserError(f"students.{spec.name}.{field}: {path} {problem}; take the loop or the repetition out of it")
+    is_ours = is_ours or text == DEFAULT_CHAT_TEMPLATE.read_text("utf-8")
+    if path is None and not is_ours and (problem := problem_of(text)):
+        raise UserError(
+            f"students.{spec.name}.model: the chat template of {spec.model} {problem}; name another one as "
+            f"students.{spec.name}.{field}"
+        )
     return text

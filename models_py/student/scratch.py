@@ -64,6 +64,7 @@ CHAT_TEMPLATE = (
 )
 _FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 _WARMUP = 0.1  # share of the steps
+_MOST_BYTES = 64 << 20  # of one file
 
 
 def scratch_folder(spec: ScratchSpec, students_dir: Path) -> Path:
@@ -94,14 +95,26 @@ def read_corpus(texts: Sequence[Path]) -> str:
 
     parts = [topics[name] for name in sorted(topics)]
     for path in texts:
-        try:
-            text = path.read_text("utf-8", errors="replace")
-        except OSError as error:
-            raise UserError(
-                f"scratch.texts: {path} cannot be read ({error.strerror}); name an existing file"
-            ) from error
+        text = _text_of(path)
         parts += _json_strings(text) if path.suffix == ".jsonl" else [text]
     return "\n\n".join(parts)
+
+
+def _text_of(path: Path) -> str:
+    """The text of a file that ends, and soon enough for a toy."""
+    try:
+        if path.exists() and not path.is_file():
+            raise UserError(f"scratch.texts: {path} is no file that ends; write its text to a file")
+        with path.open("rb") as file:
+            text = file.read(_MOST_BYTES + 1)
+    except OSError as error:
+        raise UserError(f"scratch.texts: {path} cannot be read ({error.strerror}); name an existing file") from error
+    if len(text) > _MOST_BYTES:
+        raise UserError(
+            f"scratch.texts: {path} is longer than {_MOST_BYTES >> 20} MB, of which a toy would see a small part; name "
+            "a shorter file"
+        )
+    return text.decode("utf-8", errors="replace").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _json_strings(lines: str) -> Iterator[str]:

@@ -66,6 +66,7 @@ def fine_tune(
     settings: TrainingSettings,
     out_dir: Path,
     manifest: Mapping[str, Any],
+    model: str | None = None,
     on_progress: OnProgress = silent,
 ) -> Manifest:
     """Fine-tune all weights of `student` on `rows`, publish the checkpoint as `out_dir` and return its manifest.
@@ -73,7 +74,8 @@ def fine_tune(
     The loss counts the answer and its end-of-turn token and nothing else. `loss_before` and `loss_after` are the mean
     negative log-likelihood in nats a target token, of the base and of the published weights, over the same
     training rows: all of them, or 256 evenly spaced ones. `manifest` brings recipe, data_version, snapshot_id and
-    whatever else the caller wants stored; the result, the settings and the versions are added to it.
+    whatever else the caller wants stored; the result, the settings and the versions are added to it. `model` is what
+    the manifest calls the student's model, by default where it lies here.
 
     A checkpoint that `out_dir` already holds is not trained again. The same rows, settings and seed give the same
     weights on the same CPU and number of threads; GPUs do not promise that.
@@ -83,7 +85,12 @@ def fine_tune(
     """
     origin = {
         **manifest,
-        "student": {key: getattr(student, key) for key in ("name", "model", "revision", "fingerprint")},
+        "student": {
+            "name": student.name,
+            "model": model or student.model,
+            "revision": student.revision,
+            "fingerprint": student.fingerprint,
+        },
         "settings": settings.hashed,
     }
     found = read_manifest(out_dir)

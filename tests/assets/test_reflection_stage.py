@@ -189,6 +189,30 @@ def test_a_teacher_of_which_nothing_can_be_used_ends_the_run_and_says_why(ready:
     )
 
 
+def test_one_teacher_of_several_that_gives_nothing_leaves_the_others_usable(ready: Flow) -> None:
+    recorded = {"engine": "recorded", "replies": "replies.jsonl"}
+    recipe = {"policy": "paper", "student": "toy"}
+    good = {"recorded": recorded}, {"good": {**recipe, "teacher": "recorded"}}
+    with ChatServer(answer=refuses(500, "upstream 17 is away")) as server:
+        away = {"engine": "openai", "model": "small", "base_url": server.url, "api_key_env": None, "attempts": 1}
+        bad = {"away": away}, {name: {**recipe, "teacher": "away"} for name in ("bad", "worse")}
+        ready.configure({"teachers": bad[0] | good[0], "recipes": bad[1] | good[1]})
+        ready.run(teachers)
+        with pytest.raises(UserError) as failure:
+            ready.run(instruction_reflections)
+        calls = len(server.calls)
+        ok = "select teacher, count(*) from selection.current_instruction_reflections where status = 'ok' group by all"
+        assert ready.lake.read(ok).rows() == [("recorded", 1)]  # published before it was said
+        assert str(failure.value).splitlines()[-1] == (
+            "To go on with recipes.good, whose replies are kept, take teachers.away, recipes.bad, recipes.worse out of "
+            "the profile and run again."
+        )
+        ready.configure({"teachers": good[0], "recipes": good[1]})
+        ready.run(teachers)
+        assert ready.run(instruction_reflections).metadata["status/ok"] == 1
+        assert len(server.calls) == calls
+
+
 def test_what_cannot_be_used_ends_the_next_run_too_and_asks_nobody(ready: Flow, gpt: Gpt) -> None:
     gpt.say = lambda _: completion("No tags.")
     gpt.teaches(ready, parse_attempts=0)

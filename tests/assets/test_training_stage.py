@@ -5,6 +5,7 @@ import json
 import shutil
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from assets.profile.students import students
 from assets.profile.teachers import teachers
 from assets.profile.training_settings import training_settings
 from assets.raw.raw_pairs import raw_pairs
-from assets.training.student_checkpoint import student_checkpoint
+from assets.training.student_checkpoint import _written, student_checkpoint
 from assets.training.training_pairs import training_pairs
 from dagster_project.lakehouse.lake import Commit
 from models_py.content import FileHashes, content_id
 from models_py.errors import UserError
+from models_py.student.resolve import find_student
 from models_py.training import fine_tune
 from models_py.training.manifest import read_manifest, sealed, write_manifest
 from models_py.training.settings import TrainingRow
@@ -82,9 +84,10 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         settings: Any,
         out_dir: Path,
         manifest: dict[str, Any],
+        model: str,
         on_progress: Any,
     ) -> Any:
-        calls.append({"outputs": [row.output for row in rows], **manifest})
+        calls.append({"outputs": [row.output for row in rows], "model": model, **manifest})
         out_dir.mkdir(parents=True)
         (out_dir / "model.safetensors").write_text("weights")
         stored = {
@@ -130,6 +133,22 @@ def test_the_same_rows_are_frozen_once(ready: Flow) -> None:
     snapshot = ready.lake.snapshot_id()
     assert version(ready.run(ROWS)) == first
     assert ready.lake.snapshot_id() == snapshot
+
+
+def test_the_manifest_names_the_model_as_it_is_wherever_the_warehouse_is_moved_to(
+    ready: Flow, trained: list[dict[str, Any]]
+) -> None:
+    freeze(ready)
+    ready.run(CHECKPOINT)
+    assert trained[0]["model"] == "student"  # beside the profile
+    student, folder = find_student(ready.profile.students["toy"], ready.profile.students_dir), ready.folder
+    for model, revision, written in (
+        (f"{ready.lake.warehouse}/students/scratch-1", None, "students/scratch-1"),
+        (f"{folder}/models/a b", None, "models/a b"),
+        ("/elsewhere/model", None, "/elsewhere/model"),
+        ("org/model", "c0ffee", "org/model"),
+    ):
+        assert _written(replace(student, model=model, revision=revision), ready.lake, ready.profile) == written
 
 
 def test_two_runs_at_once_freeze_once(ready: Flow, monkeypatch: pytest.MonkeyPatch) -> None:

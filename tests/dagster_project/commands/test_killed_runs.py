@@ -107,6 +107,18 @@ def test_one_that_the_ui_has_not_begun_yet_is_left(instance: dg.DagsterInstance,
     assert mark_killed_runs(instance, tmp_path) == []
 
 
+@pytest.mark.parametrize("status", ["NOT_STARTED", "STARTING", "CANCELING"])
+def test_one_that_the_ui_has_not_begun_after_ten_minutes_was_killed(
+    instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str
+) -> None:
+    new_run(instance, dg.DagsterRunStatus(status))
+    assert mark_killed_runs(instance, tmp_path) == []
+    monkeypatch.setattr(killed_runs, "_BEGINS_IN_S", 0.2)
+    time.sleep(0.3)
+    assert len(mark_killed_runs(instance, tmp_path)) == 1
+    assert statuses(instance) == ["CANCELED" if status == "CANCELING" else "FAILURE"]
+
+
 def test_a_process_with_the_number_of_an_earlier_one_does_not_keep_a_run_alive(
     instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pytest
 
@@ -62,6 +63,29 @@ def test_papers_and_leftovers_are_left_out_and_told(tmp_path: Path) -> None:
     left_out = {Path(name).name for name in result.counts[0].files_left_out}
     assert left_out == {*papers, ".ipynb_checkpoints", "__MACOSX"} - {"state.json"}
     assert told(result, [source(folder)])[0].startswith("mine: left out beside the data: ")
+
+
+def test_files_without_rows_among_others_are_counted_and_named(tmp_path: Path) -> None:
+    folder = shards(tmp_path, "a.jsonl", "b.jsonl")
+    for name, content in {"empty.jsonl": "", "blank.jsonl": "\n\n", "head.csv": "instruction,output\n"}.items():
+        (folder / name).write_text(content)
+    with gzip.open(folder / "packed.jsonl.gz", "wb"):
+        pass
+    pl.DataFrame({"instruction": [], "output": []}).write_parquet(folder / "none.parquet")
+    result = read_sources([source(folder)])
+    names = ["blank.jsonl", "empty.jsonl", "head.csv", "none.parquet", "packed.jsonl.gz"]
+    (counts,) = result.counts
+    assert (counts.row_count, [Path(name).name for name in counts.files_without_rows]) == (2, names)
+    assert told(result, [source(folder)]) == [
+        f"mine: 5 of its files hold no row: {', '.join(str(folder / name) for name in names)}"
+    ]
+
+
+def test_a_file_behind_a_limit_is_not_called_empty(tmp_path: Path) -> None:
+    folder = shards(tmp_path, "a.jsonl", "b.jsonl")
+    (folder / "c.jsonl").touch()
+    result = read_sources([Source("mine", path=str(folder), limit=1)])
+    assert result.counts[0].files_without_rows == []
 
 
 def test_a_glob_reads_folders_and_leaves_out_the_same(tmp_path: Path) -> None:

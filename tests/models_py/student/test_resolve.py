@@ -165,6 +165,17 @@ def test_the_architectures_are_those_of_transformers() -> None:
     assert [reads_gguf(name) for name in ("gpt-oss", "qwen2moe", "clip", "")] == [True, True, False, False]
 
 
+@pytest.mark.slow
+def test_a_models_own_chat_template_that_does_not_end_is_told_before_it_is_made(
+    spec: Student, folder: Path, tmp_path: Path
+) -> None:
+    loop = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+    (folder / "chat_template.jinja").write_text(loop)
+    told = r"students\.tiny\.model: the chat template of .* takes more than 2 seconds .*; name another one as "
+    with pytest.raises(UserError, match=told + r"students\.tiny\.chat_template"):
+        check_student(spec)
+
+
 def test_broken_files_are_told(spec: Student, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"students\.tiny\.chat_template: .*no\.jinja cannot be read"):
         found(replace(spec, chat_template=tmp_path / "no.jinja"), tmp_path)

@@ -1,6 +1,8 @@
 import json
+import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -142,3 +144,25 @@ def test_training_leaves_torch_as_it_found_it(tmp_path: Path) -> None:
     train_scratch(replace(SMALL, steps=1), tmp_path / "toy")
     assert torch.rand(1) == expected
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "/dev/urandom", "pipe", "folder", "socket"])
+def test_a_text_without_an_end_is_told_at_once(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    with socket.socket(socket.AF_UNIX) as server:
+        if name == "pipe":
+            os.mkfifo(path)
+        elif name == "folder":
+            path.mkdir()
+        elif name == "socket":
+            server.bind(str(path))
+        with pytest.raises(UserError, match=rf"scratch\.texts: {path} is no file that ends; write its text to a file"):
+            read_corpus([path])
+
+
+def test_a_text_that_is_too_long_is_told_without_being_read_whole(tmp_path: Path) -> None:
+    path = tmp_path / "long.txt"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)  # of zeros; it takes no room
+    with pytest.raises(UserError, match=r"scratch\.texts: .*long\.txt is longer than 64 MB"):
+        read_corpus([path])
