@@ -36,6 +36,10 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
     sources = [{"name": "mine", "path": str(folder / "pairs.jsonl")}]
     result = run(small_toy(folder, teachers={"local": teacher}, recipes=recipes, sources=sources))
     assert result.returncode == 0, result.stdout + result.stderr
+    log = folder / "warehouse" / "vllm-local.log"
+    assert f"vLLM loads {teacher['model']}; its log is {log}" in result.stdout
+    assert "EngineCore pid=" in log.read_text()
+    assert "pid=" not in result.stdout + result.stderr  # as every line of vLLM's has
     return Lake(folder / "warehouse")
 
 

@@ -1,6 +1,6 @@
 """From the teacher's ledger to reflection.teacher_replies: replies as they came, and for what got none the reason."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 import duckdb
@@ -10,10 +10,13 @@ from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.steps.commits import COMMIT_ROWS, commit_batches
 from models_py.teacher import parser
 from models_py.teacher.ledger import Ledger, LedgerRow
+from models_py.teacher.reflect_pairs import shown_alone
+from models_py.teacher.request import NEW_ANSWER, NEW_INSTRUCTION
 
 TABLE = "reflection.teacher_replies"
 
-# The pair that a content was shown for: in the second phase one of them, where several came to the same text.
+# The pair that a content was shown for: in the second phase one of them, where several came to the same text. Of a new
+# instruction that was shown alone the reply tells which asked for it.
 _PAIRS = """
 with shown as (
     select 'instruction_reflection' as phase, pair_id as content_id, pair_id from raw.raw_pairs
@@ -24,7 +27,10 @@ with shown as (
     union all
     select 'response_reflection', content_id, pair_id from selection.instruction_candidates
 )
-select phase, content_id, min(pair_id) as pair_id from shown group by phase, content_id
+select unnest(case phase when 'instruction_reflection' then ['instruction_reflection', 'new_instruction']
+                         else ['response_reflection', 'better_answer'] end) as phase,
+    content_id, min(pair_id) as pair_id
+from shown group by shown.phase, content_id
 """
 
 
@@ -36,13 +42,24 @@ def mirror_replies(lake: Lake, ledger: Ledger, run_id: str) -> None:
         pair_of = {row[:2]: row[2] for row in lake.read(_PAIRS).iter_rows()}
         _find_pairs(lake, pair_of, run_id)
         mirrored = dict(lake.read(f"select request_id, error from {TABLE}").iter_rows())
-        new = (row for row in ledger.all_since() if _is_new(row, mirrored))
+        new = (row for row in _with_new_instructions(ledger.all_since(), pair_of) if _is_new(row, mirrored))
         for batch in commit_batches(new):
             rows = [_columns(row, pair_of) for row in batch]
             replaced = [str(row["request_id"]) for row in rows if row["request_id"] in mirrored]
             if replaced:
                 _delete(lake, replaced, run_id)
             lake.append({TABLE: rows}, Commit("replies from the ledger", asset=TABLE, run_id=run_id))
+
+
+def _with_new_instructions(rows: Iterable[LedgerRow], pair_of: dict[tuple[str, str], str]) -> Iterator[LedgerRow]:
+    """The rows; of each that is a new instruction, what its second request shows goes into `pair_of`."""
+    for row in rows:
+        pair_id = pair_of.get((NEW_INSTRUCTION, row.content_id)) if row.phase == NEW_INSTRUCTION else None
+        if pair_id is not None:
+            told = parser.parse_reply(row.phase, row.reply.reply, row.reply.finish_reason, row.reply.error).instruction
+            if told is not None:
+                pair_of.setdefault((NEW_ANSWER, shown_alone(pair_id, told).content_id), pair_id)
+        yield row
 
 
 def _is_new(row: LedgerRow, mirrored: Mapping[str, str | None]) -> bool:

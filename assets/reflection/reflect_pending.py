@@ -23,7 +23,7 @@ from models_py.teacher.attempts import request_ids
 from models_py.teacher.ledger import Ledger, RepliesSummary
 from models_py.teacher.open_teacher import OpenTeacher, open_teacher
 from models_py.teacher.parser import parse_reply
-from models_py.teacher.reflect_pairs import Reflection, reflect_pairs
+from models_py.teacher.reflect_pairs import Reflection, reflect_pairs, with_new_instructions
 from models_py.teacher.request import INSTRUCTION_REFLECTION, RESPONSE_REFLECTION, PendingPair
 from models_py.teacher.spec import TeacherSpec
 from models_py.teacher.unusable import Reason, in_lines, reasons, remedy
@@ -67,7 +67,7 @@ def reflect_pending(
                 if pairs:
                     teacher = open_teacher(spec, profile.ledger_path)
                     if profile.reuse:
-                        reused += take_replies(profile.reuse, ledger, request_ids(phase, pairs, teacher))
+                        reused += _take_over(profile, ledger, teacher, pairs, phase)
                     _reflect(context, lake, ledger, teacher, pairs, phase=phase, table=table, columns=columns)
             unusable = _unusable(lake, ledger, table)
             _check_usable(lake, ledger, profile, unusable, phase=phase, table=table)
@@ -79,6 +79,16 @@ def reflect_pending(
     told = {"pending_before": pending.height, **({"reused_replies": reused} if profile.reuse else {})}
     outcome = {**_outcome(lake, table, summary), **why_unusable(unusable)}
     return table_result(lake, table, metadata={**told, **outcome})
+
+
+def _take_over(profile: Profile, ledger: Ledger, teacher: OpenTeacher, pairs: Sequence[PendingPair], phase: str) -> int:
+    """How many replies of other warehouses to the phase's requests were new."""
+    first, *second = teacher.requests(phase)
+    taken = take_replies(profile.reuse, ledger, request_ids(first, pairs, teacher))
+    for name in second:
+        shown = with_new_instructions(pairs, teacher, ledger)
+        taken += take_replies(profile.reuse, ledger, request_ids(name, shown, teacher))
+    return taken
 
 
 def _unusable(lake: Lake, ledger: Ledger, table: str) -> dict[str, list[Reason]]:
@@ -129,9 +139,10 @@ def _rewrites(ledger: Ledger, spec: TeacherSpec, found: Sequence[Reason]) -> boo
     """Whether it answered all, and is of use in the second phase: some models rewrite answers and no instruction."""
     if any(one.status == "failed" for one in found):
         return False
-    identity = open_teacher(spec).engine.identity
-    replies = (row.reply for row in ledger.sample(identity, RESPONSE_REFLECTION, _REPLIES_LOOKED_AT))
-    return any(parse_reply(RESPONSE_REFLECTION, one.reply, one.finish_reason).status == "ok" for one in replies)
+    teacher = open_teacher(spec)
+    (name,) = teacher.requests(RESPONSE_REFLECTION)
+    replies = (row.reply for row in ledger.sample(teacher.engine.identity, name, _REPLIES_LOOKED_AT))
+    return any(parse_reply(name, one.reply, one.finish_reason).status == "ok" for one in replies)
 
 
 def _current(table: str) -> str:

@@ -35,8 +35,16 @@ from models_py.teacher.estimate import Amounts, PhaseEstimate, TeacherEstimate, 
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.open_teacher import OpenTeacher, open_teacher
 from models_py.teacher.parser import parse_reply
+from models_py.teacher.reflect_pairs import shown_alone, with_new_instructions
 from models_py.teacher.replies_file import export_replies, import_replies
-from models_py.teacher.request import PHASES, RESPONSE_REFLECTION, PendingPair, TeacherRequest
+from models_py.teacher.request import (
+    NEW_ANSWER,
+    PHASES,
+    REQUESTS_OF,
+    RESPONSE_REFLECTION,
+    PendingPair,
+    TeacherRequest,
+)
 
 _PAIRS_LISTED = 5
 _PIPED_WIDTH = 140  # columns, so that a table in a file is whole
@@ -215,8 +223,16 @@ def _prompt(profile: Profile, options: argparse.Namespace, console: Console) -> 
     with _ledger(profile) as ledger:
         for teacher in _teachers(profile, options.teacher):
             for phase in PHASES:
-                request = teacher.request(phase, PendingPair.of(pair))
-                _print_request(teacher, request, ledger, console)
+                for name in teacher.requests(phase):
+                    _print_request(teacher, _request(teacher, name, PendingPair.of(pair), ledger), ledger, console)
+
+
+def _request(teacher: OpenTeacher, name: str, pair: PendingPair, ledger: Ledger) -> TeacherRequest:
+    """The request of that name: about the pair as it came, or about its new instruction where the ledger has that."""
+    if name == NEW_ANSWER:
+        known = with_new_instructions([pair], teacher, ledger)
+        pair = known[0] if known else shown_alone(pair.pair_id, pair.instruction)
+    return teacher.request(name, pair)
 
 
 def _print_request(teacher: OpenTeacher, request: TeacherRequest, ledger: Ledger, console: Console) -> None:
@@ -227,7 +243,9 @@ def _print_request(teacher: OpenTeacher, request: TeacherRequest, ledger: Ledger
     console.print(
         f"[dim]request {request.request_id}, about {tokens:,.0f} tokens; {_answer(teacher, ledger, request)}[/]"
     )
-    if request.phase == RESPONSE_REFLECTION:
+    if request.phase == NEW_ANSWER:
+        console.print("[dim]shown for the new instruction where the ledger has it, else for the pair's own[/]")
+    if request.phase in REQUESTS_OF[RESPONSE_REFLECTION]:
         console.print("[dim]shown for the original pair; a run asks about the base that the student chose[/]")
     for message in request.messages:
         console.print(Text(f"\n{message.role}", style="bold cyan"))

@@ -225,7 +225,7 @@ TABLES: tuple[Table, ...] = (
         Column(
             "status",
             "varchar",
-            "ok | missing_tag | placeholder | empty | truncated | refused | failed, as parsed",
+            "ok | missing_tag | placeholder | empty | repetitive | truncated | refused | failed, as parsed",
         ),
         Column("parser_version", "varchar", "of the parser that read the status, NULL = 1", volatile=True),
         Column("prompt_tokens", "bigint", "as reported, NULL when unknown"),
@@ -245,7 +245,9 @@ TABLES: tuple[Table, ...] = (
         Column("prompt_version", "varchar", "hash of identity, sampling, prompt, parse_attempts and parser"),
         Column("pair_id", "varchar", "raw pair that was shown"),
         Column("request_id", "varchar", "request in reflection.teacher_replies"),
-        Column("status", "varchar", "ok | missing_tag | placeholder | empty | truncated | refused | failed"),
+        Column(
+            "status", "varchar", "ok | missing_tag | placeholder | empty | repetitive | truncated | refused | failed"
+        ),
         Column("critique", "varchar", "what the teacher found lacking"),
         Column("content_id", "varchar", "id of the new pair, NULL unless ok"),
         Column("instruction", "varchar", "new, self-contained instruction, NULL unless ok"),
@@ -263,7 +265,9 @@ TABLES: tuple[Table, ...] = (
         Column("base", "varchar", "pair that was shown: original | instruction"),
         Column("base_content_id", "varchar", "id of that pair's text"),
         Column("request_id", "varchar", "request in reflection.teacher_replies"),
-        Column("status", "varchar", "ok | missing_tag | placeholder | empty | truncated | refused | failed"),
+        Column(
+            "status", "varchar", "ok | missing_tag | placeholder | empty | repetitive | truncated | refused | failed"
+        ),
         Column("critique", "varchar", "what the teacher found lacking"),
         Column("content_id", "varchar", "id of the base with the new answer, NULL unless ok"),
         Column("output", "varchar", "new answer, NULL unless ok"),

@@ -31,6 +31,7 @@ from dagster_project.profile.words import problem
 from models_py.errors import UserError
 from models_py.paths import absolute
 from models_py.sources.spec import Source
+from models_py.student.gguf import STUDENTS
 from models_py.student.spec import Student
 from models_py.teacher.money import Price
 from models_py.teacher.spec import EngineSettings, TeacherSpec
@@ -215,7 +216,7 @@ class Profile(_Settings):
     @property
     def students_dir(self) -> Path:
         """Where students made here lie."""
-        return self.warehouse / "students"
+        return self.warehouse / STUDENTS
 
     @property
     def checkpoints_dir(self) -> Path:

@@ -11,11 +11,12 @@ made from and the hashes of its files stand in conversion.json: an edited or dam
 torch, transformers and gguf are imported inside.
 """
 
+import fcntl
 import functools
 import importlib.util
 import json
 import shutil
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ from models_py.publish import published_folder
 # Part of every fingerprint: raise it when the same file comes out as other weights or another tokenizer.
 CONVERTER_VERSION = 1
 PACKAGE = "package:"
+HASHES_FILE = "file_hashes.json"
+STUDENTS = "students"  # below the warehouse: where what is made from such files lies
+_LOCK = ".gguf.lock"
 _CONVERSION = "conversion.json"
 _ID_CHARS = 12
 _STEPS = ("its tokenizer", "its weights", "the folder")
@@ -94,6 +98,32 @@ def converted_folder(gguf: GgufModel, students_dir: Path, hashes: FileHashes) ->
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return folder if as_written else None
+
+
+def made_folder(
+    gguf: GgufModel,
+    students_dir: Path,
+    on_progress: OnProgress = silent,
+    *,
+    check: Callable[[Path], None] = lambda made: None,
+) -> Path:
+    """Its folder, converted where it is not here yet: once, whoever else asks for the same file meanwhile.
+
+    check: called with a new folder, which goes again where that raises a UserError.
+    """
+    students_dir.mkdir(parents=True, exist_ok=True)
+    hashes = FileHashes(students_dir / HASHES_FILE)
+    with held(students_dir / "gguf.lock"):
+        folder = converted_folder(gguf, students_dir, hashes)
+        hashes.save()
+        if folder is None:
+            folder = convert(gguf, students_dir, on_progress)
+            try:
+                check(folder)
+            except UserError:
+                shutil.rmtree(folder)
+                raise
+        return folder
 
 
 def convert(gguf: GgufModel, students_dir: Path, on_progress: OnProgress = silent) -> Path:

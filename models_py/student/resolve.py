@@ -21,7 +21,7 @@ from models_py.content import FileHashes, file_sha256, fingerprint, hashed_field
 from models_py.errors import UserError, did_you_mean
 from models_py.progress import OnProgress, Progress, silent
 from models_py.student.architectures import causal_models, reads_gguf
-from models_py.student.gguf import GgufModel, convert, converted_folder, is_gguf, locate, open_gguf
+from models_py.student.gguf import HASHES_FILE, GgufModel, converted_folder, is_gguf, locate, made_folder, open_gguf
 from models_py.student.gguf_header import DamagedHeaderError, read_header
 from models_py.student.shards import cut_off, missing_shards
 from models_py.student.spec import (
@@ -42,7 +42,6 @@ _WEIGHT_PATTERNS = ("*.safetensors", "pytorch_model*.bin")  # what transformers 
 _POSITION_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx")
 _LARGEST_POINTER = 1024  # bytes of what git leaves where git-lfs has not fetched the file
 _REMEDY = "materialize profile/base_students (`make run` does)"
-_HASHES_FILE = "file_hashes.json"
 # The fields that every fingerprint knows of, most of them by what they name. A later one is hashed where it is used.
 _KNOWN_FIELDS = frozenset(
     ("name", "model", "revision", "scratch", "chat_template", "max_length", "dtype", "reverse_prompt", "scored_by")
@@ -130,15 +129,12 @@ def make_student(spec: Student, students_dir: Path, on_progress: OnProgress = si
             shutil.rmtree(folder, ignore_errors=True)  # what somebody left of it would keep the new one out
             train_scratch(spec.scratch, folder, on_progress)
     elif is_gguf(str(spec.model)):
-        hashes = FileHashes(students_dir / _HASHES_FILE)
-        gguf = _gguf(spec, hashes)
-        if converted_folder(gguf, students_dir, hashes) is None:
-            converted = convert(gguf, students_dir, on_progress)
-            try:
-                check_weights(_weights(spec, converted), f"students.{spec.name}.model", on_progress)
-            except UserError:
-                shutil.rmtree(converted)
-                raise
+        made_folder(
+            _gguf(spec, FileHashes(students_dir / HASHES_FILE)),
+            students_dir,
+            on_progress,
+            check=lambda made: check_weights(_weights(spec, made), f"students.{spec.name}.model", on_progress),
+        )
     elif _local_folder(spec) is None:
         from models_py.student.hub import fetch
 
@@ -158,7 +154,7 @@ def find_student(
     reread: hash all weights, whatever is remembered of their files. Raises UserError for one that is not here or not
     whole, saying what to materialize, and for a hub model's weights that are not what the hub gave out.
     """
-    hashes = FileHashes(students_dir / _HASHES_FILE, reread=reread)
+    hashes = FileHashes(students_dir / HASHES_FILE, reread=reread)
     gguf = _gguf(spec, hashes) if is_gguf(str(spec.model)) else None
     folder, commit = _made_folder(spec, students_dir, gguf, hashes)
     if commit and reread:
@@ -225,7 +221,7 @@ def _made_folder(
 
 def _check_new_weights(spec: Student, students_dir: Path, on_progress: OnProgress) -> None:
     """Raise UserError where weights whose hash nobody knows yet say nothing: once a file, since all of it is read."""
-    folder, commit = _made_folder(spec, students_dir, None, hashes := FileHashes(students_dir / _HASHES_FILE))
+    folder, commit = _made_folder(spec, students_dir, None, hashes := FileHashes(students_dir / HASHES_FILE))
     _read_config(spec, folder)  # a folder that is no model is told as such
     new = [path for path in _weights(spec, folder) if not hashes.knows(path)]
     if new:

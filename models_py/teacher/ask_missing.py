@@ -34,7 +34,7 @@ from models_py.teacher.request import TeacherReply, TeacherRequest
 
 _LOOKUP_ROWS = 1000
 _LOOK_S = 0.5
-_TELL_EVERY_S = 5.0  # while nothing comes but what is waited for
+_TELL_EVERY_S = 5.0  # while nothing comes but what is waited for, and nothing more is asked
 _HOLD_S = 60.0  # replies that the ledger does not take
 # Bytes on the disk at most: pages of the ledger's indices, written twice, and what is JSON in a row.
 _ROW_BYTES, _CHAR_BYTES, _TOKEN_BYTES = 48_000, 2, 16
@@ -106,13 +106,14 @@ class _Asking:
         self._tell_again_s = 0.0  # monotonic
         self._notes: deque[str] = deque()  # of the thread that asks, to be told by the caller's
         self._note = self._notes.append
+        self._told = ""
         self._room = 0  # bytes that what is under way may need
         self._held: deque[tuple[TeacherRequest, TeacherReply]] = deque()
         self._unwritten: OSError | sqlite3.Error | None = None  # why the ledger, or the room for it, was refused
         self._out: queue.SimpleQueue[tuple[str, TeacherReply] | BaseException | None] = queue.SimpleQueue()
 
     def replies(self, tell: Callable[[str], None]) -> Iterator[tuple[str, TeacherReply]]:
-        """tell: called in this thread, with what is waited for once the asking has come to a stop."""
+        """tell: called in this thread, with what is waited for where nothing comes."""
         thread = Thread(target=self._run, name="teacher", daemon=True)
         try:
             thread.start()
@@ -137,13 +138,13 @@ class _Asking:
                     thread.join(_LOOK_S)
 
     def _tell(self, tell: Callable[[str], None]) -> None:
-        """Tell for whom the ledger waits; now and then what is waited for, once nothing more is asked."""
+        """Tell for whom the ledger waits, and what is waited for: once nothing more is asked now and then, else if new."""
         while self._notes:
             tell(self._notes.popleft())
-        if not self._stop.is_set() or time.monotonic() < self._tell_again_s:
-            return
-        if words := self._waits_for():
-            self._tell_again_s = time.monotonic() + _TELL_EVERY_S
+        words = self._waits_for() if self._stop.is_set() else self._teacher.busy_with
+        is_due = time.monotonic() >= self._tell_again_s if self._stop.is_set() else words != self._told
+        if words and is_due:
+            self._told, self._tell_again_s = words, time.monotonic() + _TELL_EVERY_S
             tell(words)
 
     def _waits_for(self) -> str:

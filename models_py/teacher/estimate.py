@@ -5,7 +5,8 @@
 What is missing is not computed but heard: `reflect_pairs` runs as it would, with an engine that answers nothing. So the
 second tries that the ledger knows to be due are counted too.
 
-instruction_reflection  every missing request is known to the letter
+instruction_reflection  every missing request is known to the letter; with plain words the second is, once the first
+                        has its reply: until then the pair's own instruction stands for the new one
 response_reflection     which base wins is known only after scoring. Where the first reply is in the ledger, the bases
                         are known and looked up; elsewhere the pair as it came stands for its base
 
@@ -16,7 +17,9 @@ answers, where that is enough, else from assumptions; `PhaseEstimate.facts` says
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from json import loads
+from operator import add
 from statistics import fmean
 from threading import Event
 
@@ -24,9 +27,12 @@ from models_py.teacher.engines.base import Engine
 from models_py.teacher.ledger import Ledger, LedgerRow, percentile
 from models_py.teacher.money import Budget, Price, Spent
 from models_py.teacher.open_teacher import OpenTeacher
-from models_py.teacher.reflect_pairs import Reflection, reflect_pairs
+from models_py.teacher.reflect_pairs import Reflection, reflect_pairs, shown_alone
 from models_py.teacher.request import (
+    BETTER_ANSWER,
     INSTRUCTION_REFLECTION,
+    NEW_ANSWER,
+    NEW_INSTRUCTION,
     RESPONSE_REFLECTION,
     Message,
     PendingPair,
@@ -72,6 +78,20 @@ ASSUMED: Mapping[str, Scenarios] = {
         Scenario(1 / 4.5, 80, 0.5, 0.0, 0.5, 0.01),
         Scenario(1 / 4.0, 150, 1.0, 0.05, 1.0, 0.02),
         Scenario(1 / 3.0, 300, 2.0, 0.15, 2.0, 0.04),
+    ),
+    # Small models: nothing but the text, and often not the end.
+    NEW_INSTRUCTION: (
+        Scenario(1 / 4.5, 30, 0.0, 0.0, 0.5, 0.005),
+        Scenario(1 / 4.0, 80, 0.0, 0.2, 1.0, 0.02),
+        Scenario(1 / 3.0, 192, 0.0, 1.0, 2.0, 0.04),
+    ),
+    **dict.fromkeys(
+        (NEW_ANSWER, BETTER_ANSWER),
+        (
+            Scenario(1 / 4.5, 100, 0.0, 0.0, 0.5, 0.005),
+            Scenario(1 / 4.0, 250, 0.0, 0.2, 1.0, 0.02),
+            Scenario(1 / 3.0, 512, 0.0, 1.0, 2.0, 0.04),
+        ),
     ),
 }
 
@@ -166,11 +186,21 @@ def estimate(
     """
     before(INSTRUCTION_REFLECTION, pairs)
     known, heard = _hear(INSTRUCTION_REFLECTION, pairs, teacher, ledger)
-    instructions = _phase(teacher, ledger, INSTRUCTION_REFLECTION, len(pairs), list(heard.values()))
+    first, *second = teacher.requests(INSTRUCTION_REFLECTION)
+    to_ask = {name: list(heard[name].values()) for name in (first, *second)}
+    missing_pairs = sum(map(len, to_ask.values()))
+    for name in second:
+        to_ask[name] += _answers_to_come(teacher, name, [pair for pair in pairs if pair.content_id in heard[first]])
+    instructions = _phase(
+        teacher, ledger, INSTRUCTION_REFLECTION, wanted=len(pairs), missing=missing_pairs, to_ask=to_ask
+    )
     bases_of = {one.pair.pair_id: _bases(one) for one in known} if bases else {}
     before(RESPONSE_REFLECTION, [base for both in bases_of.values() for base in both.values()])
     wanted, missing = _missing_responses(teacher, pairs, bases_of, ledger, bases) if bases else (0, [])
-    responses = _phase(teacher, ledger, RESPONSE_REFLECTION, wanted, missing)
+    (name,) = teacher.requests(RESPONSE_REFLECTION)
+    responses = _phase(
+        teacher, ledger, RESPONSE_REFLECTION, wanted=wanted, missing=len(missing), to_ask={name: missing}
+    )
     spent = ledger.spent(teacher.spec.name)
     expected = instructions.expected + responses.expected
     return TeacherEstimate(
@@ -258,9 +288,10 @@ class _Listener(Engine):
     """Hears what its engine would be asked, and answers nothing."""
 
     def __init__(self, teacher: OpenTeacher, phase: str) -> None:
-        self.heard: dict[str, Missing] = {}  # by the content id of the pair
+        # by request, then by the content id of what it shows
+        self.heard: dict[str, dict[str, Missing]] = {name: {} for name in teacher.requests(phase)}
         self._engine = teacher.engine
-        self._around = _chars_around(teacher, phase)
+        self._around = {name: _chars_around(teacher, name) for name in self.heard}
 
     @property
     def identity(self) -> str:
@@ -272,16 +303,17 @@ class _Listener(Engine):
     def ask(self, requests: Iterable[TeacherRequest], stop: Event) -> Iterator[TeacherReply]:
         for request in requests:
             chars = _chars(request.messages)
-            self.heard[request.content_id] = Missing(
-                chars, max(0, chars - self._around), request.sampling.max_tokens, self._engine.answers(request)
+            pair_chars = max(0, chars - self._around[request.phase])
+            self.heard[request.phase][request.content_id] = Missing(
+                chars, pair_chars, request.sampling.max_tokens, self._engine.answers(request)
             )
         return iter(())
 
 
 def _hear(
     phase: str, pairs: Sequence[PendingPair], teacher: OpenTeacher, ledger: Ledger
-) -> tuple[list[Reflection], dict[str, Missing]]:
-    """The reflections that the ledger knows, and the requests that `reflect_pairs` would send for the other pairs."""
+) -> tuple[list[Reflection], dict[str, dict[str, Missing]]]:
+    """The reflections that the ledger knows, and the requests, by name, that `reflect_pairs` would send else."""
     listener = _Listener(teacher, phase)
     listening = replace(teacher, engine=listener)
     known: list[Reflection] = []
@@ -301,24 +333,35 @@ def _missing_responses(
 
     bases_of: of the pairs whose first reply is known, by id: the original and, where there is one, its rewrite.
     """
-    _, heard = _hear(
+    (name,) = teacher.requests(RESPONSE_REFLECTION)
+    _, all_heard = _hear(
         RESPONSE_REFLECTION, [base for both in bases_of.values() for base in both.values()], teacher, ledger
     )
-    around = _chars_around(teacher, RESPONSE_REFLECTION)
-    max_tokens = teacher.spec.settings.sampling.max_tokens
+    heard = all_heard[name]
     wanted, missing = 0, []
     for pair in pairs:
         both = bases_of.get(pair.pair_id)
         if both is None:
-            chars = _chars(teacher.prompts[RESPONSE_REFLECTION].messages(pair.instruction, pair.input, pair.output))
             wanted += bases
-            missing += [Missing(chars, max(0, chars - around), max_tokens)] * bases
+            missing += [_to_come(teacher, name, pair)] * bases
         else:
             to_ask = [heard[base] for base in both if base in heard]
             answered = len(both) - len(to_ask)
             wanted += min(bases, len(both))
             missing += to_ask[::-1][: max(0, min(bases, len(both)) - answered)]
     return wanted, missing
+
+
+def _answers_to_come(teacher: OpenTeacher, name: str, pairs: Sequence[PendingPair]) -> list[Missing]:
+    """The second requests of pairs whose first has no reply yet."""
+    return [_to_come(teacher, name, shown_alone(pair.pair_id, pair.instruction)) for pair in pairs]
+
+
+def _to_come(teacher: OpenTeacher, name: str, pair: PendingPair) -> Missing:
+    """A request that shows what is not known yet: `pair` stands for it."""
+    request = teacher.request(name, pair)
+    chars = _chars(request.messages)
+    return Missing(chars, max(0, chars - _chars_around(teacher, name)), request.sampling.max_tokens)
 
 
 def _bases(reflection: Reflection) -> dict[str, PendingPair]:
@@ -333,14 +376,28 @@ def _bases(reflection: Reflection) -> dict[str, PendingPair]:
     return bases
 
 
-def _phase(teacher: OpenTeacher, ledger: Ledger, phase: str, wanted: int, missing: Sequence[Missing]) -> PhaseEstimate:
+def _phase(
+    teacher: OpenTeacher,
+    ledger: Ledger,
+    phase: str,
+    *,
+    wanted: int,
+    missing: int,
+    to_ask: Mapping[str, Sequence[Missing]],
+) -> PhaseEstimate:
+    """missing: of what is wanted. to_ask: the requests for it, by name."""
     settings = teacher.spec.settings
     price = Price(0, 0) if settings.is_free else teacher.account(Spent()).price
-    seen = ledger.sample(teacher.engine.identity, phase, _REPLIES_LOOKED_AT)
-    three, facts = scenarios(phase, seen)
-    low, expected, high = (amounts(missing, scenario, settings, price) for scenario in three)
-    unanswerable = sum(not one.answerable for one in missing)
-    return PhaseEstimate(phase, wanted, len(missing), unanswerable, low, expected, high, facts, len(seen))
+    all_three, all_facts, seen_replies = [], list[Fact](), 0
+    for name, requests in to_ask.items():
+        seen = ledger.sample(teacher.engine.identity, name, _REPLIES_LOOKED_AT)
+        three, facts = scenarios(name, seen)
+        all_three.append([amounts(requests, scenario, settings, price) for scenario in three])
+        all_facts += facts if len(to_ask) == 1 else (replace(fact, text=f"{name}: {fact.text}") for fact in facts)
+        seen_replies += len(seen)
+    low, expected, high = (reduce(add, place) for place in zip(*all_three, strict=True))
+    unanswerable = sum(not one.answerable for requests in to_ask.values() for one in requests)
+    return PhaseEstimate(phase, wanted, missing, unanswerable, low, expected, high, tuple(all_facts), seen_replies)
 
 
 def _spread(samples: Iterable[float | None]) -> Spread | None:

@@ -24,7 +24,7 @@ from models_py.errors import UserError
 from models_py.lock_file import FIRST_S, Tell, Wait, say, users_of
 from models_py.teacher.money import Spent
 from models_py.teacher.parser import encodable
-from models_py.teacher.request import TeacherReply, TeacherRequest
+from models_py.teacher.request import REQUESTS_OF, TeacherReply, TeacherRequest
 
 SCHEMA_VERSION = 2
 
@@ -294,9 +294,12 @@ class Ledger:
         return Spent(*row)
 
     def summary(self, phase: str, teachers: Sequence[str]) -> RepliesSummary:
-        """What the teachers of these names replied in a phase so far, over all runs."""
-        whose = "from teacher_replies where phase = ? and teacher in (select value from json_each(?)) and error is null"
-        parameters = [phase, json.dumps(teachers)]
+        """What the teachers of these names replied in a phase of the run so far, over all runs."""
+        whose = (
+            "from teacher_replies where phase in (select value from json_each(?)) "
+            "and teacher in (select value from json_each(?)) and error is null"
+        )
+        parameters = [json.dumps(REQUESTS_OF[phase]), json.dumps(teachers)]
         sums = self._connection.execute(
             "select count(*), count(*) filter (where parse_attempt > 0), sum(prompt_tokens), sum(completion_tokens), "
             f"sum(cost_usd), count(*) - count(cost_usd) {whose}",

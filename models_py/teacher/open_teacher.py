@@ -7,9 +7,19 @@ from pathlib import Path
 from models_py.teacher.engines.base import Engine
 from models_py.teacher.money import Account, Spent
 from models_py.teacher.prompt import Prompt, build_request, load_prompts, prompt_version
-from models_py.teacher.request import PendingPair, Sampling, TeacherRequest
+from models_py.teacher.request import (
+    BETTER_ANSWER,
+    INSTRUCTION_REFLECTION,
+    NEW_ANSWER,
+    NEW_INSTRUCTION,
+    PendingPair,
+    Sampling,
+    TeacherRequest,
+)
 from models_py.teacher.spec import TeacherSpec
 
+# Tokens of a plain reply at most, where the profile allows more: small models do not end long texts well.
+_PLAIN_TOKENS = {NEW_INSTRUCTION: 192, NEW_ANSWER: 512, BETTER_ANSWER: 512}
 _WARMER = 0.3  # added to the temperature of each further try, up to 1: a server may ignore the seed
 
 
@@ -33,15 +43,19 @@ class OpenTeacher:
 
     spec: TeacherSpec
     engine: Engine
-    prompts: Mapping[str, Prompt]
+    prompts: Mapping[str, Prompt]  # by request
+
+    def requests(self, phase: str) -> tuple[str, ...]:
+        """The requests of a phase of the run, in order: one, or two where the words are plain."""
+        return self.spec.settings.prompts.requests[phase]
 
     def request(self, phase: str, pair: PendingPair, this_try: Try = FIRST_TRY) -> TeacherRequest:
-        """The request of a phase about one pair."""
+        """The request of that name about one pair."""
         return build_request(
             self.prompts[phase],
             teacher=self.spec.name,
             identity=self.engine.identity,
-            sampling=self.sampling(this_try),
+            sampling=self.sampling(this_try, phase),
             instruction=pair.instruction,
             input=pair.input,
             output=pair.output,
@@ -50,13 +64,15 @@ class OpenTeacher:
 
     def again(self, request: TeacherRequest, this_try: Try) -> TeacherRequest:
         """The same question as another try asks it."""
-        sampling = self.sampling(this_try)
+        sampling = self.sampling(this_try, request.phase)
         changed = replace(request, sampling=sampling, parse_attempt=this_try.parse_attempt)
         return replace(changed, request_id=changed.hash)
 
-    def sampling(self, this_try: Try) -> Sampling:
+    def sampling(self, this_try: Try, phase: str = INSTRUCTION_REFLECTION) -> Sampling:
         """The sampling of a try: the first as the profile says, further ones with another seed and more warmth."""
         sampling = self.spec.settings.sampling
+        if phase in _PLAIN_TOKENS:
+            sampling = replace(sampling, max_tokens=min(sampling.max_tokens, _PLAIN_TOKENS[phase]))
         again = this_try.parse_attempt - this_try.raised
         if again:
             warm = max(sampling.temperature, min(1.0, sampling.temperature + _WARMER * again))
@@ -66,10 +82,13 @@ class OpenTeacher:
     def next_try(self, this_try: Try, status: str) -> Try | None:
         """What follows a reply of that status; None when the status stands.
 
-        A reply that stopped at its limit gets a limit twice as high, once. Any other that cannot be used is asked again
-        `parse_attempts` times. An error is no reply: the next run repeats the same request.
+        A reply that stopped at its limit gets a limit twice as high, once; one that repeats itself never, for it would
+        go on so. Any other that cannot be used is asked again `parse_attempts` times. An error is no reply: the next
+        run repeats the same request.
         """
         if status in ("ok", "failed"):
+            return None
+        if status == "repetitive" and this_try.raised:
             return None
         if status == "truncated":
             return None if this_try.raised else Try(this_try.parse_attempt + 1, raised=True)
@@ -88,9 +107,9 @@ class OpenTeacher:
 
     def prompt_version(self, phase: str) -> str:
         """Which reflections of the phase are current: a hash of identity, sampling, prompt, second tries and parser."""
-        return prompt_version(
-            phase, self.prompts[phase].text, self.spec.settings.sampling, self.engine.identity, self.tries_again
-        )
+        texts = [self.prompts[name].text for name in self.requests(phase)]
+        text = texts[0] if len(texts) == 1 else texts
+        return prompt_version(phase, text, self.spec.settings.sampling, self.engine.identity, self.tries_again)
 
     def account(self, spent: Spent) -> Account:
         """What the teacher may still spend. Raises UserError for a budget in dollars without a price."""

@@ -32,15 +32,20 @@ What a teacher draws around a text goes: marks of a quote that holds the tags to
 Statuses, the first that applies:
     failed       `error` is set: nothing arrived, and finish_reason does not say that nothing ever will
     refused      it ended for content_filter
+    repetitive   a server ended it for that, or it ended for length with an end that repeats itself (repetition.py)
     truncated    it ended for length, even if blocks look whole: the last [End] may have been one the text speaks of
     empty        no reply, or one of blanks, invisible characters and reasoning
     refused      no readable block, and the reply opens by declining
+    repetitive   a block, or a reply without readable ones, that repeats itself
     missing_tag  a block is absent, unclosed, or ambiguous
     empty        a block of blanks and invisible characters
     placeholder  a block holds the words of a format section (`the full text of the new answer`, `...`), or says that
                  there is none (`N/A`, `same as above`), or the answer is the instruction once more
     ok           every block has text
 Only `ok` carries instruction and output; what they say is for the student to judge.
+
+A plain reply (request.PLAIN) is one text, whole. It has no tags to miss; it is `refused` only where it is short and
+says that it cannot help, since an answer may begin with an apology.
 
 Texts are those of the reply after `normalise_reply`: line ends are \n, NULs dropped, lone surrogates U+FFFD.
 """
@@ -52,13 +57,14 @@ from dataclasses import dataclass, replace
 from itertools import pairwise, zip_longest
 from typing import Literal
 
-from models_py.teacher.reply_text import how_it_ended, reply_text
-from models_py.teacher.request import INSTRUCTION_REFLECTION, RESPONSE_REFLECTION
+from models_py.teacher.repetition import repeats_itself
+from models_py.teacher.reply_text import Ending, how_it_ended, reply_text
+from models_py.teacher.request import INSTRUCTION_REFLECTION, NEW_INSTRUCTION, RESPONSE_REFLECTION, TAGGED
 
 FIRST_VERSION = "1"  # of what says nothing about its parser
-PARSER_VERSION = "2"  # raise it when a reply is read differently: stored replies are then read again, nobody is asked
+PARSER_VERSION = "3"  # raise it when a reply is read differently: stored replies are then read again, nobody is asked
 
-Status = Literal["ok", "missing_tag", "placeholder", "empty", "truncated", "refused", "failed"]
+Status = Literal["ok", "missing_tag", "placeholder", "empty", "repetitive", "truncated", "refused", "failed"]
 
 TAGS: dict[str, tuple[str, ...]] = {
     INSTRUCTION_REFLECTION: ("New Instruction", "New Answer"),
@@ -69,7 +75,10 @@ END_TAG = "[End]"
 
 @dataclass(frozen=True, slots=True)
 class ParsedReply:
-    """`instruction` is None in the response phase; `critique` is what precedes the first block, None without one."""
+    """`instruction` is None in the response phase; `critique` is what precedes the first block, None without one.
+
+    Of a plain reply one of the two texts is None.
+    """
 
     status: Status
     critique: str | None = None
@@ -213,21 +222,25 @@ _NO_INSTRUCTION = re.compile(r"\W*(?:none|null|nil|nothing|na|无)\W*|[\s\-–�
 
 _PLACEHOLDER_MAX = 100  # characters; what is longer was written, not echoed
 
+_CANNOT = (
+    r"\W*as an ai\b"
+    r"|.{0,150}?\b(?:i|we) (?:can'?t|cannot|won'?t|will not|am unable to|am not able to)"
+    r" (?:help|assist|comply|fulfil|fulfill|support|take part|engage|continue|rewrite|do (?:this|that|so))\b"
+)
 _REFUSAL = re.compile(
     r"\W*(?:i'?m|i am|we'?re|we are) (?:\w+ )?sorry\b"
     r"|\W*sorry,? (?:but )?(?:i|we|this|that)\b"
     r"|\W*(?:i|we) (?:can'?t|cannot|can not|won'?t|will not|must decline|have to decline|decline|apologi[sz]e)\b"
     r"|\W*(?:i'?m|i am|we are) (?:unable|not able|not going) to\b"
-    r"|\W*as an ai\b"
-    r"|.{0,150}?\b(?:i|we) (?:can'?t|cannot|won'?t|will not|am unable to|am not able to)"
-    r" (?:help|assist|comply|fulfil|fulfill|support|take part|engage|continue|rewrite|do (?:this|that|so))\b",
+    rf"|{_CANNOT}",
     re.IGNORECASE | re.DOTALL,
 )
+_CANNOT_HELP = re.compile(_CANNOT, re.IGNORECASE | re.DOTALL)
 _REFUSAL_MAX = 400  # characters; a refusal begins with itself
 
 _REPEATED_MIN = 20  # characters
 
-_STOPPED: dict[str, Status] = {"content_filter": "refused", "length": "truncated"}
+_STOPPED: dict[str, Status] = {"content_filter": "refused", "length": "truncated", "repetition": "repetitive"}
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
 
 
@@ -236,7 +249,12 @@ def parse_reply(phase: str, reply: str | None, finish_reason: str | None, error:
     if error is not None:
         return ParsedReply(_STOPPED.get(finish_reason or "", "failed"))
     ending = how_it_ended(finish_reason)
-    text = reply_text(normalise_reply(reply or ""), lambda given: _tag_places(given, phase))
+    whole = normalise_reply(reply or "")
+    if ending == "length" and repeats_itself(whole, was_cut=True):
+        ending = "repetition"
+    if phase not in TAGGED:
+        return _parse_plain(phase, reply_text(whole, lambda _: ([], [])).strip(), ending)
+    text = reply_text(whole, lambda given: _tag_places(given, phase))
     openings, bodies = _read_blocks(text, phase, may_end=ending == "stop")
     critique = (text[: openings[0].start].strip() or None) if openings else None
     status = _STOPPED.get(ending or "stop") or _judge(text, bodies)
@@ -246,16 +264,29 @@ def parse_reply(phase: str, reply: str | None, finish_reason: str | None, error:
     return ParsedReply("ok", critique, instruction, bodies[-1])
 
 
+def _parse_plain(phase: str, text: str, ending: Ending | None) -> ParsedReply:
+    declines = len(text) <= _REFUSAL_MAX and _CANNOT_HELP.match(text.replace("’", "'"))
+    status = _STOPPED.get(ending or "stop") or ("refused" if declines else _judge(text, [text]))
+    if status != "ok":
+        return ParsedReply(status)
+    if phase != NEW_INSTRUCTION:
+        return ParsedReply("ok", output=text)
+    return ParsedReply("placeholder") if _NO_INSTRUCTION.fullmatch(text) else ParsedReply("ok", instruction=text)
+
+
 def _judge(text: str, bodies: Sequence[str] | None) -> Status:
     if not _is_visible(text):
         return "empty"
+    if bodies is None and _REFUSAL.match(text[:_REFUSAL_MAX].replace("’", "'")):
+        return "refused"
+    if any(repeats_itself(body, was_cut=False) for body in bodies or [text]):
+        return "repetitive"
     if bodies is None:
-        return "refused" if _REFUSAL.match(text[:_REFUSAL_MAX].replace("’", "'")) else "missing_tag"
+        return "missing_tag"
     if not all(map(_is_visible, bodies)):
         return "empty"
-    if len(bodies) > 1 and (_NO_INSTRUCTION.fullmatch(bodies[0]) or _is_repeated(*bodies)):
-        return "placeholder"
-    return "placeholder" if any(map(_is_placeholder, bodies)) else "ok"
+    unwritten = len(bodies) > 1 and (_NO_INSTRUCTION.fullmatch(bodies[0]) or _is_repeated(*bodies))
+    return "placeholder" if unwritten or any(map(_is_placeholder, bodies)) else "ok"
 
 
 def _is_repeated(instruction: str, answer: str) -> bool:

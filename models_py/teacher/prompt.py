@@ -10,7 +10,8 @@ A pair's text is data: braces in it are never read as Jinja. A profile replaces 
 `teachers.<name>.prompts.<phase>`. Mistakes in a template are found when it is loaded, before anything is asked.
 
 Two bundled variants say the same in another order: `record_first`, and `criteria_first`, whose system message is the
-same for all pairs of a phase, so that a server's prefix cache reads it once.
+same for all pairs of a phase, so that a server's prefix cache reads it once. A third, `plain`, is for models too small
+for criteria and tags: one file a request (request.py), which asks for one text and need not show the old answer.
 """
 
 from dataclasses import dataclass
@@ -25,14 +26,13 @@ from models_py.content import content_id, fingerprint
 from models_py.errors import UserError
 from models_py.teacher import parser
 from models_py.teacher.parser import END_TAG, TAGS
-from models_py.teacher.request import PHASES, Message, Sampling, TeacherRequest, request_hash
+from models_py.teacher.request import TAGGED, Message, Sampling, TeacherRequest, request_hash
 from models_py.teacher.spec import PromptSettings
 from models_py.template_trial import problem_of
 
 BUNDLED = Path(__file__).parent / "prompts"
 
 _VARIABLES = {"instruction", "input", "output"}
-_REQUIRED = {"instruction", "output"}
 _ROLES = ("system", "user")
 
 
@@ -66,7 +66,7 @@ class Prompt:
 
 
 def load_prompts(teacher: str, settings: PromptSettings | None = None) -> dict[str, Prompt]:
-    """The prompt of every phase of the teacher named `teacher`: the profile's own files, else the bundled variant.
+    """The prompt of every request of the teacher named `teacher`: the profile's own files, else the bundled variant.
 
     Raises UserError, naming the profile's field, for an unreadable file or a broken template.
     """
@@ -77,16 +77,17 @@ def load_prompts(teacher: str, settings: PromptSettings | None = None) -> dict[s
             getattr(settings, phase) or BUNDLED / settings.variant / f"{phase}.jinja",
             f"teachers.{teacher}.prompts.{phase}",
         )
-        for phase in PHASES
+        for requests in settings.requests.values()
+        for phase in requests
     }
 
 
-def prompt_version(phase: str, text: str, sampling: Sampling, identity: str, parse_attempts: int) -> str:
+def prompt_version(phase: str, text: object, sampling: Sampling, identity: str, parse_attempts: int) -> str:
     """The sha256 hex digest that says which reflections of a phase are current.
 
-    Template, sampling, who answers, how often an unusable reply is asked again, and how replies are read: with more
-    tries or another parser pairs are gone through anew, and what the ledger knows costs nothing. The first parser is
-    left out, so that reflections from before parsers counted stay current.
+    Template (a list where the phase has two requests), sampling, who answers, how often an unusable reply is asked
+    again, and how replies are read: with more tries or another parser pairs are gone through anew, and what the ledger
+    knows costs nothing. The first parser is left out, so that reflections from before parsers counted stay current.
     """
     read_by = [] if parser.PARSER_VERSION == parser.FIRST_VERSION else [parser.PARSER_VERSION]
     return fingerprint(phase, text, sampling.payload(), identity, parse_attempts, *read_by)
@@ -149,14 +150,15 @@ def _check(prompt: Prompt, path: Path) -> None:
             f"{prompt.field}: {path} uses the unknown variable {unknown[0]!r}. "
             f"Use {', '.join(sorted(_VARIABLES))} or a literal."
         )
-    if unshown := sorted(_REQUIRED - used):
+    is_tagged = prompt.phase in TAGGED
+    if unshown := sorted(({"instruction", "output"} if is_tagged else {"instruction"}) - used):
         raise UserError(f"{prompt.field}: {path} never shows the pair's {unshown[0]}. Add {{{{ {unshown[0]} }}}}.")
     if blocks and ("user" not in blocks or blocks - set(_ROLES)):
         raise UserError(
             f"{prompt.field}: {path} has the blocks {', '.join(sorted(blocks))}. Use user, or system and user, or none."
         )
     asked = "\n".join(message.content for message in prompt.messages("instruction", "input", "output"))
-    for tag in (*(f"[{name}]" for name in TAGS[prompt.phase]), END_TAG):
+    for tag in (*(f"[{name}]" for name in TAGS[prompt.phase]), END_TAG) if is_tagged else ():
         if tag not in asked:
             raise UserError(f"{prompt.field}: {path} never names the tag {tag}, so no reply could be read. Ask for it.")
 

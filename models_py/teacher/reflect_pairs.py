@@ -3,6 +3,8 @@
 instruction_reflection  (x, y) -> a new instruction and its answer; an input is folded into the instruction
 response_reflection     (x, y) -> a better answer to the same x
 
+With plain words the first is two requests: the new instruction of every pair, then the answers to those.
+
 A reply that cannot be used is asked again with a changed sampling (`OpenTeacher.next_try`): all pairs once, then those
 that need it a second time, and so on. Which tries a pair gets depends on its replies alone, so a run that was killed
 finds its way back through the ledger. So does one with another parser (attempts.py): a stored reply that it can use is
@@ -11,17 +13,17 @@ used, and nobody is asked for more tries than there may be.
 
 from collections import defaultdict
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from models_py.content import content_id
 from models_py.progress import OnProgress, silent
 from models_py.teacher.ask_missing import ask_missing
-from models_py.teacher.attempts import Attempt, attempts_of_pairs
+from models_py.teacher.attempts import Attempt, attempts_of_pairs, stored_attempts
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.money import Account
 from models_py.teacher.open_teacher import FIRST_TRY, OpenTeacher, Try
-from models_py.teacher.request import INSTRUCTION_REFLECTION, PendingPair, TeacherRequest
+from models_py.teacher.request import INSTRUCTION_REFLECTION, NEW_INSTRUCTION, PendingPair, TeacherRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,47 @@ def reflect_pairs(
 
     A pair whose requests were left unanswered (a stop, a budget) has none; the next run goes on with it.
     """
+    first, *second = teacher.requests(phase)
+    rewritten: list[Reflection] = []
+    for reflection in _asked_for(first, pairs, teacher, ledger, account=account, on_progress=on_progress):
+        if second and reflection.status == "ok":
+            rewritten.append(reflection)
+        else:
+            yield reflection
+    for name in second if rewritten and not (account and account.reached) else ():
+        of_pair = {one.pair.pair_id: one for one in rewritten}
+        shown = [shown_alone(one.pair.pair_id, str(one.instruction)) for one in rewritten]
+        for answer in _asked_for(name, shown, teacher, ledger, account=account, on_progress=on_progress):
+            before = of_pair[answer.pair.pair_id]
+            instruction = before.instruction if answer.status == "ok" else None
+            yield replace(answer, pair=before.pair, instruction=instruction)
+
+
+def shown_alone(pair_id: str, instruction: str) -> PendingPair:
+    """What the second of two requests shows: the new instruction of a pair, which has no answer yet."""
+    return PendingPair(pair_id, instruction, "", "")
+
+
+def with_new_instructions(pairs: Sequence[PendingPair], teacher: OpenTeacher, ledger: Ledger) -> list[PendingPair]:
+    """What the second of two requests shows of those pairs whose new instruction the ledger holds."""
+    shown = []
+    for pair in pairs:
+        stored = stored_attempts(teacher.request(NEW_INSTRUCTION, pair), teacher, ledger)
+        if stored and (instruction := stored[-1].parsed.instruction) is not None:
+            shown.append(shown_alone(pair.pair_id, instruction))
+    return shown
+
+
+def _asked_for(
+    phase: str,
+    pairs: Sequence[PendingPair],
+    teacher: OpenTeacher,
+    ledger: Ledger,
+    *,
+    account: Account | None,
+    on_progress: OnProgress,
+) -> Generator[Reflection, None, None]:
+    """What became of one request, by its name, about every pair."""
     rounds: defaultdict[int, list[tuple[int, Try]]] = defaultdict(list)  # by the number of tries before
 
     def asked_again(place: int, attempt: Attempt) -> bool:

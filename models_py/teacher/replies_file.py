@@ -57,12 +57,15 @@ def write_replies(file: Path, rows: Iterable[LedgerRow]) -> int:
 
 def current_replies(ledger: Ledger, teacher: OpenTeacher) -> Iterator[LedgerRow]:
     """The ledger's answers to what `teacher` asks as the profile stands, at most one a pair, phase and try."""
-    first_sampling = teacher.sampling(FIRST_TRY).payload()
+    first_samplings = {name: teacher.sampling(FIRST_TRY, name).payload() for name in teacher.prompts}
     for row in ledger.all_since():
-        if row.reply.error is not None or row.identity != teacher.engine.identity:
+        if row.reply.error is not None or row.identity != teacher.engine.identity or row.phase not in teacher.prompts:
             continue
         first = _request(row, json.loads(row.payload))
-        if first.prompt == teacher.prompts[row.phase].version and first.sampling.payload() == first_sampling:
+        if (
+            first.prompt == teacher.prompts[row.phase].version
+            and first.sampling.payload() == first_samplings[row.phase]
+        ):
             yield from _tries(ledger, teacher, row, first)
 
 

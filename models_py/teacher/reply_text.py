@@ -18,7 +18,7 @@ from typing import Literal
 
 # Where tags open blocks, and where tags that close them end, each in order.
 FindTags = Callable[[str], tuple[list[int], list[int]]]
-Ending = Literal["stop", "length", "content_filter"]
+Ending = Literal["stop", "length", "content_filter", "repetition"]
 
 # Spellings of servers, letters and digits only, in small letters. None and "" are servers that do not tell.
 _ENDINGS: dict[str, Ending] = {
@@ -54,12 +54,13 @@ _ENDINGS: dict[str, Ending] = {
         ),
         "content_filter",
     ),
+    **dict.fromkeys(("repetition", "repetitiondetected", "repetitive", "repeated", "loop"), "repetition"),
 }
 _ENUM_PREFIX = re.compile(r"^(?:finishreason|stopreason)(?=.)")
 
 
 def how_it_ended(finish_reason: str | None) -> Ending | None:
-    """OpenAI's word for a server's `finish_reason`; None for all that is neither (abort, tool_calls, ...).
+    """OpenAI's word for a server's `finish_reason`, or `repetition`, vLLM's; None for others (abort, tool_calls, ...).
 
     `None`, which servers send that do not tell, is a stop: those that cut a reply say so.
     """

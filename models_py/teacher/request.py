@@ -19,6 +19,18 @@ INSTRUCTION_REFLECTION = "instruction_reflection"
 RESPONSE_REFLECTION = "response_reflection"
 PHASES = (INSTRUCTION_REFLECTION, RESPONSE_REFLECTION)
 
+# With plain words a request asks for one text, which is its whole reply, and is called by that: the first phase has two
+# requests about a pair, the second of which shows the new instruction alone.
+NEW_INSTRUCTION, NEW_ANSWER, BETTER_ANSWER = "new_instruction", "new_answer", "better_answer"
+PLAIN: Mapping[str, tuple[str, ...]] = {
+    INSTRUCTION_REFLECTION: (NEW_INSTRUCTION, NEW_ANSWER),
+    RESPONSE_REFLECTION: (BETTER_ANSWER,),
+}
+TAGGED: Mapping[str, tuple[str, ...]] = {phase: (phase,) for phase in PHASES}
+# What `TeacherRequest.phase` may be, by the phase of the run that it belongs to.
+REQUESTS_OF: Mapping[str, tuple[str, ...]] = {phase: (*TAGGED[phase], *PLAIN[phase]) for phase in PHASES}
+REQUESTS = (*REQUESTS_OF[INSTRUCTION_REFLECTION], *REQUESTS_OF[RESPONSE_REFLECTION])
+
 
 @dataclass(frozen=True, slots=True)
 class PendingPair:
@@ -90,7 +102,7 @@ class TeacherRequest:
     request_id: str  # sha256 hex of identity, phase, prompt, messages and sampling
     teacher: str  # the name in the profile; not part of the id
     identity: str  # what answers: engine, model and version
-    phase: str
+    phase: str  # one of REQUESTS
     content_id: str  # of the pair that is shown to the teacher
     prompt: str  # hash of the template's text
     messages: tuple[Message, ...]

@@ -20,7 +20,7 @@ from models_py.paths import model_at, with_absolute_paths
 from models_py.teacher.engines.base import Engine
 from models_py.teacher.engines.openai.address import address_problems, shown_url
 from models_py.teacher.money import Budget, Price
-from models_py.teacher.request import Sampling
+from models_py.teacher.request import PLAIN, TAGGED, Sampling
 
 _KEY_CHARS = 10  # letters and digits in a row that are no word
 
@@ -35,12 +35,30 @@ class PromptSettings:
     """Which words are used: a bundled variant, and files that replace it by phase.
 
     record_first: the record, then the criteria. criteria_first: what all requests share comes first, so that a
-    server's prefix cache computes it once.
+    server's prefix cache computes it once. plain: for small models, no criteria, no tags, one text a request.
     """
 
-    variant: Literal["record_first", "criteria_first"] = "record_first"
+    variant: Literal["record_first", "criteria_first", "plain"] = "record_first"
     instruction_reflection: Path | None = None
     response_reflection: Path | None = None
+    new_instruction: Path | None = None
+    new_answer: Path | None = None
+    better_answer: Path | None = None
+
+    def __post_init__(self) -> None:
+        own, other = (PLAIN, TAGGED) if self.variant == "plain" else (TAGGED, PLAIN)
+        asked = ", ".join(name for phase in own.values() for name in phase)
+        refuse(
+            f"{name}: is no request of variant {self.variant}, which asks for {asked}"
+            for phase in other.values()
+            for name in phase
+            if getattr(self, name) is not None
+        )
+
+    @property
+    def requests(self) -> Mapping[str, tuple[str, ...]]:
+        """The requests of each phase, in order."""
+        return PLAIN if self.variant == "plain" else TAGGED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,7 +260,8 @@ class OpenAIBatchSettings(ServerSettings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VllmSettings(TeacherSettings):
-    """vLLM in the step's own process. model: hub id or folder, with its chat template or the file `chat_template`.
+    """vLLM in the step's own process. model: hub id or folder, with its chat template or the file `chat_template`; or a
+    GGUF file, also `package:<python package>/<file>`, turned into a folder once, the one a student of that file has.
 
     max_length: tokens of prompt and reply together, None for the model's own. engine_args: further arguments of
     `vllm.LLM` (tensor_parallel_size, gpu_memory_utilization, ...).
@@ -270,7 +289,7 @@ class VllmSettings(TeacherSettings):
     def open_engine(self, name: str, ledger_path: Path | None) -> Engine:
         from models_py.teacher.engines.vllm.offline import VllmEngine
 
-        return VllmEngine(name, self, ledger_path and ledger_path.with_name("file_hashes.json"))
+        return VllmEngine(name, self, ledger_path and ledger_path.parent)
 
     @property
     def when_answered(self) -> str:

@@ -23,6 +23,7 @@ _WORDS = {
     "truncated": "the reply stopped at its token limit, with twice the limit too",
     "missing_tag": "the tagged texts are absent, unclosed or ambiguous",
     "placeholder": "the tagged texts repeat the words of the format",
+    "repetitive": "the reply says the same over and over",
     "empty": "nothing visible came",
     "refused": "the teacher or its filter declined",
     "failed": "no reply came",
@@ -71,6 +72,11 @@ def remedy(name: str, settings: EngineSettings, found: Sequence[Reason]) -> str:
         return f"Raise teachers.{name}.sampling.max_tokens ({limit:,}); what a model reasons counts, too."
     if most == "refused":
         return f"Name another model under teachers.{name}, or your own words under teachers.{name}.prompts."
+    if most == "repetitive":
+        return (
+            f"Name a larger model under teachers.{name}, simpler words (teachers.{name}.prompts.variant: plain), or a "
+            f"warmer teachers.{name}.sampling.temperature: small models say the same over and over."
+        )
     if most != "failed":
         query = f"select reply from reflection.teacher_replies where teacher = '{name}' and status = '{most}' limit 3"
         return (

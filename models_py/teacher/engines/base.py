@@ -28,6 +28,11 @@ class Engine(ABC):
         exception: it raises (UserError) only when no request can succeed.
         """
 
+    @property
+    def busy_with(self) -> str:
+        """In words, what keeps it from answering yet, such as loading a model: told beside the progress."""
+        return ""
+
     def answers(self, request: TeacherRequest) -> bool:
         """Whether it is any use to ask this: a recording may hold no second try."""
         return True

@@ -21,7 +21,13 @@ from typing import Any
 from models_py.content import file_sha256, fingerprint
 from models_py.errors import UserError
 from models_py.teacher.engines.base import Engine
-from models_py.teacher.request import INSTRUCTION_REFLECTION, PHASES, TeacherReply, TeacherRequest
+from models_py.teacher.request import (
+    INSTRUCTION_REFLECTION,
+    NEW_INSTRUCTION,
+    REQUESTS,
+    TeacherReply,
+    TeacherRequest,
+)
 
 LARGEST_COUNT = 1 << 63  # of the ledger's integers
 
@@ -55,7 +61,9 @@ class RecordedEngine(Engine):
 
     def check_knows(self, content_ids: Sequence[str]) -> None:
         """Raises UserError, naming the file, when none of the pairs has a line of the first phase."""
-        known = {content_id for phase, content_id, _ in self._positions if phase == INSTRUCTION_REFLECTION}
+        known = {
+            content_id for phase, content_id, _ in self._positions if phase in (INSTRUCTION_REFLECTION, NEW_INSTRUCTION)
+        }
         if content_ids and not known.intersection(content_ids):
             raise UserError(
                 f"{self.path}: knows 0 of {len(content_ids):,} pairs; its {len(known):,} pairs are others, or their "
@@ -121,8 +129,8 @@ def read_line(line: bytes, where: str) -> dict[str, Any]:
         raise UserError(f"{where}: not a JSON object ({error}). {_REMEDY}") from error
     if not isinstance(row, dict):
         raise UserError(f"{where}: not a JSON object. {_REMEDY}")
-    if row.get("phase") not in PHASES:
-        raise UserError(f"{where}: phase is {row.get('phase')!r}, not one of {', '.join(PHASES)}. {_REMEDY}")
+    if row.get("phase") not in REQUESTS:
+        raise UserError(f"{where}: phase is {row.get('phase')!r}, not one of {', '.join(REQUESTS)}. {_REMEDY}")
     for field in ("content_id", "reply"):
         if not isinstance(row.get(field), str):
             raise UserError(f"{where}: {field} is missing or not text. {_REMEDY}")

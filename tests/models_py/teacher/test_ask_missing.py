@@ -1,10 +1,13 @@
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from threading import Event
 from types import GeneratorType
 
 import pytest
 
 from models_py.progress import Progress
+from models_py.teacher import ask_missing as ask_missing_module
 from models_py.teacher.ask_missing import ask_missing
 from models_py.teacher.engines.recorded import RecordedEngine
 from models_py.teacher.ledger import Ledger
@@ -89,6 +92,33 @@ def test_progress_is_of_what_is_asked(ledger: Ledger) -> None:
     list(ask_missing(SEAS, engine(), ledger, on_progress=seen.append))
     known = "2 more from the ledger"
     assert [(step.done, step.total, step.note) for step in seen] == [(1, 2, known), (2, 2, known)]
+
+
+def test_what_a_teacher_is_busy_with_before_it_answers_is_told_once(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ask_missing_module, "_LOOK_S", 0.01)
+
+    class Loading(Scripted):
+        busy = ""
+
+        @property
+        def busy_with(self) -> str:
+            return self.busy
+
+        def ask(self, requests: Iterable[TeacherRequest], stop: Event) -> Iterator[TeacherReply]:
+            self.busy = "it loads"
+            time.sleep(0.3)
+            self.busy = ""
+            yield from super().ask(requests, stop)
+
+    seen: list[Progress] = []
+    list(ask_missing(SEAS[:2], Loading(plain), ledger, on_progress=seen.append))
+    assert [(step.done, step.note, step.urgent) for step in seen] == [
+        (0, "it loads", True),
+        (1, "", False),
+        (2, "", False),
+    ]
 
 
 def test_an_answer_that_was_not_asked_for_is_a_fault_of_the_engine(ledger: Ledger) -> None:

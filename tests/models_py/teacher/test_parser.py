@@ -389,7 +389,7 @@ def test_what_the_docstring_promises_of_texts_that_speak_of_tags_holds(
 
 
 def test_a_reply_of_megabytes_is_read_whole() -> None:
-    answer = "It says [End]. " + "One more word. " * 200_000
+    answer = "It says [End]. " + "".join(f"Word {number}. " for number in range(200_000))
     parsed = instruction(f"Vague.\n[New Instruction] Explain. [End]\n[New Answer] {answer}[End]")
     assert (parsed.status, parsed.instruction, len(parsed.output or "")) == ("ok", "Explain.", len(answer) - 1)
 

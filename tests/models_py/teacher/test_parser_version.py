@@ -17,7 +17,7 @@ from tests.models_py.teacher.test_real_replies import BETTER, REWRITTEN, UNUSABL
 from tests.support.engines import second_parser
 
 # What the corpus of then said to each parser. A line is added with a new version, and never changed.
-READ_AS = {"1": "593c59d213a5fd97", "2": "c1a3aa5a2af2dc56"}
+READ_AS = {"1": "593c59d213a5fd97", "2": "c1a3aa5a2af2dc56", "3": "6ffee5de1c4c34a0"}
 
 REMEDY = (
     "The parser reads replies differently. Raise PARSER_VERSION in models_py/teacher/parser.py and add its line here."
@@ -37,6 +37,7 @@ BODIES = (
     "one\r\ntwo\x00\ud800",
 )
 WHOLE = "[New Instruction] Ask. [End]\n[New Answer] Say. [End]\n[Better Answer] Say more. [End]"
+LOOP = "Be kind to others. Be honest with others. " * 40
 OTHERS = (
     *("", " \n\u200b", "I'm sorry, but I can't help with that.", "As an AI language model, I do not judge people."),
     *("I’m really sorry, I cannot rewrite this.", "Thank you. Unfortunately I am unable to assist with this request."),
@@ -47,6 +48,12 @@ OTHERS = (
         "[Better Answer][End]",
         "[Better Answer] Baltic",
         "I end with [Better Answer].",
+    ),
+    *(
+        LOOP,
+        f"{LOOP} [End]",
+        f"[New Instruction] Ask. [End]\n[New Answer] {LOOP} [End]",
+        f"[Better Answer] {LOOP} [End]",
     ),
 )
 REAL = (*(case[0] for case in (*REWRITTEN.values(), *BETTER.values())), *(case[2] for case in UNUSABLE.values()))

@@ -13,7 +13,8 @@ from models_py.teacher.reply_text import Ending, how_it_ended
         ("FINISH_REASON_STOP FinishReason.STOP", "stop"),
         ("FINISH_REASON_MAX_TOKENS FinishReason.MAX_TOKENS model_context_window_exceeded incomplete", "length"),
         ("content_filter SAFETY RECITATION refusal PROHIBITED_CONTENT guardrail ERROR_TOXIC", "content_filter"),
-        ("abort error cancelled tool_calls function_call OTHER FINISH_REASON_UNSPECIFIED pause_turn repetition", None),
+        ("abort error cancelled tool_calls function_call OTHER FINISH_REASON_UNSPECIFIED pause_turn", None),
+        ("repetition repetition_detected REPETITION", "repetition"),
     ],
 )
 def test_every_server_s_words_are_known(spellings: str, ending: Ending | None) -> None:
@@ -26,4 +27,4 @@ def test_a_server_that_does_not_tell_stopped() -> None:
 
 @given(st.text())
 def test_any_word_is_taken(word: str) -> None:
-    assert how_it_ended(word) in ("stop", "length", "content_filter", None)
+    assert how_it_ended(word) in ("stop", "length", "content_filter", "repetition", None)

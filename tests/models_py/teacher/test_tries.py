@@ -71,6 +71,7 @@ def by_try(*replies: str | tuple[str, str] | None) -> Callable[[TeacherRequest],
 
 
 CUT = (REWRITE[:40], "length")
+LOOP = "Be kind to others. Be honest with others. " * 40
 
 
 # --- which try follows
@@ -81,7 +82,7 @@ def test_an_answer_and_an_error_have_no_further_try(status: str) -> None:
     assert opened(always(REWRITE)).next_try(FIRST_TRY, status) is None
 
 
-@pytest.mark.parametrize("status", ["missing_tag", "placeholder", "empty", "refused"])
+@pytest.mark.parametrize("status", ["missing_tag", "placeholder", "empty", "repetitive", "refused"])
 def test_an_unusable_reply_is_tried_again_parse_attempts_times(status: str) -> None:
     teacher = opened(always(REWRITE), parse_attempts=2)
     second = teacher.next_try(FIRST_TRY, status)
@@ -98,6 +99,12 @@ def test_a_limit_is_doubled_once_and_is_no_use_of_parse_attempts() -> None:
     assert teacher.next_try(raised, "empty") == Try(2, raised=True)
     assert teacher.next_try(Try(2, raised=True), "empty") is None
     assert opened(always(REWRITE), parse_attempts=0).next_try(FIRST_TRY, "truncated") == raised
+
+
+def test_what_repeats_itself_never_gets_a_higher_limit() -> None:
+    teacher = opened(always(REWRITE))
+    assert teacher.next_try(FIRST_TRY, "repetitive") == Try(1)
+    assert teacher.next_try(Try(1, raised=True), "repetitive") is None
 
 
 def test_the_first_try_is_sampled_as_the_profile_says() -> None:
@@ -169,6 +176,13 @@ def test_a_cut_reply_gets_twice_the_tokens_once(ledger: Ledger) -> None:
     teacher = opened(by_try(CUT, CUT), sampling=Sampling(max_tokens=100))
     assert outcomes(teacher, ledger, PAIRS[:1]) == ["truncated"]
     assert [(one.sampling.max_tokens, one.sampling.seed) for one in asked(teacher)] == [(100, None), (200, None)]
+
+
+@pytest.mark.parametrize("reply", [(LOOP, "length"), (LOOP, "stop"), (LOOP[:100], "repetition")])
+def test_a_reply_that_repeats_itself_is_asked_again_with_the_same_limit(ledger: Ledger, reply: tuple[str, str]) -> None:
+    teacher = opened(by_try(reply, reply, reply), sampling=Sampling(max_tokens=100))
+    assert outcomes(teacher, ledger, PAIRS[:1]) == ["repetitive"]
+    assert [(one.sampling.max_tokens, one.sampling.seed) for one in asked(teacher)] == [(100, None), (100, 1), (100, 2)]
 
 
 def test_without_further_tries_the_first_reply_stands(ledger: Ledger) -> None:

@@ -5,8 +5,8 @@
         └────────── topped up at each step ──────┘
 
 vLLM batches what is queued continuously and caches shared beginnings of prompts. It runs the model in child processes:
-`close` ends them, and the GPU is free. Loading happens at the first request and serves all later ones. vllm is imported
-inside.
+`close` ends them, and the GPU is free. Loading happens at the first request and serves all later ones. What vLLM and
+its processes say goes to a file (own_log.py). vllm is imported inside.
 """
 
 import json
@@ -14,11 +14,11 @@ import logging
 import multiprocessing
 import multiprocessing.connection
 import os
-import re
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from itertools import chain
 from pathlib import Path
@@ -27,8 +27,11 @@ from typing import TYPE_CHECKING, Any
 
 from models_py.content import FileHashes, file_sha256, fingerprint
 from models_py.errors import UserError
+from models_py.student.gguf import STUDENTS, GgufModel, is_gguf, made_folder, open_gguf
 from models_py.teacher.engines.base import Engine
+from models_py.teacher.engines.vllm.own_log import OwnLog, in_a_line
 from models_py.teacher.engines.vllm.process_guard import ProcessGuard
+from models_py.teacher.repetition import repeats_itself
 from models_py.teacher.request import Sampling, TeacherReply, TeacherRequest
 
 if TYPE_CHECKING:
@@ -41,32 +44,66 @@ _ENVIRONMENT = {
 }
 _CPU_MEMORY = {"kv_cache_memory_bytes", "gpu_memory_utilization"}  # either says how much memory to take
 _CPU_SHARE, _CPU_MOST = 4, 16 << 30  # without them: a quarter of what is free, at most 16 GiB
+# On a CPU vLLM runs the model in a process beside its scheduler, which spins while it waits and has a core reserved for
+# that. In one process nothing spins, and the model has all cores. Whoever says otherwise here, or in these variables:
+_CPU_PROCESSES = {
+    "distributed_executor_backend",
+    "tensor_parallel_size",
+    "pipeline_parallel_size",
+    "data_parallel_size",
+}
+_CPU_CORES = ("VLLM_CPU_OMP_THREADS_BIND", "VLLM_CPU_NUM_OF_RESERVED_CPU")
+_ONE_PROCESS = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
 _BATCHES_QUEUED = 2
+_LOOK_TOKENS = 64  # so often a reply is looked at while it is written
 _NOT_FOR_REQUESTS = {"n", "output_kind", "detokenize", "skip_clone"}
+_ENDINGS = {"length": "length", "repetition": "repetition", None: "repetition"}  # None: ended here
 _SHUTDOWN_S = 30.0  # after that its processes are killed
-_SAID_CHARS = 400
 
 _log = logging.getLogger(__name__)
 
 
-class VllmEngine(Engine):
-    """The model `settings.model`, loaded at the first request. hashes: where hashes of its files are remembered."""
+@dataclass(slots=True)
+class _Queued:
+    """A request that vLLM has. since: monotonic. look_at: how many tokens its reply has when it is looked at next."""
 
-    def __init__(self, name: str, settings: "VllmSettings", hashes: Path | None = None) -> None:
+    request: TeacherRequest
+    since: float = field(default_factory=time.monotonic)
+    look_at: int = _LOOK_TOKENS
+
+    def repeats_itself(self, completion: Any) -> bool:
+        """Whether a reply that is being written says the same over and over, as it would until its limit."""
+        if len(completion.token_ids) < self.look_at:
+            return False
+        self.look_at = len(completion.token_ids) + _LOOK_TOKENS
+        return repeats_itself(completion.text, was_cut=True)
+
+
+class VllmEngine(Engine):
+    """The model `settings.model`, loaded at the first request. warehouse: keeps its log and the hashes of its files."""
+
+    def __init__(self, name: str, settings: "VllmSettings", warehouse: Path | None = None) -> None:
         self.name = name
         self.settings = settings
-        self._hashes = hashes
+        self._warehouse = warehouse
         self._llm: Any = None
         self._defaults: dict[str, Any] = {}
+        self._busy_with = ""
 
     @cached_property
     def identity(self) -> str:
         """The hub id and revision, or the folder's name and a hash of its files; then the chat template if replaced.
 
+        Of a GGUF file it is its name, and a hash of its bytes and of how it is converted.
+
         A hub model answers under the same name behind a server: a reply that was paid for there counts here.
         """
-        folder = Path(self.settings.model)
-        identity = self._folder_identity(folder) if folder.is_absolute() else self.settings.model
+        model = self.settings.model
+        folder = Path(model)
+        if is_gguf(model):
+            identity = self._gguf_identity()
+        else:
+            identity = self._folder_identity(folder) if folder.is_absolute() else model
         if self.settings.revision:
             identity += f"@{self.settings.revision}"
         if self.settings.chat_template:
@@ -89,12 +126,17 @@ class VllmEngine(Engine):
         try:
             yield from self._replies(llm, chain([first], waiting), stop)
         except EngineDeadError as error:
-            cause = _root_cause(self._errors) or "it was killed, as happens when memory runs out"
+            cause = self._log.root_cause() or "it was killed, as happens when memory runs out"
+            where = self._log.where
             self.close()
             raise UserError(
-                f"teachers.{self.name}.model: vLLM broke down while running {self.settings.model} ({cause}). "
+                f"teachers.{self.name}.model: vLLM broke down while running {self.settings.model} ({cause}){where}. "
                 "Run again: replies that came are kept."
             ) from error
+
+    @property
+    def busy_with(self) -> str:
+        return self._busy_with
 
     def close(self) -> None:
         """Ends vLLM's processes and gives their memory back."""
@@ -108,7 +150,7 @@ class VllmEngine(Engine):
     def _replies(self, llm: Any, waiting: Iterator[TeacherRequest], stop: Event) -> Iterator[TeacherReply]:
         engine = llm.llm_engine
         room = _BATCHES_QUEUED * engine.vllm_config.scheduler_config.max_num_seqs
-        queued: dict[str, tuple[TeacherRequest, float]] = {}  # vLLM's id -> request, when it was queued
+        queued: dict[str, _Queued] = {}  # by vLLM's id
         try:
             while not stop.is_set():
                 while not stop.is_set() and len(queued) < room and (request := next(waiting, None)) is not None:
@@ -116,13 +158,16 @@ class VllmEngine(Engine):
                     if isinstance(place, TeacherReply):
                         yield place
                     else:
-                        queued[place] = (request, time.monotonic())
+                        queued[place] = _Queued(request)
                 if not queued:
                     return
                 for output in engine.step():
-                    if output.finished and output.request_id in queued:
-                        request, since = queued.pop(output.request_id)
-                        yield _reply(request, output, time.monotonic() - since)
+                    place, one = output.request_id, queued.get(output.request_id)
+                    if one is not None and (output.finished or one.repeats_itself(output.outputs[0])):
+                        del queued[place]
+                        if not output.finished:
+                            engine.abort_request([place])
+                        yield _reply(one.request, output, time.monotonic() - one.since)
         finally:
             engine.abort_request(list(queued))
 
@@ -133,6 +178,7 @@ class VllmEngine(Engine):
         """
         from vllm.exceptions import VLLMClientError
         from vllm.renderers.chat_utils import ChatTemplateResolutionError
+        from vllm.sampling_params import RequestOutputKind
 
         messages: list[Any] = [{"role": message.role, "content": message.content} for message in request.messages]
         params, template_arguments = self._params(request.sampling)
@@ -143,7 +189,9 @@ class VllmEngine(Engine):
                 f"teachers.{self.name}.chat_template: {self.settings.model} has no chat template; name a Jinja file"
             ) from error
         except (VLLMClientError, ValueError, TypeError) as error:
-            return TeacherReply(request.request_id, error=_in_a_line(error))
+            return TeacherReply(request.request_id, error=in_a_line(error))
+        # Nothing is told before the end otherwise.
+        llm.llm_engine.output_processor.request_states[queued].output_kind = RequestOutputKind.CUMULATIVE
         return str(queued).partition("-")[0]  # of `7-1c2d3e4f`, outputs carry what is before the dash
 
     def _params(self, sampling: Sampling) -> tuple[Any, dict[str, Any]]:
@@ -167,51 +215,72 @@ class VllmEngine(Engine):
             last = error.errors()[-1]
             raise UserError(f"{field}.{last['loc'][-1]}: {last['msg']}") from error
         except (VLLMClientError, ValueError, TypeError) as error:
-            raise UserError(f"{field}: {_in_a_line(error)}") from error
+            raise UserError(f"{field}: {in_a_line(error)}") from error
 
     def _loaded(self) -> Any:
         if self._llm is None:
             started = time.monotonic()
-            _log.info("teachers.%s: vLLM loads %s", self.name, self.settings.model)
             with ExitStack() as resources:
                 scratch = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="vllm-")))
+                kept = self._warehouse and self._warehouse / f"vllm-{self.name}.log"
+                self._log = OwnLog(kept or scratch / "vllm.log", scratch, is_kept=kept is not None)
+                model = self.settings.model
+                if is_gguf(model):
+                    self._busy_with = f"{model} is converted"
+                    students = (self._warehouse or scratch) / STUDENTS
+                    model = str(made_folder(self._gguf(self._file_hashes()), students))
+                self._busy_with = f"vLLM loads {self.settings.model}{self._log.where}"
+                _log.info("teachers.%s: %s", self.name, self._busy_with)
                 resources.callback(ProcessGuard().close)
                 with _environment():
-                    self._llm = self._load(scratch)
+                    self._llm = self._load(model)
                 self._resources = resources.pop_all()
+                self._busy_with = ""
             self._defaults = self._llm.model_config.get_diff_sampling_param()
             Thread(target=_tell_of_death, args=[self._llm.llm_engine.engine_core], daemon=True).start()
             _log.info("teachers.%s: loaded in %.0f s", self.name, time.monotonic() - started)
         return self._llm
 
-    def _load(self, scratch: Path) -> Any:
+    def _load(self, model: str) -> Any:
+        """model: a hub id or a folder."""
+        settings = self.settings
         try:
-            from vllm import LLM
-        except ModuleNotFoundError as error:
-            if error.name != "vllm":
-                raise
+            with self._log.taking_all():
+                from vllm import LLM
+
+                arguments = {"log_config_file": self._log.config(), **_cpu_arguments(settings.engine_args)}
+                return LLM(
+                    model,
+                    revision=settings.revision,
+                    chat_template=settings.chat_template,
+                    max_model_len=settings.max_length,
+                    trust_remote_code=False,
+                    **{**arguments, **settings.engine_args},
+                )
+        except Exception as error:  # configuration, files, memory: each has its own type
+            if isinstance(error, ModuleNotFoundError) and error.name == "vllm":
+                raise UserError(
+                    f"teachers.{self.name}.engine: vLLM is not installed. `make setup WITH=vllm` installs it."
+                ) from error
+            cause = self._log.root_cause() or in_a_line(error)
             raise UserError(
-                f"teachers.{self.name}.engine: vLLM is not installed. `make setup WITH=vllm` installs it."
+                f"teachers.{self.name}.model: vLLM cannot load {settings.model} ({cause}){self._log.where}"
             ) from error
 
-        settings = self.settings
-        self._errors = scratch / "errors.log"
-        arguments = {"log_config_file": _log_config(scratch, self._errors), **_cpu_arguments(settings.engine_args)}
-        try:
-            return LLM(
-                settings.model,
-                revision=settings.revision,
-                chat_template=settings.chat_template,
-                max_model_len=settings.max_length,
-                trust_remote_code=False,
-                **{**arguments, **settings.engine_args},
-            )
-        except Exception as error:  # configuration, files, memory: each has its own type
-            cause = _root_cause(self._errors) or _in_a_line(error)
-            raise UserError(f"teachers.{self.name}.model: vLLM cannot load {settings.model} ({cause})") from error
+    def _gguf_identity(self) -> str:
+        hashes = self._file_hashes()
+        gguf = self._gguf(hashes)
+        hashes.save()
+        return f"{gguf.file.name}:{gguf.identity[:12]}"
+
+    def _gguf(self, hashes: FileHashes) -> GgufModel:
+        return open_gguf(self.settings.model, f"teachers.{self.name}.model", "auto", hashes)
+
+    def _file_hashes(self) -> FileHashes:
+        return FileHashes(self._warehouse and self._warehouse / "file_hashes.json")
 
     def _folder_identity(self, folder: Path) -> str:
-        hashes = FileHashes(self._hashes)
+        hashes = self._file_hashes()
         try:
             files = [folder] if folder.is_file() else sorted(path for path in folder.iterdir() if path.is_file())
             parts = {path.name: hashes.of(path) for path in files if not path.name.startswith(".")}
@@ -243,6 +312,7 @@ def _sampling_params() -> tuple[Any, frozenset[str]]:
 
 
 def _reply(request: TeacherRequest, output: Any, latency_s: float) -> TeacherReply:
+    """The reply that an output is; one that is not finished was ended because it repeats itself."""
     completion = output.outputs[0]
     if completion.finish_reason in ("error", "abort"):
         return TeacherReply(request.request_id, latency_s=latency_s, error=f"vLLM ended it: {completion.finish_reason}")
@@ -254,7 +324,7 @@ def _reply(request: TeacherRequest, output: Any, latency_s: float) -> TeacherRep
     return TeacherReply(
         request.request_id,
         reply=completion.text,
-        finish_reason="length" if completion.finish_reason == "length" else "stop",
+        finish_reason=_ENDINGS.get(completion.finish_reason, "stop"),
         prompt_tokens=len(output.prompt_token_ids),
         completion_tokens=len(completion.token_ids),
         latency_s=latency_s,
@@ -274,6 +344,8 @@ def _cpu_arguments(said: Mapping[str, Any]) -> dict[str, Any]:
 
         free = get_memory_node_info(get_visible_memory_node()[0]).available_memory
         arguments["kv_cache_memory_bytes"] = min(free // _CPU_SHARE, _CPU_MOST)
+    if not _CPU_PROCESSES & said.keys() and not any(os.environ.get(name) for name in _CPU_CORES):
+        arguments["distributed_executor_backend"] = _ONE_PROCESS
     return arguments
 
 
@@ -301,40 +373,3 @@ def _tell_of_death(core: Any) -> None:
     with suppress(AttributeError, OSError):  # no process of its own, or closed meanwhile
         multiprocessing.connection.wait(core.resources.engine_manager.sentinels())
         core.outputs_queue.put_nowait(EngineDeadError())
-
-
-def _log_config(scratch: Path, errors: Path) -> str | None:
-    """A logging configuration like vLLM's own that also writes errors of all its processes to a file.
-
-    A child that fails tells its parent only that it failed. None where the user has configured logging.
-    The file is opened at once: writing still works when the folder is gone.
-    """
-    if os.environ.get("VLLM_LOGGING_CONFIG_PATH") or os.environ.get("VLLM_CONFIGURE_LOGGING") == "0":
-        return None
-    from vllm.logger import DEFAULT_LOGGING_CONFIG
-
-    file = {"class": "logging.FileHandler", "level": "ERROR", "filename": str(errors)}
-    logger = DEFAULT_LOGGING_CONFIG["loggers"]["vllm"]
-    config = {
-        **DEFAULT_LOGGING_CONFIG,
-        "handlers": {**DEFAULT_LOGGING_CONFIG["handlers"], "errors": file},
-        "loggers": {"vllm": {**logger, "handlers": [*logger["handlers"], "errors"]}},
-    }
-    path = scratch / "logging.json"
-    path.write_text(json.dumps(config), "utf-8")
-    return str(path)
-
-
-def _root_cause(log: Path) -> str | None:
-    """The first exception that was logged with a traceback."""
-    try:
-        text = log.read_text("utf-8", errors="replace")
-    except OSError:
-        return None
-    found = re.search(r"^Traceback .*?^(\w[\w.]*: .*?)$", text, re.MULTILINE | re.DOTALL)
-    return _in_a_line(found[1]) if found else None
-
-
-def _in_a_line(error: object) -> str:
-    said = " ".join(str(error).split())
-    return said if len(said) <= _SAID_CHARS else said[:_SAID_CHARS] + "…"

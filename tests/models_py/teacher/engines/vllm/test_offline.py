@@ -59,9 +59,14 @@ def environment() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def teacher(model: Path, template: Path, environment: dict[str, str]) -> Iterator[VllmEngine]:
+def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("warehouse")
+
+
+@pytest.fixture(scope="module")
+def teacher(model: Path, template: Path, environment: dict[str, str], warehouse: Path) -> Iterator[VllmEngine]:
     settings = VllmSettings(model=str(model), chat_template=template, max_length=MAX_LENGTH, engine_args=ENGINE_ARGS)
-    with closing(VllmEngine("tiny", settings)) as opened:
+    with closing(VllmEngine("tiny", settings, warehouse)) as opened:
         yield opened
 
 
@@ -75,6 +80,32 @@ def ask(teacher: VllmEngine | OpenAIEngine, requests: list[TeacherRequest]) -> l
 @pytest.fixture(scope="module")
 def answered(teacher: VllmEngine) -> list[TeacherReply]:
     return ask(teacher, QUESTIONS)
+
+
+def test_its_log_is_a_file_and_nothing_reaches_the_terminal(
+    capfd: pytest.CaptureFixture[str], teacher: VllmEngine, warehouse: Path
+) -> None:
+    """The first test: here it loads."""
+    ask(teacher, QUESTIONS[:1])
+    assert "pid=" not in "".join(capfd.readouterr())  # every line of vLLM's names its process
+    assert "EngineCore pid=" in (warehouse / "vllm-tiny.log").read_text()
+
+
+def test_on_a_cpu_the_model_has_all_cores(teacher: VllmEngine) -> None:
+    """In one process with the scheduler, for which vLLM would reserve a core otherwise."""
+    ask(teacher, QUESTIONS[:1])
+    assert [process.name() for process in engine_processes()] == ["VLLM::EngineCore"]
+    assert len(engine_processes()[0].cpu_affinity() or []) == len(os.sched_getaffinity(0))
+
+
+def test_a_reply_that_repeats_itself_is_ended_early(teacher: VllmEngine) -> None:
+    sampling = Sampling(max_tokens=900, extra_body={"structured_outputs": {"regex": "(sea and sky for all, ){200}"}})
+    one = request("Say it again.", sampling=sampling)
+    repeated, other = ask(teacher, [one, QUESTIONS[0]])
+    assert repeated.finish_reason == "repetition" and other.finish_reason == "length"
+    assert 100 < known(repeated.completion_tokens) < 900
+    assert parse_reply(one.phase, repeated.reply, repeated.finish_reason).status == "repetitive"
+    assert teacher._llm.llm_engine.get_num_unfinished_requests() == 0
 
 
 @pytest.fixture(scope="module")
@@ -223,12 +254,17 @@ def test_an_engine_that_is_killed_is_told_and_leaves_no_process(teacher: VllmEng
     assert psutil.wait_procs(processes, timeout=20)[1] == []
 
 
-def test_a_model_that_does_not_load_is_told_in_one_line(model: Path) -> None:
-    teacher = VllmEngine("tiny", VllmSettings(model=str(model), engine_args={"kv_cache_memory_bytes": 1000}))
+def test_a_model_that_does_not_load_is_told_in_one_line(
+    model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    teacher = VllmEngine("tiny", VllmSettings(model=str(model), engine_args={"kv_cache_memory_bytes": 1000}), tmp_path)
+    log = rf"{tmp_path}/vllm-tiny\.log"
     with pytest.raises(
-        UserError, match=r"^teachers\.tiny\.model: vLLM cannot load .*ValueError: No available memory.*\)$"
+        UserError,
+        match=rf"^teachers\.tiny\.model: vLLM cannot load .*ValueError: No available memory.*\); its log is {log}$",
     ):
         ask(teacher, QUESTIONS[:1])
+    assert "pid=" not in "".join(capfd.readouterr())
     assert engine_processes() == []
 
 
