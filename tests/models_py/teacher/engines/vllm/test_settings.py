@@ -44,6 +44,24 @@ def test_a_folder_is_known_by_its_name_and_what_it_holds(settings: VllmSettings,
     assert identity(replace(settings, model=str(moved))) != first
 
 
+def test_a_gguf_file_is_known_by_its_bytes_wherever_it_lies(tmp_path: Path) -> None:
+    first, moved, other = (tmp_path / name / "m.gguf" for name in ("a", "b", "c"))
+    for file, content in ((first, b"GGUF1"), (moved, b"GGUF1"), (other, b"GGUF2")):
+        file.parent.mkdir()
+        file.write_bytes(content)
+    found = [identity(VllmSettings(model=str(file))) for file in (first, moved, other)]
+    assert found[0] == found[1] != found[2]
+    assert found[0].startswith("m.gguf:")
+
+
+def test_a_gguf_file_that_is_none_is_told(tmp_path: Path) -> None:
+    (tmp_path / "m.gguf").write_bytes(b"PK")
+    with pytest.raises(UserError, match=r"^teachers\.local\.model: .*m\.gguf is no GGUF file"):
+        identity(VllmSettings(model=str(tmp_path / "m.gguf")))
+    with pytest.raises(UserError, match=r"^teachers\.local\.model: there is no Python package 'no_such'"):
+        identity(VllmSettings(model="package:no_such/m.gguf"))
+
+
 def test_another_template_is_another_teacher(settings: VllmSettings, tmp_path: Path) -> None:
     (tmp_path / "a.jinja").write_text("a")
     (tmp_path / "b.jinja").write_text("b")
