@@ -11,7 +11,6 @@ made from and the hashes of its files stand in conversion.json: an edited or dam
 torch, transformers and gguf are imported inside.
 """
 
-import fcntl
 import functools
 import importlib.util
 import json
@@ -23,6 +22,7 @@ from typing import Any
 
 from models_py.content import FileHashes, file_sha256, fingerprint
 from models_py.errors import UserError
+from models_py.lock_file import held
 from models_py.progress import OnProgress, Progress, silent
 from models_py.publish import published_folder
 
@@ -31,7 +31,6 @@ CONVERTER_VERSION = 1
 PACKAGE = "package:"
 HASHES_FILE = "file_hashes.json"
 STUDENTS = "students"  # below the warehouse: where what is made from such files lies
-_LOCK = ".gguf.lock"
 _CONVERSION = "conversion.json"
 _ID_CHARS = 12
 _STEPS = ("its tokenizer", "its weights", "the folder")

@@ -138,7 +138,7 @@ class _Asking:
                     thread.join(_LOOK_S)
 
     def _tell(self, tell: Callable[[str], None]) -> None:
-        """Tell for whom the ledger waits, and what is waited for: once nothing more is asked now and then, else if new."""
+        """Tell for whom the ledger waits; what is waited for when it is new, or now and then once nothing is asked."""
         while self._notes:
             tell(self._notes.popleft())
         words = self._waits_for() if self._stop.is_set() else self._teacher.busy_with

@@ -46,9 +46,9 @@ def test_a_folder_is_known_by_its_name_and_what_it_holds(settings: VllmSettings,
 
 def test_a_gguf_file_is_known_by_its_bytes_wherever_it_lies(tmp_path: Path) -> None:
     first, moved, other = (tmp_path / name / "m.gguf" for name in ("a", "b", "c"))
-    for file, content in ((first, b"GGUF1"), (moved, b"GGUF1"), (other, b"GGUF2")):
+    for file, bytes_ in ((first, b"GGUF1"), (moved, b"GGUF1"), (other, b"GGUF2")):
         file.parent.mkdir()
-        file.write_bytes(content)
+        file.write_bytes(bytes_)
     found = [identity(VllmSettings(model=str(file))) for file in (first, moved, other)]
     assert found[0] == found[1] != found[2]
     assert found[0].startswith("m.gguf:")
