@@ -19,11 +19,10 @@ from dagster_project.steps.results import table_result
 from dagster_project.steps.step_progress import StepProgress, tell_waiting
 from dagster_project.steps.why_unusable import why_unusable
 from models_py.errors import UserError
-from models_py.teacher.attempts import request_ids
 from models_py.teacher.ledger import Ledger, RepliesSummary
 from models_py.teacher.open_teacher import OpenTeacher, open_teacher
 from models_py.teacher.parser import parse_reply
-from models_py.teacher.reflect_pairs import Reflection, reflect_pairs, with_new_instructions
+from models_py.teacher.reflect_pairs import Reflection, ids_by_request, reflect_pairs
 from models_py.teacher.request import INSTRUCTION_REFLECTION, RESPONSE_REFLECTION, PendingPair
 from models_py.teacher.spec import TeacherSpec
 from models_py.teacher.unusable import Reason, in_lines, reasons, remedy
@@ -67,7 +66,8 @@ def reflect_pending(
                 if pairs:
                     teacher = open_teacher(spec, profile.ledger_path)
                     if profile.reuse:
-                        reused += _take_over(profile, ledger, teacher, pairs, phase)
+                        ids = ids_by_request(phase, pairs, teacher, ledger)
+                        reused += sum(take_replies(profile.reuse, ledger, some) for some in ids)
                     _reflect(context, lake, ledger, teacher, pairs, phase=phase, table=table, columns=columns)
             unusable = _unusable(lake, ledger, table)
             _check_usable(lake, ledger, profile, unusable, phase=phase, table=table)
@@ -79,16 +79,6 @@ def reflect_pending(
     told = {"pending_before": pending.height, **({"reused_replies": reused} if profile.reuse else {})}
     outcome = {**_outcome(lake, table, summary), **why_unusable(unusable)}
     return table_result(lake, table, metadata={**told, **outcome})
-
-
-def _take_over(profile: Profile, ledger: Ledger, teacher: OpenTeacher, pairs: Sequence[PendingPair], phase: str) -> int:
-    """How many replies of other warehouses to the phase's requests were new."""
-    first, *second = teacher.requests(phase)
-    taken = take_replies(profile.reuse, ledger, request_ids(first, pairs, teacher))
-    for name in second:
-        shown = with_new_instructions(pairs, teacher, ledger)
-        taken += take_replies(profile.reuse, ledger, request_ids(name, shown, teacher))
-    return taken
 
 
 def _unusable(lake: Lake, ledger: Ledger, table: str) -> dict[str, list[Reason]]:

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 
 from dagster_project.lakehouse.donors import LEDGER, copied, take_replies
 from dagster_project.profile.schema import Profile
-from models_py.teacher.attempts import request_ids
 from models_py.teacher.estimate import TeacherEstimate, estimate
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.open_teacher import OpenTeacher
+from models_py.teacher.reflect_pairs import ids_by_request
 from models_py.teacher.request import PendingPair
 
 
@@ -31,8 +31,8 @@ def missing_replies(
     """What is still missing of the pairs. With `reuse`, the ledger takes over what a run would take: give it a copy."""
 
     def take(phase: str, asked: Sequence[PendingPair]) -> None:
-        if profile.reuse:
-            take_replies(profile.reuse, ledger, request_ids(phase, asked, teacher))
+        for ids in ids_by_request(phase, asked, teacher, ledger) if profile.reuse else ():
+            take_replies(profile.reuse, ledger, ids)
 
     scored = profile.scorers_for(teacher.spec.name)
     bases = 0 if not scored else 2 if profile.response_reflection == "all" else 1

@@ -12,14 +12,14 @@ used, and nobody is asked for more tries than there may be.
 """
 
 from collections import defaultdict
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from models_py.content import content_id
 from models_py.progress import OnProgress, silent
 from models_py.teacher.ask_missing import ask_missing
-from models_py.teacher.attempts import Attempt, attempts_of_pairs, stored_attempts
+from models_py.teacher.attempts import Attempt, attempts_of_pairs, request_ids, stored_attempts
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.money import Account
 from models_py.teacher.open_teacher import FIRST_TRY, OpenTeacher, Try
@@ -81,6 +81,16 @@ def with_new_instructions(pairs: Sequence[PendingPair], teacher: OpenTeacher, le
         if stored and (instruction := stored[-1].parsed.instruction) is not None:
             shown.append(shown_alone(pair.pair_id, instruction))
     return shown
+
+
+def ids_by_request(
+    phase: str, pairs: Sequence[PendingPair], teacher: OpenTeacher, ledger: Ledger
+) -> Iterator[Iterator[str]]:
+    """For each request of a phase, in order, the ids of every try; of the second as far as the ledger has the first."""
+    first, *second = teacher.requests(phase)
+    yield request_ids(first, pairs, teacher)
+    for name in second:
+        yield request_ids(name, with_new_instructions(pairs, teacher, ledger), teacher)
 
 
 def _asked_for(
