@@ -25,7 +25,7 @@ from tests.support.values import as_a
 FILES = profile_files()
 STARTED_FROM = {
     *("minimal", "openai", "one_gpu", "alpaca_llama2_7b", "wizardlm_7b_top2percent"),
-    *("thresholds", "pairings", "recycled_ratio"),
+    *("thresholds", "pairings", "recycled_ratio", "local"),
 }
 
 
