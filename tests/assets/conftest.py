@@ -59,9 +59,8 @@ class Flow:
             self.replies(REPLIES)
             student = self.folder / "student"
             student.mkdir()
-            (student / "config.json").write_text('{"model_type": "llama"}', encoding="utf-8")
-            (student / "tokenizer.json").write_text("{}", encoding="utf-8")
-            (student / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")  # a header without tensors
+            for name in ("config.json", "tokenizer.json", "model.safetensors"):
+                (student / name).write_text("{}", encoding="utf-8")
         self.configure()
 
     def copy(self, folder: Path) -> "Flow":
@@ -83,6 +82,13 @@ class Flow:
         }
         self.profile = load_profile(write_profile(self.folder, profile))
         self.lake = open_lake(self.profile)
+
+    def sound_student(self, weights: str = "{}") -> None:
+        """Make the student one that `base_students` takes: of a known architecture, its file of weights whole."""
+        (self.folder / "student" / "config.json").write_text('{"model_type": "llama"}', encoding="utf-8")
+        (self.folder / "student" / "model.safetensors").write_bytes(
+            (2).to_bytes(8, "little") + b"{}" + weights.encode()
+        )
 
     def pairs(self, *rows: tuple[str, str, str], broken: int = 0) -> None:
         lines = [json.dumps(dict(zip(("instruction", "input", "output"), row, strict=True))) for row in rows]

@@ -40,7 +40,13 @@ def start(new_flow: Flow, tmp_path_factory: pytest.TempPathFactory) -> Flow:
     list(flow.run(raw_pairs))
     for asset in (recipes, students, teachers, training_settings):
         flow.run(asset)
-    fingerprint = flow.lake.scalar("select student_fingerprint from profile.students")
+    score(flow)
+    return flow
+
+
+def score(flow: Flow) -> None:
+    """Scores of the three pairs by who scores for `toy` now."""
+    fingerprint = flow.lake.scalar("select scorer_fingerprint from profile.students where student = 'toy'")
     scores = ", ".join(
         f"('toy', '{fingerprint}', '{content_id(*pair)}', 2.0, {given}, 1, 'ok')"
         for pair, given in ((CAT, 1.9), (DOG, 1.8), (OWL, 1.7))
@@ -51,7 +57,6 @@ def start(new_flow: Flow, tmp_path_factory: pytest.TempPathFactory) -> Flow:
     sql = f"insert into scoring.instruction_scores ({columns}) values {scores}"
     flow.lake.write(lambda connection: connection.execute(sql), Commit("scores"))
     refresh(flow.lake)
-    return flow
 
 
 @pytest.fixture
@@ -221,7 +226,7 @@ def test_a_checkpoint_published_before_a_kill_gets_its_row(ready: Flow, trained:
 
 
 def change_weights(flow: Flow, text: str) -> None:
-    (flow.folder / "student" / "model.safetensors").write_text(text)
+    flow.sound_student(text)
 
 
 def without_a_trace(flow: Flow, text: str) -> None:
@@ -237,7 +242,10 @@ def without_a_trace(flow: Flow, text: str) -> None:
 def test_what_was_scored_is_what_is_trained(
     ready: Flow, trained: list[dict[str, Any]], change: Callable[[Flow, str], None]
 ) -> None:
+    ready.sound_student()
     base_students_found = ready.run(base_students)
+    ready.run(students)
+    score(ready)
     freeze(ready)
     change(ready, "[]")
     with pytest.raises(UserError, match=r"students\.toy: its weights.* have changed since profile/students found them"):
@@ -253,12 +261,13 @@ def test_what_was_scored_is_what_is_trained(
 def test_a_student_that_another_scores_for_is_trained_as_it_is(
     ready: Flow, trained: list[dict[str, Any]], change: Callable[[Flow, str], None]
 ) -> None:
+    ready.sound_student()
     shutil.copytree(ready.folder / "student", ready.folder / "small")
     toy, small = ({"model": str(ready.folder / name), "max_length": 64} for name in ("student", "small"))
     ready.configure({"students": {"toy": {**toy, "scored_by": "small"}, "small": small}})
     ready.run(base_students)
     ready.run(students)
-    refresh(ready.lake)
+    score(ready)
     freeze(ready)
     change(ready, "[]")
     with contextlib.suppress(UserError):  # it asks for another run where a hash was taken too soon

@@ -61,6 +61,7 @@ def test_a_recording_of_other_pairs_comes_before_a_student(flow: Flow) -> None:
 
 
 def test_who_asks_nobody_needs_no_key(flow: Flow, gpt: Gpt, monkeypatch: pytest.MonkeyPatch) -> None:
+    flow.sound_student()
     gpt.teaches(flow, api_key_env="KEY_OF_TESTS")
     assert ran(flow, *READING) == {}
     monkeypatch.setenv("KEY_OF_TESTS", "sk-1")
