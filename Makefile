@@ -2,7 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SETUP = $(PYTHON) requirements/install.py
-PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+# A worker takes file after file, in the order of tests/conftest.py: the longest first.
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 PROFILE ?=
 AS_OF ?=
 Q ?= select * from selection.selection_summary

@@ -12,6 +12,7 @@ from dagster_project.lakehouse.lake import Lake
 from dagster_project.root import PROJECT_ROOT
 
 PROJECT = PROJECT_ROOT
+FLOWS = PROJECT / "tests"  # right in it: tests of the whole
 SHARED = PROJECT.parent / "shared"
 
 # `make test` looks at the same examples every time: it fails where code is wrong, not where luck has it, and never for
@@ -28,7 +29,12 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS", "R
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Long forms run where they are asked for."""
+    """Long forms run where they are asked for. Files with whole flows come first, then those with other slow tests.
+
+    So no worker begins with a long one when the others end.
+    """
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (item.path.parent != FLOWS or item.path not in slow, item.path not in slow))
     if "soak" not in config.option.markexpr:
         long = [item for item in items if item.get_closest_marker("soak")]
         items[:] = [item for item in items if item not in long]

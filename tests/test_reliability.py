@@ -8,18 +8,25 @@ nothing disturbed, and no reply that was kept is asked for again. docs/reliabili
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import polars as pl
 import pytest
+from dagster._core.instance.ref import InstanceRef
 
-from dagster_project.lakehouse.lake import Lake
+from dagster_project.jobs import PROFILE_TAG
+from dagster_project.lakehouse.lake import Lake, open_lake
+from dagster_project.profile.load import load_profile
+from models_py.errors import UserError
 from models_py.teacher.ledger import Ledger
 from tests.support.disks import fill, small_disk
 from tests.support.processes import run_command
@@ -96,13 +103,13 @@ def kept(profile: Path) -> set[str]:
     return {body_id({"model": who, "messages": what["messages"], **what["sampling"]}) for who, what in payloads}
 
 
-def run_statuses(profile: Path) -> Counter[str]:
-    import dagster as dg
-    from dagster._core.instance.ref import InstanceRef
+def dagster_runs(warehouse: Path) -> Sequence[dg.DagsterRun]:
+    with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(warehouse / ".dagster"))) as instance:
+        return instance.get_runs()
 
-    home = profile.parent / "warehouse" / ".dagster"
-    with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home))) as instance:
-        return Counter(run.status.value for run in instance.get_runs())
+
+def statuses(profile: Path) -> Counter[str]:
+    return Counter(run.status.value for run in dagster_runs(profile.parent / "warehouse"))
 
 
 def equal(profile: Path, undisturbed: dict[str, pl.DataFrame]) -> None:
@@ -117,23 +124,29 @@ def server() -> Iterator[ChatServer]:
         yield server
 
 
+@dataclass(frozen=True)
+class Undisturbed:
+    """A run that nothing disturbs."""
+
+    profile: Path
+    tables: dict[str, pl.DataFrame]
+    seconds: float
+
+
 @pytest.fixture(scope="module")
-def undisturbed(server: ChatServer, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, pl.DataFrame], float]:
-    """The tables of a run that nothing disturbs, and the seconds it takes."""
+def undisturbed(server: ChatServer, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     profile = small_profile(tmp_path_factory.mktemp("undisturbed"), server)
     began = time.monotonic()
     ended(start(profile))
     found = tables(profile)
     assert all(frame.height for frame in found.values()), {name: frame.height for name, frame in found.items()}
-    return found, time.monotonic() - began
+    return Undisturbed(profile, found, time.monotonic() - began)
 
 
 @pytest.mark.parametrize("kills", [3, long_form(25)])
-def test_killed_again_and_again_it_ends_the_same(
-    kills: int, undisturbed: tuple[dict[str, pl.DataFrame], float], tmp_path: Path
-) -> None:
+def test_killed_again_and_again_it_ends_the_same(kills: int, undisturbed: Undisturbed, tmp_path: Path) -> None:
     """Random moments of one run after another; a run that ends before its moment is followed by one of a new lake."""
-    expected, seconds = undisturbed
+    expected, seconds = undisturbed.tables, undisturbed.seconds
     chance, number, killed, asked_again, lakes = random.Random(kills), 0, 0, 0, 0
     while True:
         with ChatServer(latency_s=(0.01, 0.1)) as server:
@@ -157,8 +170,9 @@ def test_killed_again_and_again_it_ends_the_same(
                     break
                 assert process.returncode == -signal.SIGKILL
             equal(profile, expected)
-            statuses = run_statuses(profile)
-            assert set(statuses) <= {"SUCCESS", "FAILURE"}, statuses  # one may have been killed while it summed up
+            assert set(statuses(profile)) <= {"SUCCESS", "FAILURE"}, statuses(
+                profile
+            )  # one may have been killed while it summed up
             asked_again += len(server.calls) - len({call.body_id for call in server.calls})
         if killed == kills:
             break
@@ -167,58 +181,73 @@ def test_killed_again_and_again_it_ends_the_same(
     tell(kills=kills, runs=number, lakes=lakes, paid_again=asked_again, undisturbed_s=round(seconds, 1))
 
 
-def test_three_runs_at_once_share_the_work(undisturbed: tuple[dict[str, pl.DataFrame], float], tmp_path: Path) -> None:
-    with ChatServer(latency_s=(0.01, 0.1)) as server:
-        profile = small_profile(tmp_path, server)
-        for process in [start(profile) for _ in range(3)]:
-            ended(process)
-        equal(profile, undisturbed[0])
-        assert set(Counter(call.body_id for call in server.calls).values()) == {1}
-    assert run_statuses(profile) == {"SUCCESS": 3}
-
-
-def test_two_profiles_at_once_do_not_meet(undisturbed: tuple[dict[str, pl.DataFrame], float], tmp_path: Path) -> None:
-    with ChatServer(latency_s=(0.01, 0.1)) as server:
-        profiles = [small_profile(tmp_path / name, server) for name in ("one", "other")]
-        for process in [start(profile) for profile in profiles]:
-            ended(process)
-        for profile in profiles:
-            equal(profile, undisturbed[0])
-        assert set(Counter(call.body_id for call in server.calls).values()) == {2}
-
-
-@pytest.mark.parametrize(
-    ("seen", "wait_s"),
-    [
-        ("✓ profile/sources", 0.5),  # while the student is made
-        ("✓ profile/students", 0.5),
-        ("✓ selection/instruction_candidates", 0.5),
-        ("✓ training/all/training_pairs", 0.5),
-    ],
-    ids=["student", "replies", "scores", "checkpoint"],
-)
-def test_a_disk_that_fills_up_loses_nothing(
-    seen: str, wait_s: float, undisturbed: tuple[dict[str, pl.DataFrame], float], tmp_path: Path
+@pytest.mark.parametrize(("ours", "theirs"), [(2, 1), long_form(3, 2)])
+def test_runs_at_once_share_the_work_and_do_not_meet_another_profiles(
+    ours: int, theirs: int, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
-    """The warehouse's disk, with Dagster's records on it."""
+    """The first ones of two profiles, all at once."""
+    with ChatServer(latency_s=(0.01, 0.1)) as server:
+        profiles = {small_profile(tmp_path / name, server): runs for name, runs in (("one", ours), ("other", theirs))}
+        for process in [start(profile) for profile, runs in profiles.items() for _ in range(runs)]:
+            ended(process)
+        for profile, runs in profiles.items():
+            equal(profile, undisturbed.tables)
+            assert statuses(profile) == {"SUCCESS": runs}
+        assert set(Counter(call.body_id for call in server.calls).values()) == {2}  # once for each of the two lakes
+
+
+FILLED = [
+    "✓ profile/sources",  # while the student is made
+    "✓ profile/students",  # while replies come
+    "✓ selection/instruction_candidates",  # while it is scored
+    "✓ training/all/training_pairs",  # while a checkpoint is made
+]
+
+
+@pytest.mark.parametrize("moments", [FILLED, *(long_form([moment]) for moment in FILLED)], ids=lambda seen: seen[-1])
+def test_a_disk_that_fills_up_again_and_again_loses_nothing(
+    moments: list[str], undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    """The warehouse's disk, with Dagster's records on it: full soon after each moment of one run after another."""
     with small_disk(tmp_path / "warehouse", 64) as disk, ChatServer(latency_s=(0.01, 0.1)) as server:
         profile = small_profile(tmp_path, server)
-        process = start(profile)
-        assert process.stdout is not None
-        shown = ""
-        for line in process.stdout:
-            shown += line
-            if seen in line:
-                break
-        time.sleep(wait_s)
-        fill(disk)
-        shown += process.communicate(timeout=300)[0]
-        (disk / "filler").unlink()
-        known, calls = kept(profile), len(server.calls)
-        assert process.returncode == 1, shown
-        assert "full" in shown or "No space left" in shown, shown
-        assert len(known) == calls
+        for seen in moments:
+            process = start(profile)
+            assert process.stdout is not None
+            shown = ""
+            for line in process.stdout:
+                shown += line
+                if seen in line:
+                    break
+            time.sleep(0.5)
+            fill(disk)
+            shown += process.communicate(timeout=300)[0]
+            (disk / "filler").unlink()
+            assert process.returncode == 1, shown
+            assert "full" in shown or "No space left" in shown, shown
+            assert len(kept(profile)) == len(server.calls)
         ended(start(profile))
-        equal(profile, undisturbed[0])
+        equal(profile, undisturbed.tables)
         assert set(Counter(call.body_id for call in server.calls).values()) == {1}
-        assert run_statuses(profile) == {"SUCCESS": 1, "FAILURE": 1}
+        assert statuses(profile) == {"SUCCESS": 1, "FAILURE": len(moments)}
+
+
+def test_a_warehouse_is_of_one_profile_holds_its_records_and_may_be_moved(
+    undisturbed: Undisturbed, server: ChatServer, tmp_path: Path
+) -> None:
+    shutil.copytree(undisturbed.profile.parent, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "warehouse").rename(tmp_path / "moved")
+    (profile,) = tmp_path.glob("*.yaml")
+    profile.write_text(profile.read_text().replace("warehouse: warehouse", "warehouse: moved"))
+    other = profile.with_name("other.yaml")
+    other.write_text(profile.read_text())
+    with pytest.raises(UserError, match=r"that of profile mine.*`warehouse:`"):
+        open_lake(load_profile(other)).prepare()
+    calls = len(server.calls)
+    shown = ended(start(profile))
+    assert "ETA" not in shown and "moved/checkpoints/chosen/" in shown and len(server.calls) == calls
+    assert [run.tags[PROFILE_TAG] for run in dagster_runs(tmp_path / "moved")] == ["mine", "mine"]
+    assert not (tmp_path / ".dagster").exists() and not (tmp_path / "warehouse").exists()
+    paths = Lake(tmp_path / "moved").read("select path from training.current_checkpoints order by 1")["path"]
+    assert [path.split("/")[:2] for path in paths] == [["checkpoints", "all"], ["checkpoints", "chosen"]]
+    assert all((tmp_path / "moved" / path / "model.safetensors").is_file() for path in paths)
