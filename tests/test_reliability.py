@@ -170,9 +170,8 @@ def test_killed_again_and_again_it_ends_the_same(kills: int, undisturbed: Undist
                     break
                 assert process.returncode == -signal.SIGKILL
             equal(profile, expected)
-            assert set(statuses(profile)) <= {"SUCCESS", "FAILURE"}, statuses(
-                profile
-            )  # one may have been killed while it summed up
+            # One may have been killed while it summed up.
+            assert set(statuses(profile)) <= {"SUCCESS", "FAILURE"}, statuses(profile)
             asked_again += len(server.calls) - len({call.body_id for call in server.calls})
         if killed == kills:
             break
@@ -209,7 +208,7 @@ def test_a_disk_that_fills_up_again_and_again_loses_nothing(
     moments: list[str], undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
     """The warehouse's disk, with Dagster's records on it: full soon after each moment of one run after another."""
-    with small_disk(tmp_path / "warehouse", 64) as disk, ChatServer(latency_s=(0.01, 0.1)) as server:
+    with small_disk(tmp_path / "warehouse", 96) as disk, ChatServer(latency_s=(0.01, 0.1)) as server:
         profile = small_profile(tmp_path, server)
         for seen in moments:
             process = start(profile)
