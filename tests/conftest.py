@@ -1,7 +1,11 @@
 """What every folder of tests shares: fixtures, the searches of property tests, the work of two workers."""
 
+import logging
 import os
 import shutil
+import signal
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +43,38 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         long = [item for item in items if item.get_closest_marker("soak")]
         items[:] = [item for item in items if item not in long]
         config.hook.pytest_deselected(items=long)
+
+
+RunHere = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def run_here(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[RunHere]:
+    """`make run` in this process: its exit status and what it said. For tests of what it says and leaves behind.
+
+    Half of what a process of its own takes are imports, which are here already.
+    """
+    from dagster_project.commands import run
+
+    root, hang_up = logging.getLogger(), signal.getsignal(signal.SIGHUP)
+    handlers, level = root.handlers, root.level
+
+    def main(profile: Path, *options: str) -> tuple[int, str]:
+        monkeypatch.setenv("REFLECTION_PROFILE", str(profile))
+        monkeypatch.setenv("DAGSTER_HOME", str(profile.parent / "dagster"))
+        capfd.readouterr()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # in a process of its own they would be nobody's errors
+            status = run.main(["--profile", str(profile), *options])
+        said = capfd.readouterr()
+        return status, said.out + said.err
+
+    try:
+        yield main
+    finally:
+        root.handlers = handlers
+        root.setLevel(level)
+        signal.signal(signal.SIGHUP, hang_up)
 
 
 @pytest.fixture(scope="session")

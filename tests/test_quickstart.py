@@ -17,9 +17,10 @@ import pytest
 
 from dagster_project.commands import sql
 from dagster_project.lakehouse.lake import Lake
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, RunHere
 from tests.support.processes import run, run_command
 from tests.support.profiles import small_toy
+from tests.support.soak import long_form
 from tests.support.values import known
 
 pytestmark = pytest.mark.slow
@@ -149,29 +150,30 @@ def checkpoint_times(profile: Path) -> dict[str, int]:
     return {str(file): file.stat().st_mtime_ns for file in files}
 
 
+KILLED = [
+    ("✓ profile/teachers", 0.3),  # while sources are read
+    ("✓ selection/instruction_candidates", 2.5),  # while it is scored
+    ("✓ training/paper/training_pairs", 4.0),  # while a checkpoint is made
+]
+
+
 @pytest.mark.kill
-@pytest.mark.parametrize(
-    ("seen", "wait_s"),
-    [
-        pytest.param("✓ profile/teachers", 0.3, id="ingest"),
-        pytest.param("✓ selection/instruction_candidates", 2.5, id="scoring"),
-        pytest.param("✓ training/paper/training_pairs", 4.0, id="training"),
-    ],
-)
-def test_killed_and_run_again_it_ends_the_same(
-    finished: tuple[Path, str], tmp_path: Path, seen: str, wait_s: float
+@pytest.mark.parametrize("moments", [KILLED, *(long_form([moment]) for moment in KILLED)], ids=lambda one: one[-1][0])
+def test_killed_again_and_again_it_ends_the_same(
+    finished: tuple[Path, str], tmp_path: Path, moments: list[tuple[str, float]]
 ) -> None:
     profile = small_toy(tmp_path)
     arguments, environment = run_command(profile)
-    with subprocess.Popen(
-        arguments, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
-    ) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if seen in line:
-                break
-        time.sleep(wait_s)
-        os.killpg(process.pid, signal.SIGKILL)
+    for seen, wait_s in moments:
+        with subprocess.Popen(
+            arguments, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+        ) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if seen in line:
+                    break
+            time.sleep(wait_s)
+            os.killpg(process.pid, signal.SIGKILL)
     result = run(profile)
     assert result.returncode == 0, result.stdout + result.stderr
     undisturbed = tables(finished[0])
@@ -179,7 +181,7 @@ def test_killed_and_run_again_it_ends_the_same(
         assert frame.equals(undisturbed[name]), name
     assert not list((tmp_path / "warehouse").rglob(".*partial*"))
     assert "was killed and is marked as failed" in result.stdout
-    assert run_statuses(profile) == ["SUCCESS", "FAILURE"]
+    assert run_statuses(profile) == ["SUCCESS", *["FAILURE"] * len(moments)]
 
 
 def one_recipe(folder: Path, policy: str) -> Path:
@@ -222,23 +224,22 @@ def empty_model(folder: Path) -> Path:
     ids=["wrong key", "unknown policy", "policy needs all", "missing file", "model folder", "other lake"],
 )
 def test_what_is_wrong_is_said_in_one_message(
-    tmp_path: Path, make: Callable[[Path], Path], expected: list[str]
+    tmp_path: Path, make: Callable[[Path], Path], expected: list[str], run_here: RunHere
 ) -> None:
-    result = run(make(tmp_path / "case"))
-    said = result.stdout + result.stderr
-    assert result.returncode == 1
+    status, said = run_here(make(tmp_path / "case"))
+    assert status == 1
     for part in expected:
         assert part in said
     assert "Traceback" not in said
 
 
-def test_too_many_bad_rows_stop_before_the_teacher_and_are_kept(tmp_path: Path) -> None:
+def test_too_many_bad_rows_stop_before_the_teacher_and_are_kept(tmp_path: Path, run_here: RunHere) -> None:
     (tmp_path / "bad.jsonl").write_text('{"instruction": "a", "output": "b"}\n{"instruction": 3}\nnot json\n')
     profile = small_toy(tmp_path, sources=[{"name": "mine", "path": str(tmp_path / "bad.jsonl")}])
-    result = run(profile)
-    assert result.returncode == 1
+    status, said = run_here(profile)
+    assert status == 1
     for part in ("bad.jsonl", "row 2", "row 3", "max_bad_fraction"):
-        assert part in result.stdout
+        assert part in said
     lake = Lake(profile.parent / "warehouse")
     assert lake.read("select source_row from raw.quarantined_rows order by 1")["source_row"].to_list() == [2, 3]
     assert lake.scalar("select count(*) from reflection.teacher_replies") == 0

@@ -5,17 +5,14 @@ is no more (port 9 answers nobody), one recorded; one student, two recipes. A se
 added since must not change the ids and versions of whoever does not use it: nothing may be asked, scored or trained.
 """
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from dagster_project.lakehouse.lake import Lake
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, RunHere
 from tests.support.files import sqlite_file
 
 pytestmark = pytest.mark.slow
@@ -51,23 +48,16 @@ def files(warehouse: Path) -> dict[str, int]:
     return {str(file): file.stat().st_mtime_ns for file in (warehouse / "checkpoints").rglob("*")}
 
 
-def test_everything_is_found_current(tmp_path: Path) -> None:
+def test_everything_is_found_current(tmp_path: Path, run_here: RunHere) -> None:
     folder = shutil.copytree(MADE_BY_0_1, tmp_path / "mine")
     warehouse = folder / "lake"
     lake = Lake(warehouse)
     before = (tables(lake), ledger(warehouse), files(warehouse))
     assert [frame.height for frame in before[0].values()] == [8, 1, 48, 16, 16, 15, 26, 13, 9, 9, 2]
-    ran = subprocess.run(
-        [sys.executable, "-m", "dagster_project.commands.run", "--profile", str(folder / "profile.yaml")],
-        env={**os.environ, "DAGSTER_HOME": str(tmp_path / "dagster"), "PYTHONPATH": str(PROJECT)},
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+    status, said = run_here(folder / "profile.yaml")
+    assert status == 0, said
     after = (tables(lake), ledger(warehouse), files(warehouse))
     for name, frame in after[0].items():
         assert frame.equals(before[0][name]), name
     assert after[1:] == before[1:]
-    assert "ETA" not in ran.stdout
+    assert "ETA" not in said
