@@ -67,4 +67,4 @@ def test_what_args_says_reaches_pytest_with_its_quotes() -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}  # make ran this
     command = ["make", "-n", "test", f"ARGS={said}"]
     shown = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=True)
-    assert shown.stdout.endswith(f"-m pytest -n 2 --dist loadfile {said}\n")
+    assert shown.stdout.endswith(f"-m pytest -n 2 --dist loadfile --no-loadscope-reorder {said}\n")
