@@ -9,7 +9,8 @@ AS_OF ?=
 Q ?= select * from selection.selection_summary
 FORMAT ?=
 OUT ?=
-PORT ?= 3000
+PORT ?=
+RECIPE ?=
 ALLOW_HOST ?=
 PAIR ?=
 TEACHER ?=
@@ -22,7 +23,7 @@ WITH ?=
 # What is written in these reaches the program as it stands: make expands no `$` in it, and neither does the shell.
 AS_WRITTEN := Q AS_OF FORMAT OUT
 $(foreach name,$(AS_WRITTEN),$(eval override $(name) := $$(value $(name))))
-export $(AS_WRITTEN) PORT PAIR TEACHER FILE DATA
+export $(AS_WRITTEN) PORT PAIR TEACHER FILE DATA RECIPE
 export HF_HUB_DISABLE_TELEMETRY := 1
 # Idle OpenMP threads sleep instead of spinning: on a few busy cores that is several times faster.
 export OMP_WAIT_POLICY ?= passive
@@ -30,7 +31,7 @@ ifneq ($(PROFILE),)
 export REFLECTION_PROFILE := $(PROFILE)
 endif
 
-.PHONY: help setup run check profiles test fuzz soak lint ui sql sql-readme estimate prompt export-replies import-replies bench evidence clean
+.PHONY: help setup run check profiles test fuzz soak lint ui serve sql sql-readme estimate prompt export-replies import-replies bench evidence clean
 .SILENT:
 
 help: ## this list
@@ -45,7 +46,7 @@ run: ## every asset of PROFILE (default quickstart), the checkpoints last
 
 check: ## what would stop a run of PROFILE, found within seconds: files, fields, models, keys, prices, disk, PORT
 	$(SETUP)
-	$(BIN)/python -m dagster_project.commands.check --port "$$PORT"
+	$(BIN)/python -m dagster_project.commands.check $(if $(PORT),--port "$$PORT")
 
 profiles: ## the profiles there are: what each is for, what it needs
 	$(SETUP)
@@ -69,9 +70,13 @@ lint: ## ruff, mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-ui: ## the Dagster UI on http://127.0.0.1:PORT; ALLOW_HOST="name ..." also answers to these names
+ui: ## the Dagster UI on http://127.0.0.1:PORT (3000); ALLOW_HOST="name ..." also answers to these names
 	$(SETUP) --profile
-	$(BIN)/python -m dagster_project.commands.ui --port "$$PORT" --allow-host $(ALLOW_HOST)
+	$(BIN)/python -m dagster_project.commands.ui $(if $(PORT),--port "$$PORT") --allow-host $(ALLOW_HOST)
+
+serve: ## the checkpoint of RECIPE behind vLLM's OpenAI-compatible server, on 127.0.0.1:PORT (8000)
+	$(SETUP) vllm
+	$(BIN)/python -m dagster_project.commands.serve $(if $(RECIPE),"$$RECIPE") $(if $(PORT),--port "$$PORT")
 
 sql: ## one read-only query: make sql Q="select ..." [AS_OF=snapshot] [FORMAT=line|csv|json|jsonl|parquet] [OUT=file]
 	$(SETUP)

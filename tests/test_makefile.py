@@ -81,12 +81,11 @@ def test_options_of_a_query_are_passed_as_they_are_written(make: Make) -> None:
 
 
 def test_the_ui_is_told_its_port_and_its_further_names(make: Make) -> None:
-    ui = ["dagster_project.commands.ui", "--port"]
-    assert make("ui")[0] == [*ui, "3000", "--allow-host"]
-    assert make("ui", "PORT=3001", "ALLOW_HOST=lake.example studio")[0] == [
-        *ui,
-        "3001",
-        "--allow-host",
-        "lake.example",
-        "studio",
-    ]
+    assert make("ui")[0] == ["dagster_project.commands.ui", "--allow-host"]
+    arguments, _ = make("ui", "PORT=3001", "ALLOW_HOST=lake.example studio")
+    assert arguments[1:] == ["--port", "3001", "--allow-host", "lake.example", "studio"]
+
+
+def test_what_is_served_and_where_is_passed_on(make: Make) -> None:
+    assert make("serve")[0] == ["dagster_project.commands.serve"]
+    assert make("serve", "RECIPE=it's", "PORT=8001")[0][1:] == ["it's", "--port", "8001"]

@@ -4,13 +4,25 @@ The tiny teacher's text is constrained to a usable form; one pair is too long fo
 """
 
 import json
+import shlex
+import signal
+import socket
 import sqlite3
+import subprocess
+import sys
+import urllib.request
 from contextlib import closing
+from threading import Event
 
 import pytest
 
 from dagster_project.lakehouse.lake import Lake
+from dagster_project.root import PROJECT_ROOT
+from models_py.teacher.engines.openai.chat import OpenAIEngine
+from models_py.teacher.request import Sampling
+from models_py.teacher.spec import OpenAISettings
 from tests.models_py.teacher.engines.vllm.tiny_chat_model import REPLY_PATTERN, tiny_chat_model
+from tests.support.engines import request
 from tests.support.processes import run
 from tests.support.profiles import small_toy
 
@@ -75,3 +87,37 @@ def test_the_ledger_has_one_row_a_request_with_its_tokens(lake: Lake) -> None:
             assert (prompt_tokens, completion_tokens) == (None, None)
         else:
             assert prompt_tokens > 100 and completion_tokens > 10 and latency_s > 0
+
+
+def test_a_checkpoint_is_served_and_the_printed_line_asks_it(lake: Lake) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "dagster_project.commands.serve", "original", "--port", str(port)]
+    with subprocess.Popen(
+        [*command, "--profile", str(lake.warehouse.parent / "mine.yaml")],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=PROJECT_ROOT,
+    ) as serving:
+        try:
+            assert serving.stdout is not None
+            line = next((one for one in serving.stdout if one.startswith("curl ")), "")
+            assert line, (lake.warehouse / "vllm-serve-original.log").read_text()[-3000:]
+            _, address, _, header, _, body = shlex.split(line)
+            assert address == f"http://127.0.0.1:{port}/v1/chat/completions"
+            name, value = header.split(": ")
+            asked = urllib.request.Request(address, body.encode(), {name: value})
+            with urllib.request.urlopen(asked, timeout=120) as answer:
+                choice = json.load(answer)["choices"][0]
+            assert choice["finish_reason"] in ("stop", "length")
+            engine = OpenAIEngine(
+                "served", OpenAISettings(model="original", base_url=f"http://127.0.0.1:{port}/v1", api_key_env=None)
+            )
+            (reply,) = engine.ask([request("What is the sea?", sampling=Sampling(max_tokens=8))], Event())
+            assert (reply.error, reply.completion_tokens is not None) == (None, True)
+        finally:
+            serving.send_signal(signal.SIGINT)
+            assert serving.wait(timeout=60) == 0
+    with socket.socket() as after:
+        assert after.connect_ex(("127.0.0.1", port)) != 0

@@ -37,7 +37,7 @@ from models_py.teacher.request import Sampling, TeacherReply, TeacherRequest
 if TYPE_CHECKING:
     from models_py.teacher.spec import VllmSettings  # which opens the engines
 
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
     "DO_NOT_TRACK": "1",
     "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # a fork of a process with threads may never wake up
@@ -248,7 +248,7 @@ class VllmEngine(Engine):
             with self._log.taking_all():
                 from vllm import LLM
 
-                arguments = {"log_config_file": self._log.config(), **_cpu_arguments(settings.engine_args)}
+                arguments = {"log_config_file": self._log.config(), **cpu_arguments(settings.engine_args)}
                 return LLM(
                     model,
                     revision=settings.revision,
@@ -332,7 +332,7 @@ def _reply(request: TeacherRequest, output: Any, latency_s: float) -> TeacherRep
     )
 
 
-def _cpu_arguments(said: Mapping[str, Any]) -> dict[str, Any]:
+def cpu_arguments(said: Mapping[str, Any]) -> dict[str, Any]:
     """What vLLM needs to be told on a machine without a GPU, where `said` and the environment do not."""
     from vllm.platforms import current_platform
 
@@ -356,7 +356,7 @@ def _environment() -> Iterator[None]:
     What vLLM sets for its children (LD_PRELOAD, thread counts) must not reach later steps of this process.
     """
     before = dict(os.environ)
-    for name, value in _ENVIRONMENT.items():
+    for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:
         yield
