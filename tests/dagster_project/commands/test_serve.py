@@ -61,7 +61,7 @@ def test_what_cannot_be_served_is_said_with_the_remedy(
 def test_the_only_checkpoint_needs_no_name(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serve, "damage", lambda folder: None)
     trained(lake, "paper")
-    path = lake.warehouse / lake.scalar("select path from training.current_checkpoints")
+    path = lake.warehouse / str(lake.scalar("select path from training.current_checkpoints"))
     path.mkdir(parents=True)
     recipe, folder = checkpoint_of(lake, None)
     assert (recipe, folder) == ("paper", path)
