@@ -47,6 +47,7 @@ def with_two_under_way(
 
     gpt.say = slow
     gpt.teaches(flow, {"executor": executor}, concurrency=2)
+    flow.sound_student()  # a run looks at it first
     arguments, environment = run_command(flow.profile.file)
     arguments += ["--job", "instruction_phase"]
 
