@@ -41,10 +41,10 @@ training: {epochs: 1, learning_rate: 1e-3}
 """
 # Who answers; the first characters of both prompt versions (under parser 2) and of the ids of both phases' requests.
 TEACHERS = {
-    "tape": ("recorded:e3b0c44298fc", "ebffba3134923bf4", "9c710f9eb9aec593", "dd25b3e860068111", "66288ac09df65a05"),
-    "gpt": ("small", "bf168fb078638b55", "24c307cb6253e7f0", "fcb1f21f17ebe1ab", "48546e3590c3e7f3"),
-    "night": ("small", "d4ecb3fbf72230a2", "faf4cb8a95ed2ab6", "c41b414267ffabc2", "45a4a8b731da7313"),
-    "local": ("some/model@abc", "0c075bfe9ff4031e", "d2f33ea12c4b6bde", "afa80438beea5440", "268acecdacdeacb2"),
+    "tape": ("recorded:e3b0c44298fc", "ef65b62dcb6528bf", "0d35341af931962d", "dd25b3e860068111", "66288ac09df65a05"),
+    "gpt": ("small", "8125500f24855cfd", "86b2f3ee79ae2777", "fcb1f21f17ebe1ab", "48546e3590c3e7f3"),
+    "night": ("small", "9b9adbbaf47ad9e8", "e5d04f0856b769ad", "c41b414267ffabc2", "45a4a8b731da7313"),
+    "local": ("some/model@abc", "a62d8e62cfd9915a", "27217ab974278fb5", "afa80438beea5440", "268acecdacdeacb2"),
 }
 STUDENTS = {"plain": "e08245dd94056b4c", "short": "7956d71d69e9fe4e"}
 

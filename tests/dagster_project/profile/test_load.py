@@ -198,7 +198,7 @@ def test_a_pattern_without_files_is_refused_when_the_sources_are_wanted(tmp_path
         (
             "teachers.tape.prompts.answer",
             "x",
-            "teachers.tape.prompts.answer: 'answer' is not a key here; there are: variant, inst",
+            "teachers.tape.prompts.answer: 'answer' is not a key here (did you mean new_answer?); there are: variant",
         ),
     ],
 )
