@@ -25,6 +25,7 @@ from tests.models_py.teacher.engines.vllm.tiny_chat_model import REPLY_PATTERN, 
 from tests.support.engines import request
 from tests.support.processes import run
 from tests.support.profiles import SEEDS, small_toy
+from tests.support.ui import free_port
 
 # What vLLM and what it imports warn of is for them to mend.
 pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -100,9 +101,7 @@ def test_the_ledger_has_one_row_a_request_with_its_tokens(lake: Lake) -> None:
 
 
 def test_a_checkpoint_is_served_and_the_printed_line_asks_it(lake: Lake) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "dagster_project.commands.serve", "served", "--port", str(port)]
     with subprocess.Popen(
         [*command, "--profile", str(lake.warehouse.parent / "mine.yaml")],

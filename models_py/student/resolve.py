@@ -23,7 +23,7 @@ from models_py.progress import OnProgress, Progress, silent
 from models_py.student.architectures import causal_models, reads_gguf
 from models_py.student.gguf import HASHES_FILE, GgufModel, converted_folder, is_gguf, locate, made_folder, open_gguf
 from models_py.student.gguf_header import DamagedHeaderError, read_header
-from models_py.student.shards import cut_off, missing_shards
+from models_py.student.shards import cut_off, missing_shards, weight_files
 from models_py.student.spec import (
     CONTRACT_VERSION,
     DEFAULT_CHAT_TEMPLATE,
@@ -37,7 +37,6 @@ from models_py.student.template import answer_template, renders_as_at_first
 from models_py.student.weights import check_weights, highest_token_id
 from models_py.template_trial import problem_of
 
-_WEIGHT_PATTERNS = ("*.safetensors", "pytorch_model*.bin")  # what transformers would load comes first
 # What configs call the number of positions; MPT and DBRX have `max_seq_len`.
 _POSITION_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx")
 _LARGEST_POINTER = 1024  # bytes of what git leaves where git-lfs has not fetched the file
@@ -312,7 +311,7 @@ def _local_folder(spec: Student) -> Path | None:
 
 def _weights(spec: Student, folder: Path) -> list[Path]:
     """The weight files of a folder, or a UserError that says what it lacks."""
-    weights = next((found for pattern in _WEIGHT_PATTERNS if (found := sorted(folder.glob(pattern)))), [])
+    weights = weight_files(folder)
     if not weights:
         raise UserError(
             f"students.{spec.name}.model: {folder} has no weights (*.safetensors or pytorch_model*.bin); "

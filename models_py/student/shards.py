@@ -1,4 +1,4 @@
-"""Weight files: which of them an index names and which are not there, and whether one was copied whole.
+"""Weight files: which a folder has, which an index names and which are not there, what a header says of its file.
 
     model.safetensors.index.json   {"weight_map": {"lm_head.weight": "model-00002-of-00002.safetensors", ...}}
 
@@ -9,7 +9,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+_PATTERNS = ("*.safetensors", "pytorch_model*.bin")  # what transformers would load comes first
 _INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+
+
+_LONGEST_HEADER = 100_000_000  # bytes, as safetensors itself has it
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that are loaded, of one format; none where there are none."""
+    return next((found for pattern in _PATTERNS if (found := sorted(folder.glob(pattern)))), [])
 
 
 def missing_shards(folder: Path) -> list[str]:
@@ -28,19 +37,41 @@ def missing_shards(folder: Path) -> list[str]:
     return []
 
 
+def read_tensors(file: Path) -> tuple[dict[str, dict[str, Any]], int]:
+    """What the header of a safetensors file says of each tensor, and the byte at which their data begin.
+
+    The header is JSON: {"lm_head.weight": {"dtype": "BF16", "shape": [V, D], "data_offsets": [from, to]}, ...}
+    Raises ValueError for what is no such header, or none that is there to its end.
+    """
+    with file.open("rb") as opened:
+        length = int.from_bytes(opened.read(8), "little")
+        if not 2 <= length <= min(_LONGEST_HEADER, file.stat().st_size - 8):
+            raise ValueError("is no safetensors file, or breaks off in its header")
+        try:
+            header: Any = json.loads(opened.read(length))
+            tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
+            is_sound = all(isinstance(t["dtype"], str) and len(t["data_offsets"]) == 2 for t in tensors.values())
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            is_sound = False
+    if not is_sound:
+        raise ValueError("is no safetensors file, or breaks off in its header")
+    return tensors, 8 + length
+
+
+def named_bytes(file: Path) -> int:
+    """How long a safetensors file is by its header. Raises ValueError as `read_tensors` does."""
+    tensors, begin = read_tensors(file)
+    return begin + max((tensor["data_offsets"][1] for tensor in tensors.values()), default=0)
+
+
 def cut_off(file: Path) -> str | None:
     """Why a safetensors file is not whole, in words; None where it is, and of other formats."""
     if file.suffix != ".safetensors":
         return None
     try:
-        with file.open("rb") as opened:
-            length = int.from_bytes(opened.read(8), "little")
-            size = file.stat().st_size
-            header: Any = json.loads(opened.read(length) if length < size else b"")
-        ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
+        needed, size = named_bytes(file), file.stat().st_size
     except OSError as error:
         return f"cannot be read ({error.strerror})"
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
-        return "is no safetensors file, or breaks off in its header"
-    needed = 8 + length + max(ends, default=0)
+    except ValueError as error:
+        return str(error)
     return None if size >= needed else f"breaks off: it has {size:,} bytes of the {needed:,} that its header names"

@@ -14,11 +14,11 @@ from pathlib import Path
 from models_py.paths import is_hub_id
 from models_py.student.gguf import is_gguf, locate
 from models_py.student.gguf_header import DamagedHeaderError, read_header
+from models_py.student.shards import weight_files
 from models_py.student.spec import Student
 
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _PUBLISHED_BYTES = 2  # a weight, as most of the hub's models are stored
-_WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin")
 _IN_NAME = re.compile(r"(?:^|[-_/. ])(\d+(?:[.p]\d+)?)(b|m)(?=$|[-_/. ])", re.IGNORECASE)
 
 
@@ -77,10 +77,7 @@ def _of_hub(spec: Student, students_dir: Path) -> DiskUse | None:
 
 def _weight_bytes(folder: Path) -> int:
     """Of the files that are loaded."""
-    for pattern in _WEIGHT_FILES:
-        if found := [path.stat().st_size for path in folder.glob(pattern) if path.is_file()]:
-            return sum(found)
-    return 0
+    return sum(path.stat().st_size for path in weight_files(folder) if path.is_file())
 
 
 def _is_converted(students_dir: Path, size: int) -> bool:

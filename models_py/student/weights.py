@@ -13,15 +13,14 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from models_py.errors import UserError
 from models_py.progress import OnProgress, Progress, silent
+from models_py.student.shards import read_tensors
 
 _CHUNK_BYTES = 16 << 20
-_LONGEST_HEADER = 100_000_000  # bytes, as safetensors itself has it
 # By the format's names of types: numpy's type of that size, and the bits that are all set in NaN and infinities.
 _FLOATS: dict[str, tuple[str, int]] = {
     "F64": ("<u8", 0x7FF0_0000_0000_0000),
@@ -74,9 +73,10 @@ def _in_file(file: Path) -> Iterator[Found]:
 
 
 def _in_safetensors(file: Path) -> Iterator[Found]:
-    """The header is JSON: {"lm_head.weight": {"dtype": "BF16", "shape": [V, D], "data_offsets": [from, to]}, ...}"""
-    header, begin = _header(file)
-    tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
+    try:
+        tensors, begin = read_tensors(file)
+    except (OSError, ValueError):
+        return
     with file.open("rb") as opened:
         for name, entry in tensors.items():
             if entry["dtype"] not in _FLOATS or not _TRAINED.search(name):
@@ -91,23 +91,6 @@ def _in_safetensors(file: Path) -> Iterator[Found]:
                 # A zero may have a sign, the first bit.
                 is_zero = is_zero and not bool((values << 1).any())
             yield Found(name, len(entry["shape"]) > 1, is_finite, is_zero)
-
-
-def _header(file: Path) -> tuple[dict[str, Any], int]:
-    """The header of a safetensors file and where the data begin; an empty one where it cannot be read."""
-    try:
-        with file.open("rb") as opened:
-            length = int.from_bytes(opened.read(8), "little")
-            if not 2 <= length <= _LONGEST_HEADER:
-                return {}, 0
-            header = json.loads(opened.read(length))
-        sound = all(
-            name == "__metadata__" or (isinstance(entry["dtype"], str) and len(entry["data_offsets"]) == 2)
-            for name, entry in header.items()
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return {}, 0
-    return (header, 8 + length) if sound else ({}, 0)
 
 
 def _in_pickle(file: Path) -> Iterator[Found]:

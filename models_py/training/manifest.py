@@ -14,7 +14,6 @@ import json
 import math
 import os
 import platform
-import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -23,6 +22,7 @@ from typing import Any, Self
 
 from models_py.content import FileHashes, file_sha256, fingerprint
 from models_py.errors import UserError
+from models_py.student.shards import named_bytes
 from models_py.training.settings import TrainingSettings
 
 MANIFEST = "manifest.json"
@@ -146,15 +146,10 @@ def _broken(folder: Path) -> Iterator[str]:
 
 def _is_whole(weights: Path) -> bool:
     """Whether a safetensors file is as long as its header says."""
-    with weights.open("rb") as file:
-        start = file.read(8)
-        try:
-            (length,) = struct.unpack("<Q", start)
-            header = json.loads(file.read(min(length, weights.stat().st_size)))
-            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-        except (struct.error, ValueError, KeyError, TypeError, IndexError, AttributeError):
-            return False
-    return weights.stat().st_size == 8 + int(length) + max(ends, default=0)
+    try:
+        return weights.stat().st_size == named_bytes(weights)
+    except ValueError:
+        return False
 
 
 def require_better(loss_before: float, loss_after: float, *, recipe: str, learning_rate: float) -> None:

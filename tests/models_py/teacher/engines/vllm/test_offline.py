@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ from models_py.teacher.request import Sampling, TeacherReply, TeacherRequest
 from models_py.teacher.spec import OpenAISettings, VllmSettings
 from tests.models_py.teacher.engines.vllm.tiny_chat_model import REPLY_PATTERN, tiny_chat_model
 from tests.support.engines import request
+from tests.support.ui import free_port
 from tests.support.values import as_a, known
 
 # What vLLM and what it imports warn of is for them to mend.
@@ -271,9 +271,7 @@ def test_a_model_that_does_not_load_is_told_in_one_line(
 @pytest.fixture(scope="module")
 def address(model: Path, template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The server of vLLM on the loopback interface, with the same model and template."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     log = tmp_path_factory.mktemp("server") / "log"
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--model", str(model), "--served-model-name", "tiny", "--enforce-eager", "--max-num-seqs", "4"]
