@@ -329,6 +329,9 @@ def linear_rate(scorer: Scorer, requests: Sequence[ScoreRequest]) -> float:
 
 # ---- modes
 
+# What is measured, how it scores some rows, and of how many rows at most.
+Mode = tuple[Measured, Callable[[dict[int, dict[str, Pair]], Measured], None], int]
+
 
 def sixteen(chat: StudentChat, row: dict[str, Pair]) -> Iterator[tuple[str, str, TargetSequence]]:
     """(candidate, term, sequence): what the four candidates of a row take without thinking."""
@@ -486,6 +489,7 @@ def main() -> int:
     arguments = read_arguments()
     device = arguments.device
     dtype = getattr(torch, arguments.dtype or ("bfloat16" if device == "cuda" else "float32"))
+    name = str(dtype).removeprefix("torch.")
     if arguments.shape == "smollm2":
         rows = dict(enumerate(real_rows()[: arguments.rows]))
         model, chat = pretrained(dtype)
@@ -497,47 +501,9 @@ def main() -> int:
         Scorer(model, chat, token_budget=arguments.token_budget, compile=arguments.compile, share_heads=share)
         for share in (True, False)
     )
-    name = str(dtype).removeprefix("torch.")
-
-    modes: dict[str, tuple[Measured, Callable[[dict[int, dict[str, Pair]], Measured], None], int]] = {}
-    wide = model if dtype == torch.float32 else copy.deepcopy(model).float()  # equal weights: only rounding differs
-    few = arguments.reference_rows or len(rows)
-    run = {
-        "a": (Measured("a one by one, full logits", "float32"), lambda r, m: one_by_one(wide, chat, r, m), few),
-        "a-dtype": (Measured("a one by one, full logits", name), lambda r, m: one_by_one(model, chat, r, m), few),
-        "b": (
-            Measured("b padded batches of 8", name),
-            lambda r, m: padded(model, chat, r, m),
-            min(few, arguments.padded_rows or few),
-        ),
-        "p": (Measured("p ours, full, heads not shared", name), lambda r, m: full(unshared, r, m), len(rows)),
-        "c": (Measured("c ours, full", name), lambda r, m: full(scorer, r, m), len(rows)),
-        "d": (Measured("d ours, lazy", name), lambda r, m: lazy(scorer, r, m), len(rows)),
-    }
-    for key, ours in run.items():
-        if key[0] in arguments.modes and not (key == "a-dtype" and dtype == torch.float32):
-            modes[key] = ours
-
+    modes = modes_of(arguments, scorer, unshared, len(rows), name)
     print(f"{arguments.shape}, {len(rows)} rows, {name} on {device_name(device)}", flush=True)
-    started = time.perf_counter()
-    warm = dict(list(rows.items())[:2])
-    for key, (measured, mode, _) in modes.items():
-        before = time.perf_counter()
-        mode(warm, Measured("warm-up", ""))
-        if key == "c":
-            measured.compile_s = time.perf_counter() - before
-    peaks = [gemm_rate(device, dtype)]
-    for start in range(0, len(rows), arguments.slice):
-        for measured, mode, most in modes.values():
-            part = {n: rows[n] for n in range(start, min(start + arguments.slice, most, len(rows)))}
-            if part:
-                with measured.timed(device):
-                    mode(part, measured)
-        peaks.append(gemm_rate(device, dtype))
-        so_far = ", ".join(f"{key}: {m.cpu_s / m.rows:.2f}" for key, (m, *_) in modes.items() if m.rows)
-        done = min(start + arguments.slice, len(rows))
-        print(f"{done} rows, {time.perf_counter() - started:.0f} s; CPU seconds a row {so_far}", flush=True)
-    peak_wall, peak_cpu = (max(values) for values in zip(*peaks, strict=True))
+    peak_wall, peak_cpu = take_turns(modes, rows, arguments.slice, device, dtype)
     linear = None
     if device == "cpu" and "c" in modes:
         sample = [ScoreRequest(str(n), *rows[n][c]) for n in range(min(4, len(rows))) for c in CANDIDATES]
@@ -547,10 +513,55 @@ def main() -> int:
     return 0
 
 
+def modes_of(arguments: argparse.Namespace, scorer: Scorer, unshared: Scorer, rows: int, name: str) -> dict[str, Mode]:
+    """The modes that were asked for, by their letters; `a-dtype` only where the model is not in float32."""
+    model, chat = scorer.model, scorer.chat
+    is_wide = name == "float32"
+    wide = model if is_wide else copy.deepcopy(model).float()  # equal weights: only rounding differs
+    few = arguments.reference_rows or rows
+    fewer = min(few, arguments.padded_rows or few)
+    known: dict[str, Mode] = {
+        "a": (Measured("a one by one, full logits", "float32"), lambda r, m: one_by_one(wide, chat, r, m), few),
+        "a-dtype": (Measured("a one by one, full logits", name), lambda r, m: one_by_one(model, chat, r, m), few),
+        "b": (Measured("b padded batches of 8", name), lambda r, m: padded(model, chat, r, m), fewer),
+        "p": (Measured("p ours, full, heads not shared", name), lambda r, m: full(unshared, r, m), rows),
+        "c": (Measured("c ours, full", name), lambda r, m: full(scorer, r, m), rows),
+        "d": (Measured("d ours, lazy", name), lambda r, m: lazy(scorer, r, m), rows),
+    }
+    return {
+        key: mode for key, mode in known.items() if key[0] in arguments.modes and not (key == "a-dtype" and is_wide)
+    }
+
+
+def take_turns(
+    modes: dict[str, Mode], rows: dict[int, dict[str, Pair]], slice_rows: int, device: str, dtype: torch.dtype
+) -> tuple[float, float]:
+    """Measure the modes slice by slice; the best rates of a large product meanwhile, of wall and of CPU time."""
+    started = time.perf_counter()
+    warm = dict(list(rows.items())[:2])
+    for key, (measured, mode, _) in modes.items():
+        before = time.perf_counter()
+        mode(warm, Measured("warm-up", ""))
+        if key == "c":
+            measured.compile_s = time.perf_counter() - before
+    peaks = [gemm_rate(device, dtype)]
+    for start in range(0, len(rows), slice_rows):
+        for measured, mode, most in modes.values():
+            part = {n: rows[n] for n in range(start, min(start + slice_rows, most, len(rows)))}
+            if part:
+                with measured.timed(device):
+                    mode(part, measured)
+        peaks.append(gemm_rate(device, dtype))
+        so_far = ", ".join(f"{key}: {m.cpu_s / m.rows:.2f}" for key, (m, *_) in modes.items() if m.rows)
+        done = min(start + slice_rows, len(rows))
+        print(f"{done} rows, {time.perf_counter() - started:.0f} s; CPU seconds a row {so_far}", flush=True)
+    return max(wall for wall, _ in peaks), max(cpu for _, cpu in peaks)
+
+
 def report(
     arguments: argparse.Namespace,
     dtype: str,
-    modes: dict[str, Any],
+    modes: dict[str, Mode],
     *,
     peak_wall: float,
     peak_cpu: float,

@@ -103,29 +103,31 @@ def fine_tune(
         kept, dropped = labelled_rows(rows, chat)
         recipe = str(manifest.get("recipe", out_dir.name))
         require_rows(kept, dropped, recipe)
-        thinking = sum(row.thinks for row in kept)
-        if thinking == len(kept):  # who has learned from thoughts alone is asked for them, as the student's own does
+        if all(row.thinks for row in kept):  # who has learned from thoughts alone is asked for them, as by its own
             chat.tokenizer.chat_template = chat.own_template
         with published_folder(out_dir) as folder:
             outcome = _train(
                 folder, student, recipe=recipe, chat=chat, rows=kept, settings=settings, on_progress=on_progress
             )
-            content = {
-                **origin,
-                "rows": len(kept),
-                "rows_fingerprint": fingerprint([[row.input_ids, row.labels] for row in kept]),
-                "truncated_rows": sum(row.truncated for row in kept),
-                "target_tokens": sum(label != IGNORED for row in kept for label in row.labels),
-                "dropped": dropped,
-                **({"thinking_rows": thinking} if thinking else {}),
-                "versions": package_versions(),
-                **outcome,
-            }
+            content = {**origin, **_told_of_rows(kept, dropped), "versions": package_versions(), **outcome}
             write_manifest(folder, sealed(folder, content))
     published = read_manifest(out_dir)
     if published is None:
         raise FileNotFoundError(f"{out_dir} vanished right after it was published")
     return published
+
+
+def _told_of_rows(kept: Sequence[LabelledRow], dropped: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """What the manifest says of the rows that were trained on and of those that were not."""
+    thinking = sum(row.thinks for row in kept)
+    return {
+        "rows": len(kept),
+        "rows_fingerprint": fingerprint([[row.input_ids, row.labels] for row in kept]),
+        "truncated_rows": sum(row.truncated for row in kept),
+        "target_tokens": sum(label != IGNORED for row in kept for label in row.labels),
+        "dropped": dropped,
+        **({"thinking_rows": thinking} if thinking else {}),
+    }
 
 
 def _train(
