@@ -79,9 +79,10 @@ def _in_safetensors(file: Path) -> Iterator[Found]:
         return
     with file.open("rb") as opened:
         for name, entry in tensors.items():
-            if entry["dtype"] not in _FLOATS or not _TRAINED.search(name):
+            known = _FLOATS.get(str(entry.get("dtype")))
+            if known is None or not _TRAINED.search(name):
                 continue
-            kind, ones = _FLOATS[entry["dtype"]]
+            kind, ones = known
             first, last = entry["data_offsets"]
             opened.seek(begin + first)
             is_finite, is_zero = True, last > first
