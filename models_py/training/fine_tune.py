@@ -31,10 +31,9 @@ import transformers
 from datasets import Dataset
 from transformers import GenerationConfig, PreTrainedModel, TrainerCallback
 from transformers.trainer_callback import PrinterCallback
-from trl.trainer.sft_config import SFTConfig
-from trl.trainer.sft_trainer import SFTTrainer
 
 from models_py.content import fingerprint
+from models_py.environment import environment_kept
 from models_py.errors import UserError
 from models_py.progress import OnProgress, Progress, silent
 from models_py.publish import published_folder
@@ -53,6 +52,10 @@ from models_py.training.manifest import (
     write_manifest,
 )
 from models_py.training.settings import TrainingRow, TrainingSettings
+
+with environment_kept():  # it silences vLLM, whose log a teacher in this process is to fill
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
 
 LOSS_LOG = "loss_log.jsonl"
 LOSS_ROWS = 256  # enough for two digits of the mean loss, cheap beside an epoch

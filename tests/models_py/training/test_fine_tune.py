@@ -318,3 +318,9 @@ def test_mean_loss_of_an_indifferent_model_is_the_log_of_its_vocabulary(
     chat = StudentChat(AutoTokenizer.from_pretrained(student.model), student.chat_template, student.max_length)
     kept, _ = labelled_rows(rows, chat)
     assert mean_loss(model, kept, pad_id=0) == pytest.approx(math.log(model.config.vocab_size), rel=1e-6)
+
+
+def test_importing_it_leaves_the_log_of_a_vllm_teacher_as_it_was() -> None:
+    """TRL would silence it for the whole process."""
+    code = "import models_py.training.fine_tune, os; print(os.environ.get('VLLM_LOGGING_LEVEL'))"
+    assert run(code).stdout == "None\n"

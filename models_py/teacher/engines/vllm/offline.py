@@ -17,7 +17,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from itertools import chain
@@ -26,6 +26,7 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 from models_py.content import FileHashes, file_sha256, fingerprint
+from models_py.environment import environment_kept
 from models_py.errors import UserError
 from models_py.student.gguf import STUDENTS, GgufModel, is_gguf, made_folder, open_gguf
 from models_py.teacher.engines.base import Engine
@@ -232,7 +233,7 @@ class VllmEngine(Engine):
                 self._busy_with = f"vLLM loads {self.settings.model}{self._log.where}"
                 _log.info("teachers.%s: %s", self.name, self._busy_with)
                 resources.callback(ProcessGuard().close)
-                with _environment():
+                with environment_kept(ENVIRONMENT):  # it sets LD_PRELOAD and thread counts for its children
                     self._llm = self._load(model)
                 self._resources = resources.pop_all()
                 self._busy_with = ""
@@ -347,23 +348,6 @@ def cpu_arguments(said: Mapping[str, Any]) -> dict[str, Any]:
     if not _CPU_PROCESSES & said.keys() and not any(os.environ.get(name) for name in _CPU_CORES):
         arguments["distributed_executor_backend"] = _ONE_PROCESS
     return arguments
-
-
-@contextmanager
-def _environment() -> Iterator[None]:
-    """Our defaults for what is not set, and afterwards all as before.
-
-    What vLLM sets for its children (LD_PRELOAD, thread counts) must not reach later steps of this process.
-    """
-    before = dict(os.environ)
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    try:
-        yield
-    finally:
-        for name in os.environ.keys() - before.keys():
-            del os.environ[name]
-        os.environ.update(before)
 
 
 def _tell_of_death(core: Any) -> None:
