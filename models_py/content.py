@@ -1,7 +1,8 @@
 """Identities of content: the same text has the same id everywhere, for good.
 
 `content_id` keys raw pairs and scores, so identical text is reflected and scored once. The canonical form is
-the JSON array `[instruction, input, output]` without spaces and with non-ASCII characters kept.
+the JSON array `[instruction, input, output]` without spaces and with non-ASCII characters kept; of a pair that ends a
+conversation, `[instruction, input, output, system, history]`.
 """
 
 import hashlib
@@ -12,18 +13,20 @@ from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
+from models_py.conversation import NO_CONTEXT, Context
 from models_py.publish import published_file
 
 _CHUNK_BYTES = 1 << 20
 _encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode  # built once: ids are many
 
 
-def content_id(instruction: str, input: str, output: str) -> str:
-    """The sha256 hex digest of one instruction/input/output triple.
+def content_id(instruction: str, input: str, output: str, context: Context = NO_CONTEXT) -> str:
+    """The sha256 hex digest of one pair and of what stands before it.
 
     Lone surrogates (possible in JSON sources) are kept apart by `surrogatepass`, so no two texts collide.
     """
-    return hashlib.sha256(canonical_json([instruction, input, output])).hexdigest()
+    before = [context.system, [[turn.role, turn.content] for turn in context.history]] if context else []
+    return hashlib.sha256(canonical_json([instruction, input, output, *before])).hexdigest()
 
 
 def canonical_json(value: object) -> bytes:

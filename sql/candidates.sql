@@ -21,6 +21,8 @@ first_phase as not materialized (
         candidates.pair_id,
         candidates.candidate,
         candidates.content_id,
+        candidates.system,
+        candidates.history,
         candidates.instruction,
         candidates.input,
         candidates.output
@@ -35,6 +37,8 @@ bases as (
         first_phase.pair_id,
         first_phase.candidate,
         first_phase.content_id,
+        first_phase.system,
+        first_phase.history,
         first_phase.instruction,
         first_phase.input
     from first_phase
@@ -55,6 +59,8 @@ second_phase as (
         bases.pair_id,
         selection.twin_of_base(bases.candidate) as candidate,
         reflections.content_id,
+        bases.system,
+        bases.history,
         bases.instruction,
         bases.input,
         reflections.output
@@ -78,6 +84,8 @@ select
     candidates.pair_id, -- raw pair
     candidates.candidate, -- original | instruction | response | both
     candidates.content_id, -- id of the text
+    candidates.system, -- system text before it, empty = none
+    candidates.history, -- earlier turns before it, JSON, [] = none
     candidates.instruction, -- instruction
     candidates.input, -- optional input
     candidates.output -- answer

@@ -5,7 +5,7 @@ with teachers as (
 ),
 
 raw_pairs as not materialized (
-    select pair_id, instruction, input, output from raw.raw_pairs
+    select pair_id, system, history, instruction, input, output from raw.raw_pairs
 ),
 
 originals as (
@@ -14,6 +14,8 @@ originals as (
         raw_pairs.pair_id,
         'original' as candidate,
         raw_pairs.pair_id as content_id,
+        raw_pairs.system,
+        raw_pairs.history,
         raw_pairs.instruction,
         raw_pairs.input,
         raw_pairs.output
@@ -27,6 +29,8 @@ instruction_reflected as (
         reflections.pair_id,
         'instruction' as candidate,
         reflections.content_id,
+        raw_pairs.system,
+        raw_pairs.history,
         reflections.instruction,
         '' as input,
         reflections.output
@@ -46,6 +50,8 @@ select
     candidates.pair_id, -- raw pair
     candidates.candidate, -- original | instruction
     candidates.content_id, -- id of the text that is scored
+    candidates.system, -- system text before it, empty = none
+    candidates.history, -- earlier turns before it, JSON, [] = none
     candidates.instruction, -- instruction shown to the student
     candidates.input, -- optional input, empty where the rewrite folded it in
     candidates.output -- answer

@@ -13,6 +13,8 @@ select
     decisions.pair_id, -- raw pair the row descends from
     decisions.candidate, -- which of its four texts
     candidates.content_id, -- id of the text
+    candidates.system, -- system text before it, empty = none
+    candidates.history, -- earlier turns before it, JSON, [] = none
     candidates.instruction, -- instruction
     candidates.input, -- optional input
     candidates.output, -- answer

@@ -18,6 +18,8 @@ select
     candidates.pair_id, -- raw pair
     candidates.candidate, -- original | instruction (bases), response | both (twins)
     candidates.content_id, -- id of the text that is scored
+    candidates.system, -- system text before it, empty = none
+    candidates.history, -- earlier turns before it, JSON, [] = none
     candidates.instruction, -- instruction shown to the student
     candidates.input, -- optional input
     candidates.output -- answer

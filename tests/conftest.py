@@ -26,6 +26,9 @@ settings.register_profile("ci", derandomize=True, **_common)
 settings.register_profile("fuzz", max_examples=2000, **_common)
 settings.load_profile("ci")
 
+# TRL silences vLLM's log in every process that imports it, unless somebody has said what is to be logged.
+os.environ.setdefault("VLLM_LOGGING_LEVEL", "INFO")
+
 # One thread a worker, in the processes that tests start too: two workers with two each fight for two cores, and what
 # fights spins. Set before torch or polars is imported.
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS"):

@@ -162,13 +162,13 @@ def test_killed_again_and_again_it_ends_the_same(kills: int, undisturbed: Undist
                     except subprocess.TimeoutExpired:
                         os.killpg(process.pid, signal.SIGKILL)
                         killed += 1
-                process.communicate()
+                shown, _ = process.communicate()
                 assert not known & {call.body_id for call in server.calls[calls:]}
                 known = kept(profile)
                 number += 1
                 if process.returncode == 0:
                     break
-                assert process.returncode == -signal.SIGKILL
+                assert process.returncode == -signal.SIGKILL, shown
             equal(profile, expected)
             # One may have been killed while it summed up.
             assert set(statuses(profile)) <= {"SUCCESS", "FAILURE"}, statuses(profile)

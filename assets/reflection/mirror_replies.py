@@ -8,9 +8,10 @@ import polars as pl
 
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.steps.commits import COMMIT_ROWS, commit_batches
+from models_py.content import content_id
+from models_py.conversation import NO_CONTEXT, Context
 from models_py.teacher import parser
 from models_py.teacher.ledger import Ledger, LedgerRow
-from models_py.teacher.reflect_pairs import shown_alone
 from models_py.teacher.request import NEW_ANSWER, NEW_INSTRUCTION
 
 TABLE = "reflection.teacher_replies"
@@ -34,6 +35,9 @@ from shown group by shown.phase, content_id
 """
 
 
+_CONTEXTS = "select pair_id, system, history from raw.raw_pairs where system <> '' or history <> '[]'"
+
+
 def mirror_replies(lake: Lake, ledger: Ledger, run_id: str) -> None:
     """Bring the table up to the ledger. A reply takes the place of the failures before it."""
     with lake.exclusively(TABLE):
@@ -42,7 +46,9 @@ def mirror_replies(lake: Lake, ledger: Ledger, run_id: str) -> None:
         pair_of = {row[:2]: row[2] for row in lake.read(_PAIRS).iter_rows()}
         _find_pairs(lake, pair_of, run_id)
         mirrored = dict(lake.read(f"select request_id, error from {TABLE}").iter_rows())
-        new = (row for row in _with_new_instructions(ledger.all_since(), pair_of) if _is_new(row, mirrored))
+        contexts = {pair_id: Context.of(*context) for pair_id, *context in lake.read(_CONTEXTS).iter_rows()}
+        all_rows = _with_new_instructions(ledger.all_since(), pair_of, contexts)
+        new = (row for row in all_rows if _is_new(row, mirrored))
         for batch in commit_batches(new):
             rows = [_columns(row, pair_of) for row in batch]
             replaced = [str(row["request_id"]) for row in rows if row["request_id"] in mirrored]
@@ -51,14 +57,17 @@ def mirror_replies(lake: Lake, ledger: Ledger, run_id: str) -> None:
             lake.append({TABLE: rows}, Commit("replies from the ledger", asset=TABLE, run_id=run_id))
 
 
-def _with_new_instructions(rows: Iterable[LedgerRow], pair_of: dict[tuple[str, str], str]) -> Iterator[LedgerRow]:
+def _with_new_instructions(
+    rows: Iterable[LedgerRow], pair_of: dict[tuple[str, str], str], contexts: Mapping[str, Context]
+) -> Iterator[LedgerRow]:
     """The rows; of each that is a new instruction, what its second request shows goes into `pair_of`."""
     for row in rows:
         pair_id = pair_of.get((NEW_INSTRUCTION, row.content_id)) if row.phase == NEW_INSTRUCTION else None
         if pair_id is not None:
             told = parser.parse_reply(row.phase, row.reply.reply, row.reply.finish_reason, row.reply.error).instruction
             if told is not None:
-                pair_of.setdefault((NEW_ANSWER, shown_alone(pair_id, told).content_id), pair_id)
+                shown = content_id(told, "", "", contexts.get(pair_id, NO_CONTEXT))
+                pair_of.setdefault((NEW_ANSWER, shown), pair_id)
         yield row
 
 

@@ -18,6 +18,7 @@ from dagster_project.steps.commits import commit_batches
 from dagster_project.steps.interrupts import interrupted_in_order
 from dagster_project.steps.results import OWNERS, TOLD_KEY, asset_key, key, pending_deps, table_result
 from dagster_project.steps.step_progress import StepProgress
+from models_py.conversation import with_context
 from models_py.student.spec import ResolvedStudent
 
 Work = dict[str, int | float | str]  # what was done by whom and how fast, as metadata; empty: nothing was pending
@@ -94,7 +95,7 @@ def _score_with(
     scorer = Scorer(load_model(student), load_chat(student))
     current_student(lake, profile, student.name)  # it may have changed while it was loaded
     progress = StepProgress(context, f"scoring with {student.name}", context.asset_key)
-    requests = (ScoreRequest(**row) for row in _pending_rows(lake, pending, student))
+    requests = (ScoreRequest(**with_context(row)) for row in _pending_rows(lake, pending, student))
     commit = Commit(f"scores by {student.name}", asset=table, run_id=context.run_id)
     keys = {"student": student.name, "student_fingerprint": student.fingerprint}
     started = time.monotonic()
@@ -114,7 +115,7 @@ def _pending_rows(lake: Lake, pending: str, student: ResolvedStudent) -> Iterato
     """Rewrites of one instruction side by side: what they share is computed once."""
     rows = (
         f"select * exclude (student_fingerprint) from {pending} where student_fingerprint = ? "
-        "order by instruction, input, content_id"
+        "order by system, history, instruction, input, content_id"
     )
     for frame in lake.batches(rows, [student.fingerprint], rows=READ_ROWS):
         yield from frame.iter_rows(named=True)

@@ -16,6 +16,7 @@ from dagster_project.steps.interrupts import interrupted_in_order
 from dagster_project.steps.results import OWNERS, key
 from dagster_project.steps.step_progress import StepProgress
 from models_py.content import FileHashes
+from models_py.conversation import with_context
 from models_py.errors import UserError
 from models_py.publish import set_aside
 from models_py.student.resolve import find_student
@@ -118,12 +119,12 @@ def _train(
     from models_py.training.fine_tune import fine_tune  # torch and trl, only where there is something to train
 
     rows = lake.read(
-        "select pair_id, instruction, input, output from training.training_pairs "
+        "select pair_id, system, history, instruction, input, output from training.training_pairs "
         "where recipe = ? and data_version = ? order by rank",
         [origin["recipe"], origin["data_version"]],
     )
     return fine_tune(
-        [TrainingRow(**row) for row in rows.iter_rows(named=True)],
+        [TrainingRow(**with_context(row)) for row in rows.iter_rows(named=True)],
         student=student,
         settings=profile.training,
         out_dir=folder,

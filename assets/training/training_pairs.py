@@ -8,10 +8,12 @@ from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from dagster_project.steps.code_version import code_version
 from dagster_project.steps.results import OWNERS, key, table_result
 from models_py.content import fingerprint
+from models_py.conversation import Context
 from models_py.errors import UserError
 
 TABLE = "training.training_pairs"
 _CONTENT = ("rank", "pair_id", "candidate", "instruction", "input", "output")  # what the data version hashes
+_CONTEXT = ("system", "history")  # where a row has it, the version hashes it too
 _ORIGIN = ("source", "file", "source_row")
 
 
@@ -34,7 +36,7 @@ def training_pairs(recipe: str) -> dg.AssetsDefinition:
             version = _frozen_version(lake, recipe)
             if version is None:
                 rows = _selected(lake, recipe)
-                version = fingerprint([list(row) for row in rows.select(_CONTENT).iter_rows()])[:16]
+                version = _version(rows)
                 # The selection may have gone back between the two looks.
                 if lake.scalar(f"select count(*) from {TABLE} where {stored}", [recipe, version]) == 0:
                     frame = rows.with_columns(recipe=pl.lit(recipe), data_version=pl.lit(version))
@@ -66,8 +68,16 @@ def _frozen_version(lake: Lake, recipe: str) -> str | None:
     return str(same.item()) if same.height else None
 
 
+def _version(rows: pl.DataFrame) -> str:
+    contexts = rows.select(_CONTEXT).iter_rows()
+    content = rows.select(_CONTENT).iter_rows()
+    return fingerprint(
+        [[*row, *(context if Context.of(*context) else ())] for row, context in zip(content, contexts, strict=True)]
+    )[:16]
+
+
 def _selected(lake: Lake, recipe: str) -> pl.DataFrame:
-    columns = ", ".join(_CONTENT + _ORIGIN)
+    columns = ", ".join(_CONTENT + _CONTEXT + _ORIGIN)
     rows = lake.read(
         f"select {columns} from selection.recycled_pairs "
         f"left join (select pair_id, {', '.join(_ORIGIN)} from raw.raw_pairs) using (pair_id) "

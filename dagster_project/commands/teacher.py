@@ -231,7 +231,7 @@ def _request(teacher: OpenTeacher, name: str, pair: PendingPair, ledger: Ledger)
     """The request of that name: about the pair as it came, or about its new instruction where the ledger has that."""
     if name == NEW_ANSWER:
         known = with_new_instructions([pair], teacher, ledger)
-        pair = known[0] if known else shown_alone(pair.pair_id, pair.instruction)
+        pair = known[0] if known else shown_alone(pair, pair.instruction)
     return teacher.request(name, pair)
 
 

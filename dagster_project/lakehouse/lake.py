@@ -725,7 +725,9 @@ def _create_tables(connection: duckdb.DuckDBPyConnection, present: dict[str, str
         known = {row[0] for row in connection.execute(f"describe {table.name}").fetchall()}
         for column in table.columns:
             if column.name not in known:
-                connection.execute(f"alter table {table.name} add column {column.name} {column.type}")
+                # What the rows of before then hold.
+                default = f" default {column.unused}" if column.unused not in (None, "null") else ""
+                connection.execute(f"alter table {table.name} add column {column.name} {column.type}{default}")
         connection.execute(f"comment on table {table.name} is {literal(table.description)}")
         for column in table.columns:
             connection.execute(f"comment on column {table.name}.{column.name} is {literal(column.description)}")

@@ -1,34 +1,45 @@
-"""Chats: the turns of a row, and the one exchange that becomes a pair.
+"""Chats: the turns of a row, and the exchanges of it that become pairs.
 
     {"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]}
     {"conversations": [{"from": "human", "value": "..."}, {"from": "gpt", "value": "..."}]}
+    {"history": [["...", "..."]], "instruction": "...", "output": "..."}
 
     conversation = read_turns(record["messages"], "messages")
-    conversation.first_exchange()      # Exchange(instruction, output, lost=Lost(turns=2, systems=1))
+    conversation.exchanges("last")      # [Exchange(instruction, output, system="...", history=(...))], TurnCounts(...)
 
 Roles are told by many names, in any case. Consecutive turns of one role are one turn, joined by a blank line; the text
 parts of one turn by a newline. What is no text (images, tool calls) and roles that nobody knows make the whole row
 no pair: half a conversation would teach another thing than the whole.
 
-What an exchange leaves out of its conversation is counted in `Lost`.
+An exchange is a question and the answer right behind it. Before it stand the system text, which is what the system says
+before anybody else, and the history: all turns from the user's first on, as they are in the source. Where every turn
+ends is counted in `TurnCounts`.
 """
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Literal
 
+from models_py.conversation import Context, Message
 from models_py.sources.fields import is_absent, plain, unread
-from models_py.sources.values import NotAPairError, kind_of, names_of, shown
+from models_py.sources.values import NotAPairError, kind_of, names_of, shown, storable
 
 Role = Literal["system", "user", "assistant"]
+Turns = Literal["last", "first", "each"]
+"""Which exchanges of a conversation become pairs: its last one, its first, or each with what stands before it."""
 
 _ROLES: dict[str, Role] = {
     **dict.fromkeys(("user", "human", "prompter"), "user"),
     **dict.fromkeys(("assistant", "gpt", "chatgpt", "bard", "bing", "claude", "model", "ai", "bot"), "assistant"),
     **dict.fromkeys(("system", "developer"), "system"),
+}
+_SPEAKERS: dict[str, Role] = {
+    **{plain(name): role for name, role in _ROLES.items() if role != "system"},
+    **dict.fromkeys(("instruction", "prompt", "question", "query", "input"), "user"),
+    **dict.fromkeys(("output", "response", "answer", "completion"), "assistant"),
 }
 _TOOL_ROLES = frozenset(
     {
@@ -54,20 +65,33 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
-    """What a conversation holds and its exchange does not: turns of user and assistant, system texts."""
+class TurnCounts:
+    """Where the turns of a conversation ended: turns = joined + in_pairs + before_pairs + left_out + systems_left_out.
 
-    turns: int = 0
-    systems: int = 0
+    joined: to the turn of the same role before them. in_pairs: question or answer of a pair. before_pairs: in no pair,
+    but as its system text or in its history. left_out: nowhere, of user and assistant; systems_left_out: of the system.
+    """
+
+    turns: int
+    joined: int
+    in_pairs: int
+    before_pairs: int
+    left_out: int
+    systems_left_out: int
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the conversation says more than its pairs."""
+        return self.left_out + self.systems_left_out > 0
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A question and its answer out of a conversation."""
+    """A question and its answer out of a conversation, and what stands before them."""
 
     instruction: Turn
     output: Turn
-    lost: Lost
+    context: Context
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,22 +101,68 @@ class Conversation:
     turns: tuple[Turn, ...]
     where: str
 
-    def first_exchange(self) -> Exchange:
-        """The first thing that the user says and the answer to it. Raises NotAPairError where there is none."""
-        spoken = [turn for turn in self.turns if turn.role != "system"]
-        groups = [list(group) for _, group in groupby(spoken, lambda turn: turn.role)]
-        start = next((place for place, group in enumerate(groups) if group[0].role == "user"), None)
-        if start is None or start + 1 == len(groups):
-            missing = "user turn" if start is None else "assistant turn behind the first user turn"
+    def exchanges(self, wanted: Turns) -> tuple[list[Exchange], TurnCounts]:
+        """The exchanges that become pairs, and where all turns ended. Raises NotAPairError where there is none."""
+        said = [turn for turn in self.turns if turn.role != "system" or turn.text.strip()]
+        groups = [_joined([*group]) for _, group in groupby(said, lambda turn: turn.role)]
+        start = next((place for place, turn in enumerate(groups) if turn.role == "user"), None)
+        first = 0 if start is None else start
+        answered = [
+            place
+            for place, (asked, answer) in enumerate(pairwise(groups))
+            if place >= first and (asked.role, answer.role) == ("user", "assistant")
+        ]
+        if start is None or not answered:
+            missing = "user turn" if start is None else "assistant turn right behind a user turn"
             raise NotAPairError(f"field {self.where}: no {missing}; found roles {_listed(self.turns)}")
-        asked, answered = groups[start : start + 2]
-        systems = sum(1 for turn in self.turns if turn.role == "system" and turn.text.strip())
-        lost = Lost(turns=len(spoken) - len(asked) - len(answered), systems=systems)
-        return Exchange(_joined(asked), _joined(answered), lost)
+        taken = answered if wanted == "each" else answered[-1:] if wanted == "last" else answered[:1]
+        opening = [turn for turn in groups[:start] if turn.role == "system"]
+        system = _BETWEEN_TURNS.join(turn.text for turn in opening)
+        found = [Exchange(groups[at], groups[at + 1], Context(system, _messages(groups[start:at]))) for at in taken]
+        return found, self._counts(groups, len(said), start, taken, systems=len(opening))
+
+    def _counts(self, groups: list[Turn], said: int, start: int, taken: list[int], *, systems: int) -> TurnCounts:
+        in_pairs = {place for at in taken for place in (at, at + 1)}
+        before = set(range(start, taken[-1])) - in_pairs
+        left_out = set(range(len(groups))) - in_pairs - before
+        of_system = sum(groups[place].role == "system" for place in left_out)
+        return TurnCounts(
+            turns=len(self.turns),
+            joined=said - len(groups),
+            in_pairs=len(in_pairs),
+            before_pairs=len(before) + systems,
+            left_out=len(left_out) - of_system,
+            systems_left_out=of_system - systems + len(self.turns) - said,
+        )
 
     def says(self, text: object) -> bool:
         """Whether a turn is that text."""
         return any(turn.text == text for turn in self.turns)
+
+
+def read_history(value: object, where: str) -> tuple[Turn, ...]:
+    """The earlier turns that a field of their own holds: turns, or pairs of a question and its answer.
+
+    `[["...", "..."]]`, where null stands for nothing said, or `[{"user": "...", "assistant": "..."}]`. Raises
+    NotAPairError for all else.
+    """
+    if isinstance(value, str) and _LOOKS_LIKE_JSON.match(value):
+        value = _from_json(value, where)
+    if not isinstance(value, list) or is_turns(value):
+        return read_turns(value, where).turns
+    return tuple(turn for place, pair in enumerate(value) for turn in _of_pair(pair, f"{where}[{place}]"))
+
+
+def _of_pair(pair: object, where: str) -> Iterator[Turn]:
+    if isinstance(pair, list) and len(pair) == 2:
+        said: list[tuple[Role, object]] = [("user", pair[0]), ("assistant", pair[1])]
+    elif isinstance(pair, dict) and len(pair) == 2 and all(plain(str(name)) in _SPEAKERS for name in pair):
+        said = [(_SPEAKERS[plain(str(name))], text) for name, text in pair.items()]
+    else:
+        raise NotAPairError(f"field {where}: expected a question and its answer, found {kind_of(pair)}")
+    for place, (role, text) in enumerate(said):
+        if text is not None:
+            yield Turn(role, _content(text, f"{where}[{place}]"), f"{where}[{place}]")
 
 
 def is_turns(value: object) -> bool:
@@ -190,6 +260,10 @@ def _part(part: object, where: str) -> str:
 def _joined(turns: Sequence[Turn]) -> Turn:
     filled = [turn for turn in turns if turn.text.strip()] or turns[:1]
     return Turn(turns[0].role, _BETWEEN_TURNS.join(turn.text for turn in filled), filled[0].where)
+
+
+def _messages(turns: Iterable[Turn]) -> tuple[Message, ...]:
+    return tuple(Message(turn.role, storable(turn.text, turn.where)) for turn in turns)
 
 
 def _listed(turns: Iterable[Turn]) -> str:

@@ -18,13 +18,13 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "input": ("input", "context"),
     "output": ("output", "response", "answer", "completion", "solution"),
     "category": ("category",),
+    "system": ("system", "system prompt", "system message"),
+    "history": ("history", "chat history", "conversation history", "dialogue history"),
     "messages": ("messages", "conversations", "conversation", "dialog", "dialogue"),
 }
 
 # What a row may say beside its texts that makes another pair of it, or none: not read, so never passed over.
 _CHANGES_THE_MEANING: Mapping[str, tuple[str, ...]] = {
-    "earlier turns, which are not read yet": ("history", "chat history", "conversation history", "dialogue history"),
-    "a system text, which is not read yet": ("system", "system prompt", "system message"),
     "images, sound or video, which are not read": (
         *("image", "images", "image url", "audio", "audios", "video", "videos"),
     ),
@@ -35,6 +35,8 @@ _CHANGES_THE_MEANING: Mapping[str, tuple[str, ...]] = {
 }
 # Of a turn alone: the same, and what an answer consists of beside its text.
 _CHANGES_A_TURN: Mapping[str, tuple[str, ...]] = {
+    "earlier turns inside a turn": NAMES["history"],
+    "a system text inside a turn": NAMES["system"],
     "reasoning beside the text, which is not read": ("reasoning content", "reasoning", "thinking", "thought"),
     "a refusal beside the text, which is not read": ("refusal",),
 }

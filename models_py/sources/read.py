@@ -5,8 +5,9 @@
     told(read, sources)      # what is in no pair and in no bad row, in sentences
 
 Every row of every file ends in exactly one of three ways: a pair, a further copy of a pair (counted in
-`duplicate_count`), or a quarantined row. A file's content never raises; only a file that is not there, or only stands
-for the data, does. What is left out beside that (turns of a conversation, files of a folder) is counted by source.
+`duplicate_count`), or a quarantined row; with `turns: each` a conversation is as many of the first two as it has
+answers. A file's content never raises; only a file that is not there, or only stands for the data, does. What is left
+out beside that (turns of a conversation, files of a folder) is counted by source.
 """
 
 import itertools
@@ -28,7 +29,7 @@ from models_py.sources.fields import matters
 from models_py.sources.files import check_readable
 from models_py.sources.formats import Format
 from models_py.sources.opened import UnreadableError
-from models_py.sources.pairs import Pair, to_pair
+from models_py.sources.pairs import Found, Pair, to_pairs, turns_of
 from models_py.sources.row import Row, excerpt
 from models_py.sources.spec import Sample, Source
 
@@ -38,6 +39,8 @@ PAIRS_SCHEMA = pl.Schema(
         "source": pl.String(),
         "file": pl.String(),
         "source_row": pl.Int64(),
+        "system": pl.String(),
+        "history": pl.String(),
         "instruction": pl.String(),
         "input": pl.String(),
         "output": pl.String(),
@@ -66,11 +69,12 @@ _MOST_BAD_ROWS, _MOST_BAD_ROWS_EVER = 100_000, 500_000
 class SourceCounts:
     """What was read of one source, and what of it stands in no pair.
 
-    `row_count` = `pair_count` + `duplicate_count` + `quarantined_count`. `rows_seen` is more where only a sample was
-    taken. Of the conversations that became a pair or a duplicate: `cut_conversation_count` hold turns or a system text
-    beside the exchange that was taken, and `merged_conversation_count` of these are duplicates by that exchange alone.
-    `no_input_count`: inputs that only say that there is none. `files_left_out`: beside the data, never read.
-    `files_without_rows`: read to their end, and there was nothing.
+    `row_count` + `further_pair_count` = `pair_count` + `duplicate_count` + `quarantined_count`. `rows_seen` is more
+    where only a sample was taken, `further_pair_count` are the exchanges of conversations beyond one a row. Of the
+    conversations that became pairs or duplicates: `cut_conversation_count` say more than these do, and
+    `merged_conversation_count` of them are no new pair. `turn_count`, of all roles, is the sum of what stands below it
+    (`TurnCounts`), with the turns of quarantined rows. `no_input_count`: inputs that only say that there is none.
+    `files_left_out`: beside the data, never read. `files_without_rows`: read to their end, and there was nothing.
     """
 
     source: str
@@ -82,24 +86,40 @@ class SourceCounts:
     conversation_count: int = 0
     cut_conversation_count: int = 0
     merged_conversation_count: int = 0
+    further_pair_count: int = 0
+    turn_count: int = 0
+    turns_in_pairs: int = 0
+    turns_before_pairs: int = 0
+    turns_joined: int = 0
     turns_left_out: int = 0
     system_texts_left_out: int = 0
+    turns_quarantined: int = 0
     no_input_count: int = 0
     files_left_out: list[str] = field(default_factory=list)
     files_without_rows: list[str] = field(default_factory=list)
 
-    def add(self, pair: Pair, *, is_duplicate: bool) -> None:
-        """Count a row that is a pair, or a further copy of one."""
-        self.pair_count += not is_duplicate
-        self.duplicate_count += is_duplicate
-        self.no_input_count += pair.no_input
-        if pair.lost is not None:
-            is_cut = pair.lost.turns + pair.lost.systems > 0
+    def add(self, found: Found, *, duplicates: int) -> None:
+        """Count a row that is pairs, of which so many are further copies of one."""
+        self.pair_count += len(found.pairs) - duplicates
+        self.duplicate_count += duplicates
+        self.further_pair_count += len(found.pairs) - 1
+        self.no_input_count += sum(pair.no_input for pair in found.pairs)
+        if (turns := found.turns) is not None:
             self.conversation_count += 1
-            self.cut_conversation_count += is_cut
-            self.merged_conversation_count += is_cut and is_duplicate
-            self.turns_left_out += pair.lost.turns
-            self.system_texts_left_out += pair.lost.systems
+            self.cut_conversation_count += turns.is_cut
+            self.merged_conversation_count += turns.is_cut and duplicates == len(found.pairs)
+            self.turn_count += turns.turns
+            self.turns_in_pairs += turns.in_pairs
+            self.turns_before_pairs += turns.before_pairs
+            self.turns_joined += turns.joined
+            self.turns_left_out += turns.left_out
+            self.system_texts_left_out += turns.systems_left_out
+
+    def quarantine(self, turns: int) -> None:
+        """Count a row that is none, and the turns that it shows."""
+        self.quarantined_count += 1
+        self.turn_count += turns
+        self.turns_quarantined += turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,22 +231,31 @@ def _sentences(source: Source, counts: SourceCounts) -> Iterator[str]:
     if source.sample is not None and counts.rows_seen > counts.row_count:
         yield f"only {counts.row_count:,} of {counts.rows_seen:,} rows are taken (sample)"
     if counts.cut_conversation_count:
-        left = [
-            f"{count:,} {word}{'' if count == 1 else 's'}"
+        left = " and ".join(
+            _counted(count, word)
             for count, word in ((counts.turns_left_out, "turn"), (counts.system_texts_left_out, "system text"))
             if count
-        ]
+        )
         merged = counts.merged_conversation_count
         yield (
-            f"{counts.cut_conversation_count:,} of {counts.conversation_count:,} conversations are cut to their first "
-            f"exchange, without {' and '.join(left)}{f'; {merged:,} of them are then like another' if merged else ''}"
+            f"{counts.cut_conversation_count:,} of {counts.conversation_count:,} conversations are cut "
+            f"(turns: {source.turns}): {left} are in no pair"
+            f"{f'; {merged:,} of them are then like another' if merged else ''}"
         )
+    if counts.turns_joined:
+        yield f"{_counted(counts.turns_joined, 'turn')} of the role that spoke before are joined to that one"
+    if counts.turns_quarantined:
+        yield f"{_counted(counts.turns_quarantined, 'turn')} of conversations are in rows that are no pairs"
     if counts.no_input_count:
         yield f"{counts.no_input_count:,} times an input that says there is none (<noinput>, nan) is read as empty"
     if names := counts.files_without_rows:
         yield f"{len(names):,} of its files hold{'s' if len(names) == 1 else ''} no row: {_some(names)}"
     if names := counts.files_left_out:
         yield f"left out beside the data: {_some(names)}"
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
 def _some(names: Sequence[str]) -> str:
@@ -357,25 +386,32 @@ class _Tables:
 
     def add(self, source: Source, path: Path, form: Format, row: Row, counts: SourceCounts) -> None:
         """Put one row where it belongs."""
-        pair = row.problem if row.problem is not None else to_pair(row.record, source.fields, form.no_value)
+        found: Found | str
+        if row.problem is not None:
+            found = row.problem
+        else:
+            found = to_pairs(row.record, source.fields, form.no_value, source.turns)
         file = _name(path)
-        if isinstance(pair, Pair):
-            counts.add(pair, is_duplicate=self._is_duplicate(source.name, file, row.number, pair))
+        if isinstance(found, Found):
+            copies = [self._is_duplicate(source.name, file, row.number, pair) for pair in found.pairs]
+            counts.add(found, duplicates=sum(copies))
             return
-        counts.quarantined_count += 1
-        self.quarantined.append((source.name, file, row.number, row.byte_offset, pair, excerpt(row.raw)))
+        counts.quarantine(turns_of(row.record, source.fields))
+        self.quarantined.append((source.name, file, row.number, row.byte_offset, found, excerpt(row.raw)))
         if row.ends_file:
             self.unfinished_files.append(file)
 
     def _is_duplicate(self, source: str, file: str, number: int, pair: Pair) -> bool:
         """Whether the pair is there already; if not, it is now."""
-        pair_id = content_id(pair.instruction, pair.input, pair.output)
+        texts, context = (pair.instruction, pair.input, pair.output), pair.context
+        pair_id = content_id(*texts, context)
         position = self.position_by_id.get(pair_id)
         if position is not None:
             self.duplicates[position] += 1
             return True
         self.position_by_id[pair_id] = len(self.position_by_id)
-        self.pairs.append((pair_id, source, file, number, pair.instruction, pair.input, pair.output, pair.category, 0))
+        before = (context.system, context.history_json)
+        self.pairs.append((pair_id, source, file, number, *before, *texts, pair.category, 0))
         if len(self.pairs) == _ROWS_A_CHUNK:
             self._end_chunk()
         return False

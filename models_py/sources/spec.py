@@ -6,18 +6,20 @@ Source("seed_pairs", path="seeds/pairs.jsonl").files()     # (Path("seeds/pairs.
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from models_py.errors import UserError, refuse, unknown
 from models_py.paths import absolute
 from models_py.sources import hub
+from models_py.sources.conversation import Turns
 from models_py.sources.files import Found, find_files, refuse_problems
 from models_py.sources.formats import FORMATS, Format, by_suffix, suffixes
 from models_py.sources.opened import PACKED_SUFFIXES
 
 REQUIRED_FIELDS = ("instruction", "output")
-OPTIONAL_FIELDS = ("input", "category")
+OPTIONAL_FIELDS = ("input", "category", "system", "history")
 CHAT_FIELD = "messages"
+_BESIDE_A_CHAT = (CHAT_FIELD, "category", "system")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,8 @@ class Source:
 
     `format`: a name in FORMATS for all of its files; None means by suffix.
     `fields`: our field -> the file's field, for files of no known shape. `instruction` and `output` must be named, or
-    `messages`; `input` and `category` may be; nothing else is read. None means recognise the shape of each row.
+    `messages`; the others may be; nothing else is read. None means recognise the shape of each row.
+    `turns`: which exchanges of a conversation are pairs (conversation.py).
     `limit`: only so many rows, the first; `sample`: only some, drawn. For a try before anything is paid.
     """
 
@@ -43,6 +46,7 @@ class Source:
     paths: tuple[str, ...] | None = None
     format: str | None = None
     fields: Mapping[str, str] | None = None
+    turns: Turns = "last"
     limit: int | None = None
     sample: Sample | None = None
 
@@ -63,6 +67,8 @@ class Source:
         if self.format is not None and self.format not in FORMATS:
             yield f"{where}.format: {unknown('one of the formats', self.format, FORMATS)}"
         yield from self._field_problems(f"{where}.fields")
+        if self.turns not in (known := get_args(Turns)):
+            yield f"{where}.turns: {unknown('one of the ways to read a conversation', self.turns, known)}"
         if self.limit is not None and self.sample is not None:
             yield f"{where}.sample: give limit or sample, not both"
         for key, rows in (("limit", self.limit), ("sample.rows", self.sample.rows if self.sample else None)):
@@ -78,7 +84,7 @@ class Source:
         for name in fields:
             if name not in (known := (*REQUIRED_FIELDS, *OPTIONAL_FIELDS, CHAT_FIELD)):
                 yield f"{where}: {unknown('one of our fields', name, known)}"
-            elif is_chat and name not in (CHAT_FIELD, "category"):
+            elif is_chat and name not in _BESIDE_A_CHAT:
                 yield f"{where}: {name} and {CHAT_FIELD} exclude each other: a chat holds its texts"
 
     @property
@@ -94,8 +100,8 @@ class Source:
     @property
     def settings(self) -> dict[str, Any]:
         """How its files are read, what is not at its default: part of what comes of them."""
-        keys = {"format": None, "fields": None, "limit": None, "sample": None}
-        return {key: value for key, value in asdict(self).items() if key in keys and value is not None}
+        keys = {"format": None, "fields": None, "turns": "last", "limit": None, "sample": None}
+        return {key: value for key, value in asdict(self).items() if key in keys and value != keys[key]}
 
     def at(self, root: Path) -> "Source":
         """The same source, its relative paths seen from `root`."""

@@ -17,19 +17,23 @@ One row of the tokenization contract, for a student whose template writes `<|use
   fails the row, as does one that raises.
 - BOS: a template decides. Where it writes none although the tokenizer starts every text with one, BOS is put in front
   of the template itself (`StudentChat.template`), so that what is saved with a checkpoint serves the same ids.
-- `max_length` counts the end-of-turn token, so a scored sequence plus that token is a training example.
+- `max_length` counts the end-of-turn token, so a scored sequence plus that token is a training example. What is too
+  long loses the oldest turns before it first, then the answer's tail.
 
 It does not score and does not pad. Source: section 3 of arXiv 2402.10110 for what is conditioned on what.
 """
 
 import itertools
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from models_py.conversation import NO_CONTEXT, Context, Message
 from models_py.errors import UserError
+from models_py.student.batching import common_head
 from models_py.student.spec import DEFAULT_REVERSE_PROMPT
 from models_py.student.template import (
     SENTINEL,
@@ -56,13 +60,15 @@ class Failure:
 class TermSequences:
     """The two sequences of a ratio. The last `target_tokens` ids of both are the same target.
 
-    truncated: the target lost its tail, or the answer shown in the reverse prompt did.
+    truncated: the target lost its tail, or the answer shown in the reverse prompt did. history_truncated: the oldest
+    turns before it are left out, so that the answer stays whole.
     """
 
     alone: list[int]  # (1 + target_tokens,)
     conditioned: list[int]  # (prompt + target_tokens,)
     target_tokens: int
     truncated: bool
+    history_truncated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +76,14 @@ class TrainingExample:
     """A row as the trainer takes it: `completion_mask` is 1 on the target and on the end-of-turn token after it.
 
     thinks: the answer has a thinking block where the template's answers have none, so it follows another prompt.
+    With `all_answers` the mask is 1 on the answers of the history too, each with its end of turn.
     """
 
     input_ids: list[int]
     completion_mask: list[int]
     truncated: bool
     thinks: bool
+    history_truncated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +98,42 @@ class _Slot:
     order: list[int]
     pieces: list[str]  # one more than holes
     piece_ids: list[list[int]]
+    shape: "_Shape"
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """Which texts a prompt has holes for, in this order: system, the turns of the history, instruction, input.
+
+    apart: the input has a hole of its own.
+    """
+
+    system: bool = False
+    roles: tuple[str, ...] = ()
+    apart: bool = False
+
+    def holes(self) -> int:
+        return self.system + len(self.roles) + 1 + self.apart
+
+    def split(self, texts: Sequence[str]) -> tuple[Context, str, str]:
+        """The context, instruction and input that the texts of the holes are."""
+        rest = list(texts)
+        system = rest.pop(0) if self.system else ""
+        history = tuple(Message(role, rest.pop(0)) for role in self.roles)
+        return Context(system, history), rest[0], rest[1] if self.apart else ""
+
+
+_PLAIN = _Shape()
+
+
+@dataclass(frozen=True, slots=True)
+class _Exchange:
+    """An answer's prompt and the answer, as ids. context: as much of it as is shown."""
+
+    prompt: list[int]
+    target: list[int]
+    context: Context
+    history_truncated: bool
 
 
 class StudentChat:
@@ -115,11 +159,10 @@ class StudentChat:
         if self._adds_bos() and tokenizer.bos_token not in self._template.prompt(SENTINEL).split(SENTINEL)[0]:
             self._template = self._template.starting_with_bos()
         self.template = self._template.text
-        self._prompt = self._slot("chat template", self._template.prompt)
-        # A template that takes the input apart has a second prompt, with two holes.
-        self._prompt_with_input = (
-            self._slot("chat template", self._template.prompt, 2) if self._template.parts else None
-        )
+        # A template that takes the input apart has a second prompt, with two holes. Others have more: they come as
+        # conversations do.
+        shapes = [_PLAIN, _Shape(apart=True)] if self._template.parts else [_PLAIN]
+        self._prompts: dict[_Shape, _Slot | Unrenderable] = {shape: self._prompt_of(shape) for shape in shapes}
         self.start_id: int = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
 
         added = tokenizer.added_tokens_decoder
@@ -145,16 +188,16 @@ class StudentChat:
     @property
     def unwritten_ids(self) -> frozenset[int]:
         """Ids of control tokens that occur in no sequence: no prompt has them, and no text is read as them."""
-        slots = [self._prompt, self._reverse, *([self._prompt_with_input] if self._prompt_with_input else [])]
+        slots = [slot for slot in [*self._prompts.values(), self._reverse] if isinstance(slot, _Slot)]
         written = {i for slot in slots for piece in slot.piece_ids for i in piece}
         thinking = {i for i in self._control_ids if THINKING_MARK.fullmatch(self.tokenizer.convert_ids_to_tokens(i))}
         return self._control_ids - written - thinking - {self.start_id, self.end_of_turn_id}
 
     # ---- texts to ids
 
-    def prompt_ids(self, instruction: str, input: str) -> list[int]:
+    def prompt_ids(self, instruction: str, input: str, context: Context = NO_CONTEXT) -> list[int]:
         """Ids of the chat prompt of an instruction, up to where the answer starts. Raises Unrenderable."""
-        return self._fill(*self._asking(instruction, input))
+        return self._fill(*self._asking(instruction, input, context))
 
     def reverse_prompt_ids(self, output: str) -> list[int]:
         """Ids of the chat prompt that shows an answer and asks for its instruction. Raises Unrenderable."""
@@ -173,7 +216,7 @@ class StudentChat:
 
     @contextmanager
     def reading_ahead(
-        self, answers: Iterable[tuple[str, str, str]], instructions: Iterable[tuple[str, str, str]]
+        self, answers: Iterable[tuple[str, str, str, Context]], instructions: Iterable[tuple[str, str, str]]
     ) -> Iterator[None]:
         """Tokenize all that `answer_sequences` and `instruction_sequences` of these rows will ask for, in two calls.
 
@@ -182,9 +225,9 @@ class StudentChat:
         plain: list[str] = []
         literal: list[str] = []
         try:
-            for instruction, input, output in answers:
+            for instruction, input, output, context in answers:
                 with suppress(Unrenderable):  # told when the row is asked for
-                    plain.append(self._render_once(*self._asking(instruction, input)))
+                    plain.append(self._render_once(*self._asking(instruction, input, context)))
                 literal.append(output)
             for instruction, input, output in instructions:
                 with suppress(Unrenderable):
@@ -201,26 +244,15 @@ class StudentChat:
 
     # ---- rows to sequences
 
-    def answer_sequences(self, instruction: str, input: str, output: str) -> TermSequences | Failure:
-        """The answer alone and after its instruction; a long answer loses its tail in both alike."""
-        if failure := self._empty(instruction, input, output):
-            return failure
-        try:
-            placed = self._placed(instruction, input, output)
-        except Unrenderable as error:
-            return _template_error(error)
-        if isinstance(placed, Failure):
-            return placed
-        prompt, target = placed
-        if not target:
-            return Failure("empty_answer", "the answer has no tokens")
-        room = self._room(len(prompt))
-        if room < 1:
-            return Failure(
-                "prompt_too_long",
-                f"the prompt takes {len(prompt)} tokens of max_length {self.max_length}: no room for an answer",
-            )
-        return self._sequences(prompt, target[:room], truncated=len(target) > room)
+    def answer_sequences(
+        self, instruction: str, input: str, output: str, context: Context = NO_CONTEXT
+    ) -> TermSequences | Failure:
+        """The answer alone and after its instruction; a long answer loses its tail in both alike.
+
+        Where it does not fit, the oldest turns of the history go first, as few as possible.
+        """
+        exchange = self._exchange(instruction, input, output, context)
+        return exchange if isinstance(exchange, Failure) else self._answer_terms(exchange)
 
     def instruction_sequences(self, instruction: str, input: str, output: str) -> TermSequences | Failure:
         """The instruction alone and after the reverse prompt; a long answer is shown only as far as it fits."""
@@ -245,17 +277,32 @@ class StudentChat:
             )
         return self._sequences([*head, *self.target_ids(output)[:shown], *tail], target, truncated=True)
 
-    def training_example(self, instruction: str, input: str, output: str) -> TrainingExample | Failure:
-        """The scored sequence of the answer plus the end-of-turn token, with its completion mask."""
-        sequences = self.answer_sequences(instruction, input, output)
-        if isinstance(sequences, Failure):
-            return sequences
+    def training_example(
+        self,
+        instruction: str,
+        input: str,
+        output: str,
+        context: Context = NO_CONTEXT,
+        *,
+        all_answers: bool = False,
+    ) -> TrainingExample | Failure:
+        """The scored sequence of the answer plus the end-of-turn token, with its completion mask.
+
+        all_answers: the answers of the history count too, as far as it is shown. Raises UserError where the tokenizer
+        does not tell which characters a token stands for.
+        """
+        exchange = self._exchange(instruction, input, output, context)
+        sequences = exchange if isinstance(exchange, Failure) else self._answer_terms(exchange)
+        if isinstance(exchange, Failure) or isinstance(sequences, Failure):
+            return sequences if isinstance(sequences, Failure) else exchange  # type: ignore[return-value]
         prompt_tokens = len(sequences.conditioned) - sequences.target_tokens
+        mask = self._history_mask(instruction, input, exchange) if all_answers else [0] * prompt_tokens
         return TrainingExample(
             input_ids=[*sequences.conditioned, self.end_of_turn_id],
-            completion_mask=[0] * prompt_tokens + [1] * (sequences.target_tokens + 1),
+            completion_mask=[*mask, *[1] * (sequences.target_tokens + 1)],
             truncated=sequences.truncated,
-            thinks=sequences.conditioned[:prompt_tokens] != self.prompt_ids(instruction, input),
+            thinks=exchange.prompt != self.prompt_ids(instruction, input, exchange.context),
+            history_truncated=sequences.history_truncated,
         )
 
     # ---- inside
@@ -290,19 +337,155 @@ class StudentChat:
         )["input_ids"]
         return ids
 
-    def _asking(self, instruction: str, input: str) -> tuple[_Slot, tuple[str, ...]]:
-        """The prompt of an instruction and the texts for its holes."""
-        if self._prompt_with_input is None:
-            return self._prompt, (instruction_text(instruction, input),)
-        return (self._prompt_with_input, (instruction, input)) if input.strip() else (self._prompt, (instruction,))
+    def _asking(self, instruction: str, input: str, context: Context) -> tuple[_Slot, tuple[str, ...]]:
+        """The prompt of an instruction and the texts for its holes. Raises Unrenderable."""
+        apart = self._template.parts and bool(input.strip())
+        shape = _Shape(bool(context.system), tuple(turn.role for turn in context.history), apart)
+        if shape not in self._prompts:
+            try:
+                self._prompts[shape] = self._prompt_of(shape)
+            except UserError as error:
+                self._prompts[shape] = Unrenderable(f"{error}; this conversation needs {_needs(shape)}")
+        slot = self._prompts[shape]
+        if isinstance(slot, Unrenderable):
+            raise slot
+        before = [context.system, *(turn.content for turn in context.history)][0 if context.system else 1 :]
+        asked = (
+            (instruction, input)
+            if apart
+            else (instruction if self._template.parts else instruction_text(instruction, input),)
+        )
+        return slot, (*before, *asked)
 
-    def _placed(self, instruction: str, input: str, output: str) -> tuple[list[int], list[int]] | Failure:
+    def _prompt_of(self, shape: _Shape) -> _Slot:
+        """The prompt of all instructions of that shape. Raises UserError where the template cannot show them all."""
+
+        def render(*texts: str) -> str:
+            context, instruction, input = shape.split(texts)
+            return self._template.prompt(instruction, input, context)
+
+        return self._slot("chat template", render, shape.holes(), shape)
+
+    def _exchange(self, instruction: str, input: str, output: str, context: Context) -> _Exchange | Failure:
+        """An answer after what stands before it: the newest turns of the history that leave it whole, if any do."""
+        if failure := self._empty(instruction, input, output):
+            return failure
+        # Where a history may begin: with something that the user says. The last is none at all.
+        turns = context.history
+        starts = [0, *(at for at in range(1, len(turns)) if turns[at].role == "user"), *([len(turns)] if turns else [])]
+
+        def after(start: int) -> _Exchange | Failure:
+            shown = replace(context, history=turns[start:]) if start else context
+            try:
+                placed = self._placed(instruction, input, output, shown)
+            except Unrenderable as error:
+                return _template_error(error)
+            return placed if isinstance(placed, Failure) else _Exchange(*placed, shown, start > 0)
+
+        def is_settled(start: int) -> bool:
+            exchange = after(start)
+            return isinstance(exchange, Failure) or len(exchange.target) <= self._room(len(exchange.prompt))
+
+        if len(starts) == 1 or is_settled(0):
+            return after(0)
+        fitting = bisect_left(starts, True, lo=1, hi=len(starts) - 1, key=is_settled)
+        return after(starts[fitting])
+
+    def _answer_terms(self, exchange: _Exchange) -> TermSequences | Failure:
+        prompt, target = exchange.prompt, exchange.target
+        if not target:
+            return Failure("empty_answer", "the answer has no tokens")
+        room = self._room(len(prompt))
+        if room < 1:
+            return Failure(
+                "prompt_too_long",
+                f"the prompt takes {len(prompt)} tokens of max_length {self.max_length}: no room for an answer",
+            )
+        terms = self._sequences(prompt, target[:room], truncated=len(target) > room)
+        return replace(terms, history_truncated=exchange.history_truncated)
+
+    def _history_mask(self, instruction: str, input: str, exchange: _Exchange) -> list[int]:
+        """1 on each token of the prompt that an assistant wrote. Raises UserError and Unrenderable.
+
+        What that is a template says with `{% generation %}`; of others it is each answer of the history with what
+        closes its turn. What opens the turn of the answer to come never counts: it is no target of the score either.
+        """
+        context = exchange.context
+        if not any(turn.role == "assistant" for turn in context.history):
+            return [0] * len(exchange.prompt)
+        slot, texts = self._asking(instruction, input, context)
+        rendered = slot.render(*texts)
+        written = _as_written(slot, texts, rendered)
+        if self._template.marks_answers:
+            spans = self._template.prompt_with_marks(instruction, input, context)[1]
+        else:
+            spans = self._spans(slot, written)
+        places = self._places(slot, texts, written, rendered)
+        mask = [int(any(start < end_at and end > start_at for start_at, end_at in spans)) for start, end in places]
+        # Only what stands behind the last hole may differ, where an answer brings its own thinking block.
+        shared = len(exchange.prompt)
+        return [*mask[:shared], *[0] * (shared - len(mask))]
+
+    def _spans(self, slot: _Slot, written: Sequence[str]) -> list[tuple[int, int]]:
+        """From where to where the answers of a history stand in the rendered prompt, with what closes their turns."""
+        spans, at = [], len(slot.pieces[0])
+        roles = ["system"] * slot.shape.system + [*slot.shape.roles]
+        for place, text in enumerate(written):
+            end = at + len(text)
+            after = slot.pieces[place + 1]
+            if slot.order[place] < len(roles) and roles[slot.order[place]] == "assistant":
+                spans.append((at, end + self._closing(after)))
+            at = end + len(after)
+        return spans
+
+    def _closing(self, after: str) -> int:
+        """How many characters of what follows an answer close its turn: as at the end, or to the first control token.
+
+        Some templates close the last turn in another way than those before it.
+        """
+        ids, rest = self._encode(after), self._encode(self._template.rest or "")
+        alike = common_head([tuple(ids), tuple(rest)])
+        control = next((n for n, i in enumerate(ids) if i in self._control_ids), None)
+        ends = [end for _, end in self._offsets(after)]
+        if control is not None and not after[: ends[control - 1] if control else 0].strip():
+            alike = max(alike, control + 1)
+        return ends[alike - 1] if alike else 0
+
+    def _places(
+        self, slot: _Slot, texts: Sequence[str], written: Sequence[str], rendered: str
+    ) -> list[tuple[int, int]]:
+        """Of each token of a prompt, as `_fill_rendered` makes them, which characters it stands for."""
+        if not self.tokenizer.is_fast:
+            raise UserError(
+                "training.loss_on: all_answers needs to know where in a text each token stands, which the student's "
+                "tokenizer, a slow one, does not tell; use last_answer"
+            )
+        if self._is_read_whole(slot, texts, self._encode(rendered)):
+            return self._offsets(rendered)
+        places: list[tuple[int, int]] = []
+        at = 0
+        for number, piece in enumerate(slot.pieces):
+            places += [(at + start, at + end) for start, end in self._offsets(piece)]
+            at += len(piece)
+            if number < len(written):
+                text = written[number]
+                places += [(at, at + len(text))] * len(self.target_ids(text))
+                at += len(text)
+        return places
+
+    def _offsets(self, text: str) -> list[tuple[int, int]]:
+        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        return [(start, end) for start, end in encoded["offset_mapping"]]
+
+    def _placed(
+        self, instruction: str, input: str, output: str, context: Context
+    ) -> tuple[list[int], list[int]] | Failure:
         """Ids of what stands before an answer and of the answer. Raises Unrenderable."""
-        slot, texts = self._asking(instruction, input)
+        slot, texts = self._asking(instruction, input, context)
         asked = self._rendered.get((slot.name, texts)) or slot.render(*texts)
         if self._template.rest is None:
             return self._fill(slot, texts), self.target_ids(output)
-        finished = self._template.finished(instruction, input, output)
+        finished = self._template.finished(instruction, input, output, context)
         if finished.startswith(asked) and finished[len(asked) :].lstrip().startswith(output.strip()):
             return self._fill(slot, texts), self._answer_ids(output)
         return self._as_the_template_writes_it(slot, texts, asked, finished=finished, output=output)
@@ -368,18 +551,22 @@ class StudentChat:
     def _fill_rendered(self, slot: _Slot, texts: tuple[str, ...], rendered: str) -> list[int]:
         """Ids of a prompt: tokenized whole, unless a text spells a control token."""
         ids = self._encode(rendered)
-        # The count catches text that only normalization turns into a control token.
-        own = sum(map(self._control_count, slot.piece_ids))
-        if not any(map(self._control_text.search, texts)) and self._control_count(ids) == own:
+        if self._is_read_whole(slot, texts, ids):
             return ids
         literal = [self.target_ids(text) for text in _as_written(slot, texts, rendered)]
         return [i for piece, text in zip(slot.piece_ids, [*literal, []], strict=True) for i in (*piece, *text)]
 
+    def _is_read_whole(self, slot: _Slot, texts: Sequence[str], ids: Sequence[int]) -> bool:
+        """Whether no text of a rendered prompt became a control token when it was tokenized whole."""
+        # The count catches text that only normalization turns into one.
+        own = sum(map(self._control_count, slot.piece_ids))
+        return not any(map(self._control_text.search, texts)) and self._control_count(ids) == own
+
     def _control_count(self, ids: Sequence[int]) -> int:
         return sum(i in self._control_ids for i in ids)
 
-    def _slot(self, what: str, render: Callable[..., str], texts: int = 1) -> _Slot:
-        sentinels = [f"{SENTINEL}-{n}" for n in range(texts)]
+    def _slot(self, what: str, render: Callable[..., str], texts: int = 1, shape: _Shape = _PLAIN) -> _Slot:
+        sentinels = [f"{SENTINEL}-{n:05}" for n in range(texts)]  # none begins another
         try:
             rendered = render(*sentinels)
         except Exception as error:  # a template can raise anything
@@ -388,25 +575,31 @@ class StudentChat:
             ) from error
         pieces = holes(rendered, sentinels, what)
         order = sorted(range(texts), key=lambda n: rendered.index(sentinels[n]))
-        name = f"{what} with {texts} texts"
-        return _Slot(name, render, order, pieces, [self._encode(piece) for piece in pieces])
+        return _Slot(f"{what} {shape}", render, order, pieces, [self._encode(piece) for piece in pieces], shape)
 
 
 def _as_written(slot: _Slot, texts: Sequence[str], rendered: str) -> list[str]:
-    """The texts in the order of their holes, as the template writes them: it may trim them."""
+    """The texts in the order of their holes, as the template writes them: it may trim them, or leave out a part."""
     ordered = [texts[n] for n in slot.order]
+    trimmed = [rf"(\s*{re.escape(text.strip())}\s*)" for text in ordered]
+    pattern = "".join(re.escape(piece) + text for piece, text in zip(slot.pieces, [*trimmed, ""], strict=True))
+    if found := re.fullmatch(pattern, rendered):
+        return list(found.groups())
     head, *between, tail = slot.pieces
     if not (rendered.startswith(head) and rendered.endswith(tail)):
         return ordered
-    inner = rendered[len(head) : len(rendered) - len(tail)]
-    if not between:
-        return [inner]
-    first, second = ordered
-    for match in re.finditer(f"(?={re.escape(between[0])})", inner):  # they may overlap
-        found = [inner[: match.start()], inner[match.start() + len(between[0]) :]]
-        if [text.strip() for text in found] == [first.strip(), second.strip()]:
-            return found
-    return ordered
+    written, rest = [], rendered[len(head) : len(rendered) - len(tail)]
+    for piece in between:
+        text, separator, rest = rest.partition(piece)
+        if not separator:
+            return ordered
+        written.append(text)
+    return [*written, rest]
+
+
+def _needs(shape: _Shape) -> str:
+    turns = f"{len(shape.roles)} earlier turns"
+    return " and ".join(["a system text"] * shape.system + [turns] * bool(shape.roles))
 
 
 def _template_error(error: Unrenderable) -> Failure:

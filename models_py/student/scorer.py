@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 import torch
 
+from models_py.conversation import NO_CONTEXT, Context
 from models_py.progress import OnProgress, Progress, silent
 from models_py.student.batching import chunks, distinct
 from models_py.student.chat import Failure, FailureStatus, StudentChat, TermSequences
@@ -42,6 +43,7 @@ class ScoreRequest:
     output: str
     answer_terms: bool = True
     instruction_terms: bool = True
+    context: Context = NO_CONTEXT
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class ScoreRow:
     """The terms of one pair: NLLs in nats, summed over `*_tokens` target tokens.
 
     status: ok when every term asked for is there, else what stopped the first that is not; `reason` names each.
+    history_truncated: the answer was read after the newest turns only that stand before it.
     """
 
     content_id: str
@@ -61,6 +64,7 @@ class ScoreRow:
     truncated: bool
     status: ScoreStatus
     reason: str | None
+    history_truncated: bool = False
 
 
 class Scorer:
@@ -212,7 +216,7 @@ class _Plan:
 
     @classmethod
     def make_all(cls, requests: Sequence[ScoreRequest], chat: StudentChat) -> list["_Plan"]:
-        answers = [(r.instruction, r.input, r.output) for r in requests if r.answer_terms]
+        answers = [(r.instruction, r.input, r.output, r.context) for r in requests if r.answer_terms]
         instructions = [(r.instruction, r.input, r.output) for r in requests if r.instruction_terms]
         with chat.reading_ahead(answers, instructions):
             return [cls.make(request, chat) for request in requests]
@@ -222,7 +226,7 @@ class _Plan:
         pair = (request.instruction, request.input, request.output)
         return cls(
             request,
-            chat.answer_sequences(*pair) if request.answer_terms else None,
+            chat.answer_sequences(*pair, request.context) if request.answer_terms else None,
             chat.instruction_sequences(*pair) if request.instruction_terms else None,
         )
 
@@ -255,6 +259,7 @@ class _Plan:
             instruction_nll_given_answer=instruction[1],
             instruction_tokens=self.instruction.target_tokens if isinstance(self.instruction, TermSequences) else None,
             truncated=any(side.truncated for side in sides),
+            history_truncated=any(side.history_truncated for side in sides),
             status=problems[0][0] if problems else "ok",
             reason="; ".join(reason for _, reason in problems) or None,
         )

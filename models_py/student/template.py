@@ -27,6 +27,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
+from models_py.conversation import NO_CONTEXT, Context
 from models_py.errors import UserError
 
 # Stands for a person's text while a template is taken apart; only has to survive trimming and occur nowhere else.
@@ -44,6 +45,8 @@ _OPENS_THINKING = re.compile(
     r"(<[|/]?[\w:]*(think|thought|reason)\w*\|?>|\[THINK\]|<\|?channel\|?>\s*(analysis|thought)\s*(<\|message\|>)?)\s*$",
     re.IGNORECASE,
 )
+_GENERATION = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
+_ANSWER_MARK = "reflection-lake-written-5d1f"
 _PARTS = frozenset(("instruction", "input"))
 # Stand for a tokenizer's tokens where there is none at hand.
 _SOME_TOKENS: Mapping[str, str] = MappingProxyType(
@@ -94,28 +97,54 @@ class ChatTemplate:
     parts: bool
     tokens: Mapping[str, str]
 
-    def prompt(self, instruction: str, input: str = "") -> str:
+    def prompt(self, instruction: str, input: str = "", context: Context = NO_CONTEXT) -> str:
         """All that stands before the answer. Raises Unrenderable."""
-        return self._render(self.text, instruction, input)
+        return self._render(self.text, instruction, input, context)
 
     def own_prompt(self, instruction: str, input: str = "") -> str:
         """The generation prompt of the template as it was given. Raises Unrenderable."""
-        return self._render(self.own, instruction, input)
+        return self._render(self.own, instruction, input, NO_CONTEXT)
 
-    def finished(self, instruction: str, input: str, output: str) -> str:
+    def finished(self, instruction: str, input: str, output: str, context: Context = NO_CONTEXT) -> str:
         """The exchange with its answer. Raises Unrenderable."""
-        return self._render(self.text, instruction, input, output)
+        return self._render(self.text, instruction, input, context, output)
+
+    @property
+    def marks_answers(self) -> bool:
+        """Whether it says itself, with `{% generation %}`, what of a conversation an assistant wrote."""
+        return _GENERATION.search(self.own) is not None
+
+    def prompt_with_marks(self, instruction: str, input: str, context: Context) -> tuple[str, list[tuple[int, int]]]:
+        """The prompt, and from where to where an assistant wrote it as the template says. Raises Unrenderable."""
+        marked = self._render(self.text, instruction, input, context, marked=True)
+        spans: list[tuple[int, int]] = []
+        written = ""
+        parts = marked.split(_ANSWER_MARK)
+        for place, part in enumerate(parts):
+            if place % 2 and place + 1 < len(parts):  # the answer to come may be opened and is not closed
+                spans.append((len(written), len(written) + len(part)))
+            written += part
+        return written, spans
 
     def starting_with_bos(self) -> "ChatTemplate":
         """The same with BOS in front."""
         return replace(self, text="{{ bos_token }}" + self.text, own="{{ bos_token }}" + self.own)
 
-    def _render(self, template: str, instruction: str, input: str, output: str | None = None) -> str:
-        messages = [{"role": "user", "content": instruction_text(instruction, input)}]
+    def _render(
+        self,
+        template: str,
+        instruction: str,
+        input: str,
+        context: Context,
+        output: str | None = None,
+        *,
+        marked: bool = False,
+    ) -> str:
+        messages = [*context.messages(), {"role": "user", "content": instruction_text(instruction, input)}]
         if output is not None:
             messages.append({"role": "assistant", "content": output})
         apart = {"instruction": instruction, "input": input} if self.parts else {}
-        return render(template, messages, asks=output is None, **self.tokens, **apart)
+        return render(template, messages, asks=output is None, marked=marked, **self.tokens, **apart)
 
 
 def answer_template(own: str, tokens: Mapping[str, str] = _SOME_TOKENS, *, spaces_texts: bool = False) -> ChatTemplate:
@@ -225,10 +254,13 @@ def _finished_turns(template: ChatTemplate) -> tuple[str, str] | None:
     return before, rest
 
 
-def render(template: str, messages: list[dict[str, str]], *, asks: bool, **values: Any) -> str:
-    """What a template makes of messages, as transformers renders it. Raises Unrenderable for all that it raises."""
+def render(template: str, messages: list[dict[str, str]], *, asks: bool, marked: bool = False, **values: Any) -> str:
+    """What a template makes of messages, as transformers renders it. Raises Unrenderable for all that it raises.
+
+    marked: with `_ANSWER_MARK` on both sides of what stands in `{% generation %}`.
+    """
     try:
-        rendered: str = _compiled(template).render(
+        rendered: str = _compiled(template, marked).render(
             messages=messages, tools=None, documents=None, add_generation_prompt=asks, **values
         )
     except Exception as error:  # a template can raise anything
@@ -247,12 +279,12 @@ def _undeclared(template: str) -> set[str]:
 
 
 @functools.lru_cache(maxsize=64)
-def _compiled(template: str) -> Any:
-    return _environment().from_string(template)
+def _compiled(template: str, marked: bool) -> Any:
+    return _environment(marked).from_string(template)
 
 
 @functools.cache
-def _environment() -> Any:
+def _environment(marked: bool = False) -> Any:
     """Jinja as transformers sets it up for chat templates."""
     from jinja2 import TemplateError, nodes
     from jinja2.ext import Extension, loopcontrols
@@ -266,7 +298,11 @@ def _environment() -> Any:
 
         def parse(self, parser: Parser) -> nodes.Node:
             line = next(parser.stream).lineno
-            return nodes.Scope(parser.parse_statements(("name:endgeneration",), drop_needle=True), lineno=line)
+            body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+            if marked:
+                start, end = (nodes.Output([nodes.TemplateData(_ANSWER_MARK)]) for _ in range(2))
+                body = [start, *body, end]
+            return nodes.Scope(body, lineno=line)
 
     def refuse(message: str) -> None:
         raise TemplateError(message)

@@ -23,6 +23,7 @@ from operator import add
 from statistics import fmean
 from threading import Event
 
+from models_py.conversation import Message
 from models_py.teacher.engines.base import Engine
 from models_py.teacher.ledger import Ledger, LedgerRow, percentile
 from models_py.teacher.money import Budget, Price, Spent
@@ -34,7 +35,6 @@ from models_py.teacher.request import (
     NEW_ANSWER,
     NEW_INSTRUCTION,
     RESPONSE_REFLECTION,
-    Message,
     PendingPair,
     TeacherReply,
     TeacherRequest,
@@ -287,11 +287,13 @@ def stops_at(budget: Budget, spent: Spent, needed: Amounts) -> tuple[str, float]
 class _Listener(Engine):
     """Hears what its engine would be asked, and answers nothing."""
 
-    def __init__(self, teacher: OpenTeacher, phase: str) -> None:
+    def __init__(self, teacher: OpenTeacher, phase: str, pairs: Sequence[PendingPair]) -> None:
         # by request, then by the content id of what it shows
         self.heard: dict[str, dict[str, Missing]] = {name: {} for name in teacher.requests(phase)}
         self._engine = teacher.engine
         self._around = {name: _chars_around(teacher, name) for name in self.heard}
+        # What stands before a pair is read, but makes no reply longer.
+        self._without_context = {pair.content_id: _own_chars(pair) for pair in pairs if pair.context}
 
     @property
     def identity(self) -> str:
@@ -303,7 +305,8 @@ class _Listener(Engine):
     def ask(self, requests: Iterable[TeacherRequest], stop: Event) -> Iterator[TeacherReply]:
         for request in requests:
             chars = _chars(request.messages)
-            pair_chars = max(0, chars - self._around[request.phase])
+            shown = max(0, chars - self._around[request.phase])
+            pair_chars = min(shown, self._without_context.get(request.content_id, shown))
             self.heard[request.phase][request.content_id] = Missing(
                 chars, pair_chars, request.sampling.max_tokens, self._engine.answers(request)
             )
@@ -314,7 +317,7 @@ def _hear(
     phase: str, pairs: Sequence[PendingPair], teacher: OpenTeacher, ledger: Ledger
 ) -> tuple[list[Reflection], dict[str, dict[str, Missing]]]:
     """The reflections that the ledger knows, and the requests, by name, that `reflect_pairs` would send else."""
-    listener = _Listener(teacher, phase)
+    listener = _Listener(teacher, phase, pairs)
     listening = replace(teacher, engine=listener)
     known: list[Reflection] = []
     for start in range(0, len(pairs), _PAIRS_AT_ONCE):
@@ -354,14 +357,19 @@ def _missing_responses(
 
 def _answers_to_come(teacher: OpenTeacher, name: str, pairs: Sequence[PendingPair]) -> list[Missing]:
     """The second requests of pairs whose first has no reply yet."""
-    return [_to_come(teacher, name, shown_alone(pair.pair_id, pair.instruction)) for pair in pairs]
+    return [_to_come(teacher, name, shown_alone(pair, pair.instruction)) for pair in pairs]
 
 
 def _to_come(teacher: OpenTeacher, name: str, pair: PendingPair) -> Missing:
     """A request that shows what is not known yet: `pair` stands for it."""
     request = teacher.request(name, pair)
     chars = _chars(request.messages)
-    return Missing(chars, max(0, chars - _chars_around(teacher, name)), request.sampling.max_tokens)
+    shown = max(0, chars - _chars_around(teacher, name))
+    return Missing(chars, min(shown, _own_chars(pair)) if pair.context else shown, request.sampling.max_tokens)
+
+
+def _own_chars(pair: PendingPair) -> int:
+    return len(pair.instruction) + len(pair.input) + len(pair.output)
 
 
 def _bases(reflection: Reflection) -> dict[str, PendingPair]:

@@ -59,6 +59,7 @@ class OpenTeacher:
             instruction=pair.instruction,
             input=pair.input,
             output=pair.output,
+            context=pair.context,
             parse_attempt=this_try.parse_attempt,
         )
 
@@ -107,7 +108,7 @@ class OpenTeacher:
 
     def prompt_version(self, phase: str) -> str:
         """Which reflections of the phase are current: a hash of identity, sampling, prompt, second tries and parser."""
-        texts = [self.prompts[name].text for name in self.requests(phase)]
+        texts = [self.prompts[name].texts for name in self.requests(phase)]
         text = texts[0] if len(texts) == 1 else texts
         return prompt_version(phase, text, self.spec.settings.sampling, self.engine.identity, self.tries_again)
 

@@ -9,6 +9,10 @@ the two messages; a template without blocks is one user message:
 A pair's text is data: braces in it are never read as Jinja. A profile replaces a bundled file through
 `teachers.<name>.prompts.<phase>`. Mistakes in a template are found when it is loaded, before anything is asked.
 
+Of a pair that ends a conversation the system text and the earlier turns are shown too: by a template that uses the
+variables `system` and `history` (turns with role and content) itself, else by conversation.jinja, put in front of the
+user's message. All other pairs are asked about in the very words that there were before there were conversations.
+
 Two bundled variants say the same in another order: `record_first`, and `criteria_first`, whose system message is the
 same for all pairs of a phase, so that a server's prefix cache reads it once. A third, `plain`, is for models too small
 for criteria and tags: one file a request (request.py), which asks for one text and need not show the old answer.
@@ -23,46 +27,68 @@ from jinja2 import meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from models_py.content import content_id, fingerprint
+from models_py.conversation import NO_CONTEXT, Context, Message
 from models_py.errors import UserError
 from models_py.teacher import parser
 from models_py.teacher.parser import END_TAG, TAGS
-from models_py.teacher.request import TAGGED, Message, Sampling, TeacherRequest, request_hash
+from models_py.teacher.request import TAGGED, Sampling, TeacherRequest, request_hash
 from models_py.teacher.spec import PromptSettings
 from models_py.template_trial import problem_of
 
 BUNDLED = Path(__file__).parent / "prompts"
+CONVERSATION = "conversation"
 
-_VARIABLES = {"instruction", "input", "output"}
+_PAIR = {"instruction", "input", "output"}
+_CONTEXT = {"system", "history"}
+# The bundled conversation.jinja that need no mention in a version: there was none before them. Others change it.
+_FIRST_CONVERSATIONS = frozenset(
+    {
+        "74c8eea69bf5a11836fcbafd09b084969c9a5b501c3ba30ff7fc930a3f0e2636",
+        "ecba7d05c50f3268972611a773722cd311ef1b05022963214a74caa8f1e5ad20",
+    }
+)
 _ROLES = ("system", "user")
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A checked template. `field` is the profile's field it came from, for messages to people."""
+    """A checked template. `field` is the profile's field it came from, for messages to people.
+
+    conversation: the template of what stands before a pair; '' where the template itself shows that.
+    """
 
     phase: str
     text: str
     field: str
+    conversation: str = ""
 
     @property
     def version(self) -> str:
         """The sha256 hex digest of the template's text."""
         return fingerprint(self.text)
 
-    def messages(self, instruction: str, input: str, output: str) -> tuple[Message, ...]:
+    @property
+    def texts(self) -> str | list[str]:
+        """What a prompt version hashes of it."""
+        is_known = not self.conversation or fingerprint(self.conversation) in _FIRST_CONVERSATIONS
+        return self.text if is_known else [self.text, self.conversation]
+
+    def messages(self, instruction: str, input: str, output: str, context: Context = NO_CONTEXT) -> tuple[Message, ...]:
         """Renders one pair; raises UserError when the template cannot take it."""
+        before = {"system": context.system, "history": context.history}
         try:
             template = _compile(self.text)
-            context = template.new_context({"instruction": instruction, "input": input, "output": output})
+            values = template.new_context({"instruction": instruction, "input": input, "output": output, **before})
             if not template.blocks:
-                return (Message("user", "".join(template.root_render_func(context)).strip()),)
-            return tuple(
-                Message(role, "".join(template.blocks[role](context)).strip())
-                for role in _ROLES
-                if role in template.blocks
-            )
+                messages = {"user": "".join(template.root_render_func(values)).strip()}
+            else:
+                messages = {role: "".join(template.blocks[role](values)).strip() for role in template.blocks}
+            if context and self.conversation:
+                conversation = _compile(self.conversation).render(before).strip()
+                messages["user"] = f"{conversation}\n\n{messages['user']}"
         except Exception as error:  # a template may call any filter on any text
             raise UserError(f"{self.field}: the template cannot be rendered: {error}. Correct it.") from error
+        return tuple(Message(role, messages[role]) for role in _ROLES if role in messages)
 
 
 def load_prompts(teacher: str, settings: PromptSettings | None = None) -> dict[str, Prompt]:
@@ -71,11 +97,14 @@ def load_prompts(teacher: str, settings: PromptSettings | None = None) -> dict[s
     Raises UserError, naming the profile's field, for an unreadable file or a broken template.
     """
     settings = settings or PromptSettings()
+    where = f"teachers.{teacher}.prompts"
+    conversation = _load_conversation(settings, f"{where}.{CONVERSATION}")
     return {
         phase: _load(
             phase,
             getattr(settings, phase) or BUNDLED / settings.variant / f"{phase}.jinja",
-            f"teachers.{teacher}.prompts.{phase}",
+            f"{where}.{phase}",
+            conversation,
         )
         for requests in settings.requests.values()
         for phase in requests
@@ -85,9 +114,10 @@ def load_prompts(teacher: str, settings: PromptSettings | None = None) -> dict[s
 def prompt_version(phase: str, text: object, sampling: Sampling, identity: str, parse_attempts: int) -> str:
     """The sha256 hex digest that says which reflections of a phase are current.
 
-    Template (a list where the phase has two requests), sampling, who answers, how often an unusable reply is asked
-    again, and how replies are read: with more tries or another parser pairs are gone through anew, and what the ledger
-    knows costs nothing. The first parser is left out, so that reflections from before parsers counted stay current.
+    `Prompt.texts` (a list where the phase has two requests), sampling, who answers, how often an unusable reply is
+    asked again, and how replies are read: with more tries or another parser pairs are gone through anew, and what the
+    ledger knows costs nothing. The first parser is left out, so that reflections from before parsers counted stay
+    current.
     """
     read_by = [] if parser.PARSER_VERSION == parser.FIRST_VERSION else [parser.PARSER_VERSION]
     return fingerprint(phase, text, sampling.payload(), identity, parse_attempts, *read_by)
@@ -102,10 +132,11 @@ def build_request(
     instruction: str,
     input: str,
     output: str,
+    context: Context = NO_CONTEXT,
     parse_attempt: int = 0,
 ) -> TeacherRequest:
     """The request of `prompt`'s phase about one pair; `teacher` is a name, `identity` is `Engine.identity`."""
-    messages = prompt.messages(instruction, input, output)
+    messages = prompt.messages(instruction, input, output, context)
     version = prompt.version
     return TeacherRequest(
         request_id=request_hash(
@@ -114,7 +145,7 @@ def build_request(
         teacher=teacher,
         identity=identity,
         phase=prompt.phase,
-        content_id=content_id(instruction, input, output),
+        content_id=content_id(instruction, input, output, context),
         prompt=version,
         messages=messages,
         sampling=sampling,
@@ -122,7 +153,28 @@ def build_request(
     )
 
 
-def _load(phase: str, path: Path, field: str) -> Prompt:
+def _load(phase: str, path: Path, field: str, conversation: str) -> Prompt:
+    text = _read(path, field)
+    prompt = Prompt(phase, text, field, "" if _CONTEXT & _used(text, path, field) else conversation)
+    _check(prompt, path)
+    return prompt
+
+
+def _load_conversation(settings: PromptSettings, field: str) -> str:
+    """The template of what stands before a pair. Raises UserError for one that does not show all of it."""
+    own = BUNDLED / settings.variant / f"{CONVERSATION}.jinja"
+    path = settings.conversation or (own if own.exists() else BUNDLED / own.name)
+    text = _read(path, field)
+    used = _used(text, path, field)
+    if unshown := sorted(_CONTEXT - used):
+        raise UserError(f"{field}: {path} never shows {unshown[0]}. Add {{{{ {unshown[0]} }}}}, or a loop over it.")
+    if unknown := sorted(used - _CONTEXT):
+        raise UserError(f"{field}: {path} uses the unknown variable {unknown[0]!r}. Use system, history or a literal.")
+    return text
+
+
+def _read(path: Path, field: str) -> str:
+    """The text of a template that a profile may have replaced. Raises UserError."""
     try:
         if path.exists() and not path.is_file():  # a pipe or a device may never end
             raise UserError(f"{field}: {path} is no file. Name a readable Jinja file.")
@@ -133,23 +185,29 @@ def _load(phase: str, path: Path, field: str) -> Prompt:
         raise UserError(f"{field}: {path} is not UTF-8 (byte {error.start}). Save it as UTF-8.") from error
     if not path.is_relative_to(BUNDLED) and (problem := problem_of(text)):
         raise UserError(f"{field}: {path} {problem}. Take the loop or the repetition out of the template.")
-    prompt = Prompt(phase=phase, text=text, field=field)
-    _check(prompt, path)
-    return prompt
+    return text
+
+
+def _used(text: str, path: Path, field: str) -> set[str]:
+    """The variables of a template. Raises UserError for one that cannot be compiled."""
+    try:
+        _compile(text)
+        return meta.find_undeclared_variables(_environment().parse(text))
+    except jinja2.TemplateSyntaxError as error:
+        raise UserError(f"{field}: {path}:{error.lineno}: {error.message}. Correct the template.") from error
 
 
 def _check(prompt: Prompt, path: Path) -> None:
     """Refuses what would only show after replies were paid for."""
-    try:
-        used = meta.find_undeclared_variables(_environment().parse(prompt.text))
-        blocks = set(_compile(prompt.text).blocks)
-    except jinja2.TemplateSyntaxError as error:
-        raise UserError(f"{prompt.field}: {path}:{error.lineno}: {error.message}. Correct the template.") from error
-    if unknown := sorted(used - _VARIABLES):
+    used, blocks = _used(prompt.text, path, prompt.field), set(_compile(prompt.text).blocks)
+    if unknown := sorted(used - _PAIR - _CONTEXT):
         raise UserError(
             f"{prompt.field}: {path} uses the unknown variable {unknown[0]!r}. "
-            f"Use {', '.join(sorted(_VARIABLES))} or a literal."
+            f"Use {', '.join(sorted(_PAIR | _CONTEXT))} or a literal."
         )
+    if len(used & _CONTEXT) == 1:
+        (missing,) = _CONTEXT - used
+        raise UserError(f"{prompt.field}: {path} shows half of the conversation. Add {missing}, or take the rest out.")
     is_tagged = prompt.phase in TAGGED
     if unshown := sorted(({"instruction", "output"} if is_tagged else {"instruction"}) - used):
         raise UserError(f"{prompt.field}: {path} never shows the pair's {unshown[0]}. Add {{{{ {unshown[0]} }}}}.")

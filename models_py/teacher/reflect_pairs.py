@@ -61,16 +61,16 @@ def reflect_pairs(
             yield reflection
     for name in second if rewritten and not (account and account.reached) else ():
         of_pair = {one.pair.pair_id: one for one in rewritten}
-        shown = [shown_alone(one.pair.pair_id, str(one.instruction)) for one in rewritten]
+        shown = [shown_alone(one.pair, str(one.instruction)) for one in rewritten]
         for answer in _asked_for(name, shown, teacher, ledger, account=account, on_progress=on_progress):
             before = of_pair[answer.pair.pair_id]
             instruction = before.instruction if answer.status == "ok" else None
             yield replace(answer, pair=before.pair, instruction=instruction)
 
 
-def shown_alone(pair_id: str, instruction: str) -> PendingPair:
+def shown_alone(pair: PendingPair, instruction: str) -> PendingPair:
     """What the second of two requests shows: the new instruction of a pair, which has no answer yet."""
-    return PendingPair(pair_id, instruction, "", "")
+    return replace(pair, instruction=instruction, input="", output="")
 
 
 def with_new_instructions(pairs: Sequence[PendingPair], teacher: OpenTeacher, ledger: Ledger) -> list[PendingPair]:
@@ -79,7 +79,7 @@ def with_new_instructions(pairs: Sequence[PendingPair], teacher: OpenTeacher, le
     for pair in pairs:
         stored = stored_attempts(teacher.request(NEW_INSTRUCTION, pair), teacher, ledger)
         if stored and (instruction := stored[-1].parsed.instruction) is not None:
-            shown.append(shown_alone(pair.pair_id, instruction))
+            shown.append(shown_alone(pair, instruction))
     return shown
 
 
@@ -138,7 +138,7 @@ def _reflection(phase: str, pair: PendingPair, attempt: Attempt) -> Reflection:
     if parsed.status == "ok" and parsed.output is not None:
         rewritten = phase == INSTRUCTION_REFLECTION and parsed.instruction is not None
         x = (parsed.instruction, "") if rewritten else (pair.instruction, pair.input)
-        new_id = content_id(str(x[0]), x[1], parsed.output)
+        new_id = content_id(str(x[0]), x[1], parsed.output, pair.context)
     request_id = attempt.reply.request_id
     return Reflection(pair, request_id, parsed.status, parsed.critique, new_id, parsed.instruction, parsed.output)
 

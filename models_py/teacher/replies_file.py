@@ -21,6 +21,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from models_py.conversation import Message
 from models_py.errors import UserError
 from models_py.publish import published_file
 from models_py.teacher.attempts import stored_attempts
@@ -28,7 +29,7 @@ from models_py.teacher.engines.recorded import LARGEST_COUNT, read_line
 from models_py.teacher.ledger import Ledger, LedgerRow
 from models_py.teacher.open_teacher import FIRST_TRY, OpenTeacher
 from models_py.teacher.parser import encodable, parse_reply
-from models_py.teacher.request import Message, Sampling, TeacherReply, TeacherRequest
+from models_py.teacher.request import Sampling, TeacherReply, TeacherRequest
 
 _REMEDY = "Take the line from `make export-replies` again, or leave it out."
 

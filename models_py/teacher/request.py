@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from models_py.content import content_id, fingerprint
+from models_py.conversation import NO_HISTORY, Context, Message
 
 INSTRUCTION_REFLECTION = "instruction_reflection"
 RESPONSE_REFLECTION = "response_reflection"
@@ -37,13 +38,16 @@ class PendingPair:
     """A pair to reflect on, as the lake's pending rows have it.
 
     pair_id: the raw pair that this is or descends from. base, base_content_id: in the response phase, which of its
-    texts is shown. previous_status: what the lake has of it under the current prompt, None for nothing.
+    texts is shown. previous_status: what the lake has of it under the current prompt, None for nothing. system and
+    history: what stands before it, as the lake has it.
     """
 
     pair_id: str
     instruction: str
     input: str
     output: str
+    system: str = ""
+    history: str = NO_HISTORY
     base: str | None = None
     base_content_id: str | None = None
     previous_status: str | None = None
@@ -54,20 +58,17 @@ class PendingPair:
         return cls(**{name: row[name] for name in _PAIR_FIELDS if name in row})
 
     @property
+    def context(self) -> Context:
+        """What stands before the pair."""
+        return Context.of(self.system, self.history)
+
+    @property
     def content_id(self) -> str:
         """Of the texts that are shown."""
-        return content_id(self.instruction, self.input, self.output)
+        return content_id(self.instruction, self.input, self.output, self.context)
 
 
 _PAIR_FIELDS = tuple(field.name for field in fields(PendingPair))
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One turn of the conversation: `role` is system or user."""
-
-    role: str
-    content: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,8 @@ _OF_VLLM = {"model": "model", "revision": "revision", "chat_template": "chat_tem
 class PromptSettings:
     """Which words are used: a bundled variant, and files that replace it by phase.
 
+    conversation: replaces what shows the system text and the earlier turns of a pair that has any (prompt.py).
+
     record_first: the record, then the criteria. criteria_first: what all requests share comes first, so that a
     server's prefix cache computes it once. plain: for small models, no criteria, no tags, one text a request.
     """
@@ -44,6 +46,7 @@ class PromptSettings:
     new_instruction: Path | None = None
     new_answer: Path | None = None
     better_answer: Path | None = None
+    conversation: Path | None = None
 
     def __post_init__(self) -> None:
         own, other = (PLAIN, TAGGED) if self.variant == "plain" else (TAGGED, PLAIN)

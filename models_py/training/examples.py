@@ -6,8 +6,9 @@ Example, a prompt of three tokens and an answer of two that ends its turn with t
     labels   -100 -100 -100 41  42   2
 
 The student's one chat (`StudentChat.training_example`) tokenizes, so the labels are the very tokens that the scorer
-scores, plus the end-of-turn token. TRL's own preparation is skipped: it would tokenize prompt and answer as one text.
-A row that cannot be trained on is dropped with the reason; nothing else is dropped.
+scores, plus the end-of-turn token; with `all_answers` those of the answers before it too. TRL's own preparation is
+skipped: it would tokenize prompt and answer as one text. A row that cannot be trained on is dropped with the reason;
+nothing else is dropped.
 """
 
 from collections import Counter
@@ -25,21 +26,24 @@ IGNORED = -100  # the label that cross entropy skips, in torch and everywhere do
 class LabelledRow:
     """Token ids and labels of equal length; a label is the token itself or `IGNORED`.
 
-    truncated: the answer lost its tail to `max_length`. thinks: see `TrainingExample`.
+    truncated: the answer lost its tail to `max_length`. thinks, history_truncated: see `TrainingExample`.
     """
 
     input_ids: list[int]
     labels: list[int]
     truncated: bool = False
     thinks: bool = False
+    history_truncated: bool = False
 
 
-def labelled_rows(rows: Sequence[TrainingRow], chat: StudentChat) -> tuple[list[LabelledRow], list[tuple[str, str]]]:
+def labelled_rows(
+    rows: Sequence[TrainingRow], chat: StudentChat, *, all_answers: bool = False
+) -> tuple[list[LabelledRow], list[tuple[str, str]]]:
     """The rows that can be trained on, in order, and (pair_id, reason) of the others."""
     kept: list[LabelledRow] = []
     dropped: list[tuple[str, str]] = []
     for row in rows:
-        example = chat.training_example(row.instruction, row.input, row.output)
+        example = chat.training_example(row.instruction, row.input, row.output, row.context, all_answers=all_answers)
         if isinstance(example, Failure):
             dropped.append((row.pair_id, f"{example.status}: {example.reason}"))
             continue
@@ -49,7 +53,9 @@ def labelled_rows(rows: Sequence[TrainingRow], chat: StudentChat) -> tuple[list[
         ]
         if labels[-1] != chat.end_of_turn_id:
             raise AssertionError(f"pair {row.pair_id}: the last label is {labels[-1]}, not the end-of-turn token")
-        kept.append(LabelledRow(example.input_ids, labels, example.truncated, example.thinks))
+        kept.append(
+            LabelledRow(example.input_ids, labels, example.truncated, example.thinks, example.history_truncated)
+        )
     return kept, dropped
 
 

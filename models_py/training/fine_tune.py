@@ -103,7 +103,7 @@ def fine_tune(
 
     with _quiet():
         chat = load_chat(replace(student, max_length=min(settings.max_length, student.max_length)))
-        kept, dropped = labelled_rows(rows, chat)
+        kept, dropped = labelled_rows(rows, chat, all_answers=settings.loss_on == "all_answers")
         recipe = str(manifest.get("recipe", out_dir.name))
         require_rows(kept, dropped, recipe)
         if all(row.thinks for row in kept):  # who has learned from thoughts alone is asked for them, as by its own
@@ -122,7 +122,7 @@ def fine_tune(
 
 def _told_of_rows(kept: Sequence[LabelledRow], dropped: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """What the manifest says of the rows that were trained on and of those that were not."""
-    thinking = sum(row.thinks for row in kept)
+    thinking, shortened = sum(row.thinks for row in kept), sum(row.history_truncated for row in kept)
     return {
         "rows": len(kept),
         "rows_fingerprint": fingerprint([[row.input_ids, row.labels] for row in kept]),
@@ -130,6 +130,7 @@ def _told_of_rows(kept: Sequence[LabelledRow], dropped: Sequence[tuple[str, str]
         "target_tokens": sum(label != IGNORED for row in kept for label in row.labels),
         "dropped": dropped,
         **({"thinking_rows": thinking} if thinking else {}),
+        **({"history_truncated_rows": shortened} if shortened else {}),
     }
 
 

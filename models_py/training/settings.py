@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from models_py.content import hashed_fields
+from models_py.conversation import NO_CONTEXT, Context
 from models_py.errors import refuse
 
+LOSS_ON = ("last_answer", "all_answers")
 SCHEDULES = ("cosine", "linear", "constant", "constant_with_warmup")
 # The settings that every checkpoint's id hashes: those of the first release.
 _ALWAYS_HASHED = (
@@ -39,7 +41,7 @@ class TrainingSettings:
     `batch_size` counts the rows of one optimizer step; it is reached by accumulating forward passes of
     `device_batch_size` rows, so lowering the latter saves memory and changes no gradient. A run ends after `epochs`,
     or after `max_steps` optimizer steps where that is set. The shorter of `max_length` and the student's own limit cuts
-    the rows, in tokens.
+    the rows, in tokens. `loss_on`: the answer of each pair, or `all_answers` of the conversation that it ends.
     """
 
     epochs: float = 3.0
@@ -53,6 +55,7 @@ class TrainingSettings:
     max_steps: int | None = None
     seed: int = 0
     gradient_checkpointing: bool = False
+    loss_on: str = "last_answer"
 
     def __post_init__(self) -> None:
         """Refuse values that would fail, or silently do nothing, minutes into a run."""
@@ -67,6 +70,8 @@ class TrainingSettings:
             yield f"training.warmup_ratio is {self.warmup_ratio}; it is a share of all steps, 0 to below 1."
         if self.weight_decay < 0:
             yield f"training.weight_decay is {self.weight_decay}; it must not be below 0."
+        if self.loss_on not in LOSS_ON:
+            yield f"training.loss_on is {self.loss_on}; it must be one of {', '.join(LOSS_ON)}."
         if self.schedule not in SCHEDULES:
             yield f"training.schedule is {self.schedule}; it must be one of {', '.join(SCHEDULES)}."
         if min(self.device_batch_size, self.batch_size) > 0 and self.batch_size % self.rows_a_pass:
@@ -99,3 +104,4 @@ class TrainingRow:
     instruction: str
     input: str
     output: str
+    context: Context = NO_CONTEXT

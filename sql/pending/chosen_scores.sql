@@ -34,6 +34,8 @@ contests as (
     select
         twins.student_fingerprint,
         twins.content_id,
+        twins.system,
+        twins.history,
         twins.instruction,
         twins.input,
         twins.output
@@ -58,6 +60,8 @@ contests as (
 select
     contests.student_fingerprint,
     contests.content_id,
+    any_value(contests.system) as system,
+    any_value(contests.history) as history,
     any_value(contests.instruction) as instruction,
     any_value(contests.input) as input,
     any_value(contests.output) as output,

@@ -3,6 +3,8 @@
 select
     teachers.teacher,
     raw_pairs.pair_id,
+    raw_pairs.system,
+    raw_pairs.history,
     raw_pairs.instruction,
     raw_pairs.input,
     raw_pairs.output,

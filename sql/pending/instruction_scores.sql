@@ -3,6 +3,8 @@
 select
     pairings.scorer_fingerprint as student_fingerprint,
     candidates.content_id,
+    any_value(candidates.system) as system,
+    any_value(candidates.history) as history,
     any_value(candidates.instruction) as instruction,
     any_value(candidates.input) as input,
     any_value(candidates.output) as output,

@@ -20,6 +20,8 @@ select
     candidates.pair_id,
     candidates.candidate as base,
     candidates.content_id as base_content_id,
+    candidates.system,
+    candidates.history,
     candidates.instruction,
     candidates.input,
     candidates.output,

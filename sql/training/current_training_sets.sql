@@ -4,7 +4,7 @@ with selected as (
     select
         recipe,
         count(*) as row_count,
-        sum(hash(rank, pair_id, candidate, instruction, input, output)) as hashes
+        sum(hash(rank, pair_id, candidate, system, history, instruction, input, output)) as hashes
     from selection.recycled_pairs
     group by recipe
 ),
@@ -14,7 +14,7 @@ frozen as (
         recipe,
         data_version,
         count(*) as row_count,
-        sum(hash(rank, pair_id, candidate, instruction, input, output)) as hashes
+        sum(hash(rank, pair_id, candidate, system, history, instruction, input, output)) as hashes
     from training.training_pairs
     group by recipe, data_version
 )

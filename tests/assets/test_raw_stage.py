@@ -68,19 +68,19 @@ def test_a_pair_that_left_the_files_leaves_the_table(flow: Flow) -> None:
 
 
 def test_what_conversations_lose_is_in_table_and_metadata(flow: Flow) -> None:
-    turns = [("system", "Be kind."), ("user", "Hi"), ("assistant", "Hello!"), ("user", "And?"), ("assistant", "No.")]
+    turns = [("system", "Be kind."), ("user", "Hi"), ("assistant", "Hello!"), ("user", "And?"), ("system", "Stop.")]
     messages = [{"role": role, "content": text} for role, text in turns]
     (flow.folder / "pairs.jsonl").write_text(json.dumps({"messages": messages}))
     *_, pairs = flow.run(raw_pairs)
     assert pairs.metadata["told"].value == (
-        "mine: 1 of 1 conversations are cut to their first exchange, without 2 turns and 1 system text"
+        "mine: 1 of 1 conversations are cut (turns: last): 1 turn and 1 system text are in no pair"
     )
     columns = "source, row_count, pair_count, cut_conversation_count, turns_left_out, system_texts_left_out"
-    assert flow.lake.read(f"select {columns} from raw.source_counts").rows() == [("mine", 1, 1, 1, 2, 1)]
+    assert flow.lake.read(f"select {columns} from raw.source_counts").rows() == [("mine", 1, 1, 1, 1, 1)]
     console = Console(width=200, file=io.StringIO())
     _print_left_out(flow.lake, console)
     assert as_a(io.StringIO, console.file).getvalue() == (
-        "Left out  2 turns and 1 system texts of 1 conversations of mine (raw.source_counts)\n"
+        "Left out  1 turns and 1 system texts of 1 conversations of mine (raw.source_counts)\n"
     )
 
 

@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models_py.sources.pairs import Pair, to_pair
+from models_py.conversation import Context, Message
+from models_py.sources.pairs import Pair
+from tests.models_py.sources.one_pair import to_pair
 from tests.support.values import as_a
 
 json_values = st.recursive(
@@ -44,14 +46,17 @@ def chat(*turns: tuple[str, object]) -> list[dict[str, object]]:
             Pair("a", "b", "c", "qa"),
         ),
         ({"instruction": "a", "response": "c", "category": ""}, Pair("a", "", "c", None)),
-        ({"messages": chat(("system", "s"), ("user", "a"), ("assistant", "c"))}, Pair("a", "", "c", None)),
+        (
+            {"messages": chat(("system", "s"), ("user", "a"), ("assistant", "c"))},
+            Pair("a", "", "c", None, Context("s")),
+        ),
         (
             {
                 "messages": chat(
                     ("assistant", "x"), ("user", "a"), ("assistant", "c"), ("user", "d"), ("assistant", "e")
                 )
             },
-            Pair("a", "", "c", None),
+            Pair("d", "", "e", None, Context("", (Message("user", "a"), Message("assistant", "c")))),
         ),
         (
             {"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "c"}], "category": "qa"},
@@ -84,7 +89,7 @@ def test_recognised_shapes(record: object, pair: Pair) -> None:
         ({"instruction": "\ud800", "output": "c"}, "field instruction: holds a lone surrogate (\\ud800) at position 1"),
         ({"messages": "hi"}, "field messages: expected a list of turns, found text 'hi'"),
         ({"messages": []}, "field messages: no user turn; found roles none"),
-        ({"messages": chat(("user", "a"))}, "field messages: no assistant turn behind the first user turn"),
+        ({"messages": chat(("user", "a"))}, "field messages: no assistant turn right behind a user turn"),
         ({"messages": ["a"]}, "field messages[0]: expected an object with role and content (or from and value)"),
         (
             {"messages": chat(("user", "a"), ("assistant", 3))},

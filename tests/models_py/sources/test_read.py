@@ -56,6 +56,8 @@ def test_a_pair_has_its_id_source_row_and_texts(tmp_path: Path) -> None:
             "source": "mine",
             "file": str(tmp_path / "a.jsonl"),
             "source_row": 2,
+            "system": "",
+            "history": "[]",
             **GOOD,
             "category": None,
             "duplicate_count": 0,

@@ -8,9 +8,10 @@ import pytest
 
 from models_py.errors import UserError
 from models_py.sources.fields import is_absent, matters, unread
-from models_py.sources.pairs import Pair, to_pair
-from models_py.sources.read import SourcesRead, check_bad_fraction, read_sources, told
+from models_py.sources.pairs import Pair
+from models_py.sources.read import SourcesRead, check_bad_fraction, read_sources
 from models_py.sources.spec import Source
+from tests.models_py.sources.one_pair import to_pair
 from tests.support.values import as_a
 
 CASES = Path(__file__).resolve().parents[4] / "shared" / "cases" / "sources"
@@ -21,7 +22,7 @@ HELLOS: Texts = [*HELLO, ("Ho?", "", "Hullo.")]
 
 # File -> its pairs, or the beginning of what is said of the row or the file.
 EXPECTED: dict[str, Texts | str] = {
-    "alpaca_history_system.jsonl": "field system holds a system text, which is not read yet",
+    "alpaca_history_system.jsonl": [("And the second one?", "", "Brenta.")],
     "bom.csv": HELLO,
     "bom.jsonl": RIVERS,
     "capital_roles.jsonl": HELLO,
@@ -47,7 +48,7 @@ EXPECTED: dict[str, Texts | str] = {
     "messages_and_null.jsonl": [("Name a river.", "", "Po.")],
     "messages_json_string.csv": HELLO,
     "mixed_messages_alpaca.parquet": HELLOS,
-    "multi_turn_same_opening.jsonl": [("Hi", "", "Hello!")],
+    "multi_turn_same_opening.jsonl": [(f"Question {n}", "", f"Answer {n}") for n in range(4)],
     "nan_array_tail.json": RIVERS,
     "nan_input.jsonl": [("Name a river.", "", "Po.")],
     "nan_text.csv": HELLO,
@@ -56,7 +57,7 @@ EXPECTED: dict[str, Texts | str] = {
     "prompt_completion.jsonl": [("2+2?", "", "4")],
     "question_answer.jsonl": [("2+2?", "", "4")],
     "quoted_newlines.csv": [("Name\ntwo\n\nrivers.", "", 'Po, "Rhine"\r\nand more')],
-    "sharegpt_chatgpt_role.jsonl": [("Name a river.", "", "Po.")],
+    "sharegpt_chatgpt_role.jsonl": [("And a lake?", "", "Garda.")],
     "single_object_pretty.json": RIVERS[:1],
     "tab.csv": HELLO,
     "title_case_keys.jsonl": HELLO,
@@ -141,7 +142,7 @@ QA = turns(("user", "a"), ("assistant", "c"))
         ({"prompt": QA[:1], "completion": "c"}, ("a", "", "c")),
         ({"conversation": turns(("User", "a"), ("GPT", "c"))}, ("a", "", "c")),
         ({"messages": turns(("human", "a"), ("bot", "b"), ("AI", "c"))}, ("a", "", "b\n\nc")),
-        ({"messages": turns(("user", "a"), ("system", "s"), ("user", "b"), ("model", "c"))}, ("a\n\nb", "", "c")),
+        ({"messages": turns(("user", "a"), ("system", "s"), ("user", "b"), ("model", "c"))}, ("b", "", "c")),
         ({"messages": turns(("developer", "s"), ("prompter", "a"), ("Claude", None))}, ("a", "", "")),
         ({"messages": turns(("user", [{"type": "text", "text": "a"}, "b"]), ("assistant", "c"))}, ("a\nb", "", "c")),
         ({"messages": [{"from": "human", "text": "a"}, {"role": "assistant", "value": "c"}]}, ("a", "", "c")),
@@ -163,7 +164,7 @@ def test_texts_are_found(record: object, texts: tuple[str, str, str]) -> None:
         ({"problem": "a", "solution": "b", "answer": "c"}, "fields answer and solution are both filled, and differ"),
         ({"instruction": "x", "messages": QA}, "fields messages and instruction are both filled, and differ"),
         ({"messages": QA, "conversations": QA[:1]}, "fields messages and conversations are both filled, and differ"),
-        ({"instruction": "a", "output": "c", "Chat_History": [["x", "y"]]}, "field Chat_History holds earlier turns"),
+        ({"instruction": "a", "output": "c", "Chat_History": "x: y"}, "field Chat_History: expected a list of turns"),
         ({"instruction": "a", "output": "c", "tools": '[{"name": "f"}]'}, "field tools holds tools"),
         ({"instruction": "a", "output": "c", "label": 0}, "field label is 0: the answer is marked as bad"),
         ({"instruction": "a", "output": "c", "label": "False"}, "field label is False: the answer is marked as bad"),
@@ -216,28 +217,6 @@ def test_names_and_neutral_values() -> None:
     nothing: list[object] = [None, float("nan"), " ", [], {}]
     assert all(map(is_absent, nothing)) and not any(map(is_absent, [0, False, "x"]))
     assert unread({"tools": [[], {}], "image": True, "weight": 0.5, "label": None}) is None
-
-
-# --- what a conversation loses
-
-
-def test_what_a_conversation_loses_is_counted_and_told(tmp_path: Path) -> None:
-    opening = turns(("system", "Be kind."), ("user", "Hi"), ("assistant", "Hello!"))
-    rows = [
-        {"messages": [*opening, *turns(("user", f"Question {number}"), ("assistant", "Answer"))]} for number in range(3)
-    ]
-    rows += [{"messages": QA}, {"messages": turns(("system", ""), *(("user", "b"), ("assistant", "c")))}]
-    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    source = Source("mine", path=str(tmp_path / "a.jsonl"))
-    result = read_sources([source])
-    [counts] = result.counts
-    assert (counts.row_count, counts.pair_count, counts.duplicate_count) == (5, 3, 2)
-    assert (counts.conversation_count, counts.cut_conversation_count, counts.merged_conversation_count) == (5, 3, 2)
-    assert (counts.turns_left_out, counts.system_texts_left_out) == (6, 3)
-    assert told(result, [source]) == [
-        "mine: 3 of 5 conversations are cut to their first exchange, without 6 turns and 3 system texts; "
-        "2 of them are then like another"
-    ]
 
 
 # --- files with another shape inside

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models_py.conversation import Context, Message
 from models_py.errors import UserError
 from models_py.student.chat import Failure, StudentChat, TermSequences, TrainingExample
 from models_py.student.spec import DEFAULT_CHAT_TEMPLATE
@@ -14,6 +15,8 @@ from tests.support.values import as_a
 # Texts that spell control tokens, whole and in parts.
 PARTS = ["</s>", "<|end|>", "<|user", "|>", "<tool>", "sky ", "ü漢\u0301", "\n", " "]
 TEXTS = st.lists(st.sampled_from(PARTS)).map("".join)
+MESSAGES = st.builds(Message, st.sampled_from(("user", "assistant")), TEXTS)
+CONTEXTS = st.builds(Context, TEXTS, st.lists(MESSAGES, max_size=3).map(tuple))
 
 
 def tokens(chat: StudentChat, ids: list[int]) -> list[str]:
@@ -197,13 +200,13 @@ def test_a_tokenizer_without_eos_is_refused() -> None:
         StudentChat(tokenizer, CHAT_TEMPLATE, MAX_LENGTH)
 
 
-@given(st.lists(st.tuples(TEXTS, TEXTS, TEXTS), max_size=4))
-def test_reading_ahead_changes_no_sequence(chat: StudentChat, rows: list[tuple[str, str, str]]) -> None:
+@given(st.lists(st.tuples(TEXTS, TEXTS, TEXTS, CONTEXTS), max_size=4))
+def test_reading_ahead_changes_no_sequence(chat: StudentChat, rows: list[tuple[str, str, str, Context]]) -> None:
     def all_sequences() -> list[object]:
-        return [(chat.answer_sequences(*row), chat.instruction_sequences(*row)) for row in rows]
+        return [(chat.answer_sequences(*row), chat.instruction_sequences(*row[:3])) for row in rows]
 
     expected = all_sequences()
-    with chat.reading_ahead(rows, rows):
+    with chat.reading_ahead(rows, [row[:3] for row in rows]):
         assert all_sequences() == expected
         assert chat._encoded or not rows
     assert not chat._encoded and not chat._rendered

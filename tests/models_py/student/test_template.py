@@ -11,6 +11,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from models_py.conversation import NO_CONTEXT
 from models_py.errors import UserError
 from models_py.student.chat import Failure, StudentChat, TermSequences, TrainingExample
 from models_py.student.template import answer_template, render, renders_as_at_first
@@ -168,7 +169,7 @@ def test_thoughts_without_their_opening_follow_the_prompt_that_opens_them() -> N
 def test_a_text_that_the_template_refuses_fails_its_row_alone() -> None:
     chat = chat_of(TRL["gptoss.jinja"])
     rows = [("Why?", "", "<|channel|>analysis<|message|>Hm.<|end|>Blue."), ("Why?", "", "Blue.")]
-    with chat.reading_ahead(rows, rows):
+    with chat.reading_ahead([(*row, NO_CONTEXT) for row in rows], rows):
         bad, good = (chat.answer_sequences(*row) for row in rows)
     failure = as_a(Failure, bad)
     assert failure.status == "template_error" and "You have passed a message containing" in failure.reason
@@ -259,7 +260,7 @@ def test_a_template_may_take_instruction_and_input_apart(template: str, input: s
     assert text_of(chat, ids) == prompt and chat.tokenizer.eos_token_id not in ids
     rows = [("Name it", input, "Blue")]
     expected = chat.answer_sequences(*rows[0])
-    with chat.reading_ahead(rows, rows):
+    with chat.reading_ahead([(*row, NO_CONTEXT) for row in rows], rows):
         assert chat.answer_sequences(*rows[0]) == expected == as_a(TermSequences, expected)
 
 

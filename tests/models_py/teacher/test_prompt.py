@@ -4,9 +4,10 @@ from typing import Any
 import pytest
 
 from models_py.content import content_id
+from models_py.conversation import Message
 from models_py.errors import UserError
 from models_py.teacher.prompt import build_request, load_prompts, prompt_version
-from models_py.teacher.request import INSTRUCTION_REFLECTION, PHASES, RESPONSE_REFLECTION, Message, Sampling
+from models_py.teacher.request import INSTRUCTION_REFLECTION, PHASES, RESPONSE_REFLECTION, Sampling
 from models_py.teacher.spec import PromptSettings
 from tests.support.engines import request
 

@@ -95,7 +95,7 @@ def test_the_manifest_names_what_the_checkpoint_was_made_of(
     assert manifest == tuned.manifest.content
     assert MANIFEST.items() <= manifest.items()
     assert (manifest["rows"], manifest["student"]["fingerprint"]) == (8, student.fingerprint)
-    assert manifest["settings"] == dataclasses.asdict(settings)
+    assert manifest["settings"] == settings.hashed
     assert {"torch", "transformers", "trl"} <= manifest["versions"].keys()
     losses = [json.loads(line)["loss"] for line in (tuned.folder / LOSS_LOG).read_text().splitlines()]
     assert len(losses) == 4 and losses[0] > losses[-1]
@@ -180,11 +180,16 @@ student, rows, settings, out = map(json.loads, sys.argv[1:])
 def die_in_the_second_step(progress):
     if progress.done == 2:
         os.kill(os.getpid(), signal.SIGKILL)
-fine_tune([TrainingRow(**row) for row in rows], student=ResolvedStudent(**student),
+fine_tune([TrainingRow(*row) for row in rows], student=ResolvedStudent(**student),
           settings=TrainingSettings(**settings), out_dir=Path(out), manifest={}, on_progress=die_in_the_second_step)
 """
     settings = json.loads((tuned.folder / "manifest.json").read_text())["settings"]
-    asked = (dataclasses.asdict(student), [dataclasses.asdict(row) for row in rows], settings, str(out))
+    asked = (
+        dataclasses.asdict(student),
+        [(row.pair_id, row.instruction, row.input, row.output) for row in rows],
+        settings,
+        str(out),
+    )
     killed = run(code, *map(json.dumps, asked))
     assert (killed.returncode, killed.stdout, killed.stderr) == (-signal.SIGKILL, "", "")
     assert [path.name.split("-")[0] for path in tmp_path.iterdir()] == [".paper.partial"]
@@ -322,5 +327,8 @@ def test_mean_loss_of_an_indifferent_model_is_the_log_of_its_vocabulary(
 
 def test_importing_it_leaves_the_log_of_a_vllm_teacher_as_it_was() -> None:
     """TRL would silence it for the whole process."""
-    code = "import models_py.training.fine_tune, os; print(os.environ.get('VLLM_LOGGING_LEVEL'))"
+    code = (
+        "import os; del os.environ['VLLM_LOGGING_LEVEL']; import models_py.training.fine_tune; "
+        "print(os.environ.get('VLLM_LOGGING_LEVEL'))"
+    )
     assert run(code).stdout == "None\n"
