@@ -91,12 +91,14 @@ def test_a_lake_of_before_a_table_or_column_gets_them_and_keeps_its_rows(lake: L
     def age(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute("drop table scoring.chosen_scores")
         connection.execute(f"alter table {PAIRS} drop column category")
+        connection.execute(f"alter table {PAIRS} drop column system")
+        connection.execute(f"alter table {PAIRS} drop column history")
         connection.execute("delete from main.lake_definitions where name like 'columns %'")
 
     lake.write(age, Commit("as an earlier version made it"))
     now = Lake(lake.warehouse)
     now.prepare()
-    assert now.read(f"select pair_id, category from {PAIRS}").rows() == [("a", None)]
+    assert now.read(f"select pair_id, category, system, history from {PAIRS}").rows() == [("a", None, "", "[]")]
     assert now.scalar("select count(*) from scoring.chosen_scores") == 0
 
 

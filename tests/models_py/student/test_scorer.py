@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from models_py.conversation import Context, Message
 from models_py.progress import Progress
 from models_py.student.loading import load_chat, load_model
 from models_py.student.nll import TargetSequence, padded_nlls
@@ -36,7 +37,7 @@ def reference_nll(model: Any, ids: list[int], target_tokens: int) -> float:
 
 def reference_terms(model: Any, chat: Any, request: ScoreRequest) -> dict[str, float]:
     pair = (request.instruction, request.input, request.output)
-    answer, instruction = chat.answer_sequences(*pair), chat.instruction_sequences(*pair)
+    answer, instruction = chat.answer_sequences(*pair, request.context), chat.instruction_sequences(*pair)
     sequences = (answer.alone, answer.conditioned, instruction.alone, instruction.conditioned)
     counts = (answer.target_tokens,) * 2 + (instruction.target_tokens,) * 2
     return {t: reference_nll(model, s, n) for t, s, n in zip(TERMS, sequences, counts, strict=True)}
@@ -109,6 +110,22 @@ def test_awkward_text_scores_like_the_reference(student: Student, family: str, t
     row = next(scorer.score([request]))
     expected = reference_terms(scorer.model, scorer.chat, request)
     assert {term: getattr(row, term) for term in TERMS} == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_conversations_score_like_the_reference(student: Student, family: str) -> None:
+    """The answer after all that stands before it, whole or as far as it fits; the instruction as without it."""
+    turns = tuple(Message(("user", "assistant")[n % 2], f"turn {n}: the sky, </s> or the air") for n in range(24))
+    contexts = [Context("Be brief."), *(Context(("", "Be brief.")[n % 2], turns[: 4 * n]) for n in range(7))]
+    scorer = make_scorer(student(family), token_budget=900)
+    requests = [pair(str(n), output="The sky is blue " * 9, context=context) for n, context in enumerate(contexts)]
+    scored = list(scorer.score(requests))
+    for request, row in zip(requests, scored, strict=True):
+        expected = reference_terms(scorer.model, scorer.chat, request)
+        assert {term: getattr(row, term) for term in TERMS} == pytest.approx(expected, rel=1e-5)
+    assert len({row.answer_nll_given_instruction for row in scored}) > 4
+    assert len({(row.answer_nll, row.instruction_nll, row.instruction_nll_given_answer) for row in scored}) == 1
+    assert {row.history_truncated for row in scored} == {False, True} and not any(row.truncated for row in scored)
 
 
 def test_the_budget_and_the_chunks_change_nothing(student: Student) -> None:

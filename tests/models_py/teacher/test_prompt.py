@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from models_py.content import content_id
-from models_py.conversation import Message
+from models_py.conversation import NO_CONTEXT, Context, Message
 from models_py.errors import UserError
 from models_py.teacher.prompt import build_request, load_prompts, prompt_version
 from models_py.teacher.request import INSTRUCTION_REFLECTION, PHASES, RESPONSE_REFLECTION, Sampling
@@ -175,3 +175,85 @@ def test_the_prompt_version_changes_with_each_of_its_parts() -> None:
         for parse_attempts in (0, 2)
     }
     assert len(versions) == 32
+
+
+# ── conversations ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+CONTEXT = Context("Be brief.", (Message("user", "Name a {{ sea }}."), Message("assistant", "Baltic.")))
+ALL = [
+    (variant, phase)
+    for variant in ("record_first", "criteria_first", "plain")
+    for requests in PromptSettings(variant).requests.values()
+    for phase in requests
+]
+
+
+@pytest.mark.parametrize(("variant", "phase"), ALL)
+def test_a_conversation_stands_before_the_words_that_every_pair_has(variant: Any, phase: str) -> None:
+    prompt = load_prompts("gpt", PromptSettings(variant))[phase]
+    *before, plain = prompt.messages("And one more?", "", "Adriatic.")
+    *system, asked = prompt.messages("And one more?", "", "Adriatic.", CONTEXT)
+    assert system == before and asked.content.endswith(f"\n\n{plain.content}")
+    shown = asked.content.removesuffix(plain.content)
+    places = [shown.index(text) for text in ("Be brief.", "Name a {{ sea }}.", "Baltic.")]
+    assert places == sorted(places)
+    if variant != "plain":
+        assert shown.startswith("<conversation>\n<system>\nBe brief.\n</system>\n<user>\nName a {{ sea }}.\n</user>")
+
+
+def test_what_a_conversation_lacks_is_not_mentioned() -> None:
+    prompt = load_prompts("gpt")[INSTRUCTION_REFLECTION]
+    only_history = prompt.messages("Q", "", "A", Context("", CONTEXT.history))[-1].content
+    only_system = prompt.messages("Q", "", "A", Context("Be brief."))[-1].content
+    assert "<system>" not in only_history and "<user>" not in only_system and "<system>" in only_system
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_other_turns_before_it_are_another_request(phase: str) -> None:
+    prompt = load_prompts("gpt")[phase]
+    values: dict[str, Any] = {
+        **{"teacher": "gpt", "identity": "m", "sampling": Sampling(), "instruction": "Q", "input": "", "output": "A"}
+    }
+    contexts = (NO_CONTEXT, CONTEXT, Context("Be brief."), Context("", CONTEXT.history))
+    requests = [build_request(prompt, context=context, **values) for context in contexts]
+    assert len({one.request_id for one in requests}) == len({one.content_id for one in requests}) == 4
+    assert requests[0] == build_request(prompt, **values)
+
+
+def test_versions_know_of_conversations_only_where_their_words_are_replaced(tmp_path: Path) -> None:
+    assert load_prompts("gpt")[INSTRUCTION_REFLECTION].texts == load_prompts("gpt")[INSTRUCTION_REFLECTION].text
+    own = tmp_path / "own.jinja"
+    own.write_text("{{ system }} {% for turn in history %}{{ turn.role }}: {{ turn.content }} {% endfor %}")
+    prompt = load_prompts("gpt", PromptSettings(conversation=own))[RESPONSE_REFLECTION]
+    assert prompt.texts == [prompt.text, own.read_text()]
+    content = prompt.messages("Q", "", "A", CONTEXT)[-1].content
+    assert content.startswith("Be brief. user: Name a {{ sea }}. assistant: Baltic.\n\n<record>")
+
+
+def test_a_template_may_show_the_conversation_itself(tmp_path: Path) -> None:
+    text = GOOD + "{{ system }}{% for turn in history %}({{ turn.content }}){% endfor %}"
+    prompt = load_prompts("gpt", replace(tmp_path / "mine.jinja", text))[RESPONSE_REFLECTION]
+    assert prompt.messages("Q", "", "A", CONTEXT)[0].content == (
+        "Q A [Better Answer] [End]Be brief.(Name a {{ sea }}.)(Baltic.)"
+    )
+    assert prompt.messages("Q", "", "A")[0].content == "Q A [Better Answer] [End]"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("{{ system }}", r"conversation: .* never shows history"),
+        ("{{ history }}", r"conversation: .* never shows system"),
+        ("{{ system }}{{ history }}{{ input }}", r"conversation: .* unknown variable 'input'"),
+        ("{{ system ", r"conversation: .*:1: "),
+    ],
+)
+def test_a_broken_template_of_conversations_is_named(text: str, problem: str, tmp_path: Path) -> None:
+    (tmp_path / "own.jinja").write_text(text)
+    with pytest.raises(UserError, match=r"teachers\.gpt\.prompts\." + problem):
+        load_prompts("gpt", PromptSettings(conversation=tmp_path / "own.jinja"))
+
+
+def test_a_template_that_shows_half_of_the_conversation_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"shows half of the conversation\. Add history"):
+        load_prompts("gpt", replace(tmp_path / "mine.jinja", GOOD + "{{ system }}"))
