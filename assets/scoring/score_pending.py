@@ -56,9 +56,22 @@ def score_pending(context: dg.AssetExecutionContext, lake: Lake, profile: Profil
         f"select status, count(*) as n from {table} where {current} group by status order by n desc, status"
     )
     metadata: Work = {f"status/{status}": rows for status, rows in statuses.rows()}
-    if told := [str(said) for name, said in work.items() if name.endswith(f"/{_PATHS_LEFT}")]:
+    told = [str(said) for name, said in work.items() if name.endswith(f"/{_PATHS_LEFT}")]
+    told += _cut(lake, table, current)
+    if told:
         metadata[TOLD_KEY] = "\n".join(told)
     return table_result(lake, table, where=current, metadata=metadata | work)
+
+
+def _cut(lake: Lake, table: str, current: str) -> list[str]:
+    """What `max_length` left out of the texts whose scores count, a sentence each."""
+    counts = lake.recall(
+        "select count(*) filter (where truncated), count(*) filter (where history_truncated), count(*) "
+        f"from {table} where {current}"
+    )
+    [(tails, histories, rows)] = counts.rows()
+    said = {"without their end": tails, "without the oldest turns before them": histories}
+    return [f"{count:,} of {rows:,} texts are scored {how} (max_length)" for how, count in said.items() if count]
 
 
 def _score(context: dg.AssetExecutionContext, lake: Lake, profile: Profile, table: str) -> Work:

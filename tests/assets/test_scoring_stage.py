@@ -1,6 +1,7 @@
 """scoring: what is pending is scored once, in commits; nothing pending loads no model; a failure keeps its reason."""
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,20 @@ def test_a_faster_path_that_is_not_taken_is_told_with_the_reason(ready: Flow, fa
     assert metadata["toy/path"] == "packs"
     assert metadata["toy/paths_left"] == metadata["told"] == fake.paths_left[0]
     assert "told" not in ready.run(instruction_scores).metadata
+
+
+def test_what_max_length_left_out_is_told(ready: Flow, fake: type[FakeScorer]) -> None:
+    cut: dict[str, dict[str, Any]] = {
+        FOUR[0]: {"truncated": True},
+        FOUR[1]: {"truncated": True, "history_truncated": True},
+    }
+    fake.score_one = staticmethod(lambda request: replace(sound(request), **cut.get(request.content_id, {})))
+    told = (
+        "2 of 4 texts are scored without their end (max_length)\n"
+        "1 of 4 texts are scored without the oldest turns before them (max_length)"
+    )
+    assert ready.run(instruction_scores).metadata["told"] == told
+    assert ready.run(instruction_scores).metadata["told"] == told  # nothing was scored: it is still so
 
 
 def test_nothing_pending_loads_no_model(ready: Flow, fake: type[FakeScorer]) -> None:

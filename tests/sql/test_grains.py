@@ -36,8 +36,8 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyCo
     story.add("reflection.instruction_reflections", teacher="b", pair_id="c", prompt_version="v0", status="ok")
     for source in ("one", "two"):
         story.add("raw.source_counts", source=source)
-        for row, reason in enumerate(("row 1 is no pair", "row 22 is no pair", "field 'a' is empty")):
-            story.add("raw.quarantined_rows", source=source, file="f", source_row=row, reason=reason)
+        for place, reason in enumerate(("row 1 is no pair", "row 22 is no pair", "field 'a' is empty")):
+            story.add("raw.quarantined_rows", source=source, file="f", source_row=place, reason=reason)
     for recipe in ("paper_1", "paper_2"):
         for number in (1, 2):
             made = checkpoint_id(recipe, "v", "fp-toy", TrainingSettings(seed=number))
