@@ -52,6 +52,8 @@ select
     examples.pair_id, -- raw pair
     raw_pairs.file, -- file of the raw pair
     raw_pairs.source_row, -- row in that file, from 1
+    raw_pairs.system, -- system text before all its texts, empty = none
+    raw_pairs.history, -- earlier turns before them, JSON, [] = none
     examples.ifd_original, -- first choice: IFD of the original
     examples.ifd_instruction, -- first choice: IFD of the rewrite, higher wins; NULL where there was none
     examples.r_ifd_base, -- second choice: reversed IFD of what won the first

@@ -18,6 +18,7 @@ from dagster_project.profile.load import DEFAULT_PROFILE, PROFILES_DIR
 from dagster_project.profile.schema import Profile
 from dagster_project.steps.results import TOLD_KEY
 from dagster_project.steps.step_progress import PROGRESS_KEY, PROGRESS_TAG, duration
+from models_py.conversation import NO_HISTORY, Context
 from models_py.disk import says_disk_is_full
 
 WATCH_TAG = "reflection_lake/watch"  # the token of a run, by which the watcher finds it
@@ -197,7 +198,9 @@ def _print_examples(lake: Lake, console: Console) -> None:
     for row in examples.join(pairings.head(1), on=["teacher", "student"], maintain_order="left").iter_rows(named=True):
         is_rescued = row["kind"] == "rescued"
         title = f"{row['kind'].capitalize()} by {row['student']}"
-        where = f"  {_short(row['file'])}, row {row['source_row']}"
+        turns = len(Context.of(row["system"] or "", row["history"] or NO_HISTORY).history)
+        after = f", after {turns} earlier turns" if turns else ""
+        where = f"  {_short(row['file'])}, row {row['source_row']}{after}"
         console.print(Text.assemble("\n", (title, "bold"), (where, "dim")))
         for name, which in (("was" if is_rescued else "not", "other"), ("is" if is_rescued else "but", "kept")):
             for mark, text in ((name, row[f"{which}_instruction"]), ("   →", row[f"{which}_output"])):
