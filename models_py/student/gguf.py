@@ -25,6 +25,8 @@ from models_py.errors import UserError
 from models_py.lock_file import held
 from models_py.progress import OnProgress, Progress, silent
 from models_py.publish import published_folder
+from models_py.student.architectures import reads_gguf
+from models_py.student.gguf_header import DamagedHeaderError, GgufHeader, read_header
 
 # Part of every fingerprint: raise it when the same file comes out as other weights or another tokenizer.
 CONVERTER_VERSION = 1
@@ -78,6 +80,21 @@ def locate(model: str, key: str) -> Path:
     if magic != b"GGUF":
         raise UserError(f"{key}: {file} is no GGUF file (it begins with {magic!r}); download or copy it again")
     return file.resolve()
+
+
+def checked_header(model: str, key: str) -> GgufHeader:
+    """What the file says of itself. Raises UserError for one that breaks off, or that transformers cannot read."""
+    file = locate(model, key)
+    try:
+        header = read_header(file)
+    except DamagedHeaderError as error:
+        raise UserError(f"{key}: {file} is no whole GGUF file: {error}; download or copy it again") from error
+    if not reads_gguf(header.architecture):
+        raise UserError(
+            f"{key}: {file} is of the architecture {header.architecture!r}, which transformers cannot read from GGUF; "
+            "take a file of another architecture, or the model's own folder or hub id"
+        )
+    return header
 
 
 def open_gguf(model: str, key: str, dtype: str, hashes: FileHashes) -> GgufModel:

@@ -20,9 +20,16 @@ from typing import Any
 from models_py.content import FileHashes, file_sha256, fingerprint, hashed_fields
 from models_py.errors import UserError, did_you_mean
 from models_py.progress import OnProgress, Progress, silent
-from models_py.student.architectures import causal_models, reads_gguf
-from models_py.student.gguf import HASHES_FILE, GgufModel, converted_folder, is_gguf, locate, made_folder, open_gguf
-from models_py.student.gguf_header import DamagedHeaderError, read_header
+from models_py.student.architectures import causal_models
+from models_py.student.gguf import (
+    HASHES_FILE,
+    GgufModel,
+    checked_header,
+    converted_folder,
+    is_gguf,
+    made_folder,
+    open_gguf,
+)
 from models_py.student.shards import cut_off, missing_shards, weight_files
 from models_py.student.spec import (
     CONTRACT_VERSION,
@@ -94,16 +101,7 @@ def _check_files(spec: Student, folder: Path) -> str:
 def _check_gguf(spec: Student) -> str:
     """Raise UserError for what the header of a GGUF file says is wrong; its chat template."""
     key = f"students.{spec.name}.model"
-    file = locate(str(spec.model), key)
-    try:
-        header = read_header(file)
-    except DamagedHeaderError as error:
-        raise UserError(f"{key}: {file} is no whole GGUF file: {error}; download or copy it again") from error
-    if not reads_gguf(header.architecture):
-        raise UserError(
-            f"{key}: {file} is of the architecture {header.architecture!r}, which transformers cannot read from GGUF; "
-            "take a file of another architecture, or the model's own folder or hub id"
-        )
+    header = checked_header(str(spec.model), key)
     positions = header.values.get(f"{header.architecture}.context_length")
     if not any(".rope.scaling." in value for value in header.values):  # a stretched rotation reaches further
         _check_positions(spec, {"max_position_embeddings": positions})

@@ -28,7 +28,8 @@ from typing import TYPE_CHECKING, Any
 from models_py.content import FileHashes, file_sha256, fingerprint
 from models_py.environment import environment_kept
 from models_py.errors import UserError
-from models_py.student.gguf import STUDENTS, GgufModel, is_gguf, made_folder, open_gguf
+from models_py.student.gguf import STUDENTS, GgufModel, checked_header, is_gguf, made_folder, open_gguf
+from models_py.student.shards import cut_off, missing_shards, weight_files
 from models_py.teacher.engines.base import Engine
 from models_py.teacher.engines.vllm.own_log import OwnLog, in_a_line
 from models_py.teacher.engines.vllm.process_guard import ProcessGuard
@@ -110,6 +111,24 @@ class VllmEngine(Engine):
         if self.settings.chat_template:
             identity += f"+{self._template_hash(self.settings.chat_template)[:12]}"
         return identity
+
+    def check_ready(self) -> None:
+        """Raises UserError for a model's files that are not there or break off; a hub model's are not looked for."""
+        key = f"teachers.{self.name}.model"
+        folder = Path(self.settings.model)
+        if is_gguf(self.settings.model):
+            checked_header(self.settings.model, key)
+        elif folder.is_absolute():
+            if not (folder / "config.json").is_file():
+                raise UserError(f"{key}: {folder} holds no config.json; name what save_pretrained wrote, or a hub id")
+            lacking = missing_shards(folder) or ([] if weight_files(folder) else ["weights (*.safetensors)"])
+            if lacking:
+                raise UserError(f"{key}: {folder} holds no {', '.join(lacking)}; copy the whole model")
+            for file in weight_files(folder):
+                if problem := cut_off(file):
+                    raise UserError(f"{key}: {file} {problem}; copy it again")
+        if self.settings.chat_template:
+            self._template_hash(self.settings.chat_template)
 
     def ask(self, requests: Iterable[TeacherRequest], stop: Event) -> Iterator[TeacherReply]:
         """Yields replies as they finish; when `stop` is set, what has not finished is left for the next run.

@@ -1,5 +1,6 @@
 """What the engine `vllm` says of itself without vLLM: nothing is loaded here."""
 
+import json
 import shutil
 import sys
 from dataclasses import replace
@@ -14,6 +15,8 @@ from models_py.errors import UserError
 from models_py.teacher.open_teacher import open_teacher
 from models_py.teacher.spec import TeacherSpec, VllmSettings
 from tests.support.engines import request
+
+SHARD = "model-00001-of-2.safetensors"
 
 
 @pytest.fixture
@@ -75,6 +78,39 @@ def test_weights_are_read_once_a_warehouse(
     first = identity(settings, tmp_path)
     monkeypatch.setattr(content, "file_sha256", lambda path: pytest.fail(f"{path} is read again"))
     assert identity(settings, tmp_path) == first
+
+
+@pytest.mark.parametrize(
+    ("files", "complaint"),
+    [
+        ({}, "holds no config.json; name what save_pretrained wrote, or a hub id"),
+        ({"config.json": b"{}"}, r"holds no weights \(\*\.safetensors\); copy the whole model"),
+        (
+            {
+                "config.json": b"{}",
+                SHARD: b"",
+                "model.safetensors.index.json": json.dumps({"weight_map": {"a": SHARD, "b": "b.safetensors"}}).encode(),
+            },
+            r"holds no b\.safetensors; copy the whole model",
+        ),
+        ({"config.json": b"{}", "model.safetensors": b"\x02"}, r"model\.safetensors .*; copy it again"),
+    ],
+)
+def test_a_model_that_is_not_whole_is_told_before_anything_is_asked(
+    files: dict[str, bytes], complaint: str, tmp_path: Path
+) -> None:
+    for name, content_ in files.items():
+        (tmp_path / name).write_bytes(content_)
+    with pytest.raises(UserError, match=rf"^teachers\.local\.model: .*{complaint}"):
+        VllmSettings(model=str(tmp_path)).open_engine("local", None).check_ready()
+
+
+def test_a_gguf_file_that_breaks_off_is_told_before_anything_is_asked(tmp_path: Path) -> None:
+    (tmp_path / "m.gguf").write_bytes(b"GGUF\x03\x00\x00\x00")
+    engine = VllmSettings(model=str(tmp_path / "m.gguf")).open_engine("local", None)
+    with pytest.raises(UserError, match=r"^teachers\.local\.model: .*m\.gguf is no whole GGUF file"):
+        engine.check_ready()
+    VllmSettings(model="Qwen/Qwen3-8B").open_engine("local", None).check_ready()
 
 
 @pytest.mark.parametrize("field", ["model", "chat_template"])
