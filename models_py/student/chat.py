@@ -349,13 +349,10 @@ class StudentChat:
         slot = self._prompts[shape]
         if isinstance(slot, Unrenderable):
             raise slot
-        before = [context.system, *(turn.content for turn in context.history)][0 if context.system else 1 :]
-        asked = (
-            (instruction, input)
-            if apart
-            else (instruction if self._template.parts else instruction_text(instruction, input),)
-        )
-        return slot, (*before, *asked)
+        before = (message["content"] for message in context.messages())
+        if apart:
+            return slot, (*before, instruction, input)
+        return slot, (*before, instruction if self._template.parts else instruction_text(instruction, input))
 
     def _prompt_of(self, shape: _Shape) -> _Slot:
         """The prompt of all instructions of that shape. Raises UserError where the template cannot show them all."""
@@ -372,7 +369,7 @@ class StudentChat:
             return failure
         # Where a history may begin: with something that the user says. The last is none at all.
         turns = context.history
-        starts = [0, *(at for at in range(1, len(turns)) if turns[at].role == "user"), *([len(turns)] if turns else [])]
+        starts = [0, *(at for at in range(1, len(turns)) if turns[at].role == "user"), len(turns)]
 
         def after(start: int) -> _Exchange | Failure:
             shown = replace(context, history=turns[start:]) if start else context
@@ -382,14 +379,13 @@ class StudentChat:
                 return _template_error(error)
             return placed if isinstance(placed, Failure) else _Exchange(*placed, shown, start > 0)
 
-        def is_settled(start: int) -> bool:
-            exchange = after(start)
+        def is_settled(exchange: _Exchange | Failure) -> bool:
             return isinstance(exchange, Failure) or len(exchange.target) <= self._room(len(exchange.prompt))
 
-        if len(starts) == 1 or is_settled(0):
-            return after(0)
-        fitting = bisect_left(starts, True, lo=1, hi=len(starts) - 1, key=is_settled)
-        return after(starts[fitting])
+        whole = after(0)
+        if not turns or is_settled(whole):
+            return whole
+        return after(starts[bisect_left(starts, True, lo=1, hi=len(starts) - 1, key=lambda at: is_settled(after(at)))])
 
     def _answer_terms(self, exchange: _Exchange) -> TermSequences | Failure:
         prompt, target = exchange.prompt, exchange.target
