@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models_py.conversation import Context, Message
 from models_py.teacher.estimate import (
     ASSUMED,
     ENOUGH_REPLIES,
@@ -102,6 +103,19 @@ def test_another_prompt_model_or_sampling_is_asked_anew(ledger: Ledger) -> None:
     reflect_on(opened(always(REWRITE)), ledger, seas(2))
     others = (opened(Scripted(always(REWRITE), "m2")), opened(always(REWRITE), sampling=Sampling(temperature=1)))
     assert [missing(estimate(other, seas(2), ledger, bases=1)) for other in others] == [[2, 2], [2, 2]]
+
+
+def test_what_stands_before_a_pair_is_read_but_makes_no_reply_longer(ledger: Ledger) -> None:
+    plain = seas(2)
+    history = Context("", (Message("user", "Hi. " * 500), Message("assistant", "Hello!"))).history_json
+    chats = [replace(pair, system="Be brief.", history=history) for pair in plain]
+    teacher = opened(always(REWRITE))
+    one, other = (estimate(teacher, pairs, ledger, bases=1) for pairs in (plain, chats))
+    assert (missing(one), missing(other)) == ([2, 2], [2, 2])
+    assert other.expected.tokens_in > 2 * one.expected.tokens_in
+    assert other.expected.tokens_out == pytest.approx(one.expected.tokens_out, rel=0.02)
+    reflect_on(teacher, ledger, plain)
+    assert [missing(estimate(teacher, pairs, ledger, bases=1)) for pairs in (plain, chats)] == [[0, 2], [2, 2]]
 
 
 def test_an_error_is_missing(ledger: Ledger) -> None:
