@@ -11,6 +11,11 @@ FORMAT ?=
 OUT ?=
 PORT ?=
 RECIPE ?=
+FILES ?=
+CANDIDATES ?=
+REPO ?=
+CONFIRM ?=
+PUBLIC ?=
 ALLOW_HOST ?=
 PAIR ?=
 TEACHER ?=
@@ -21,9 +26,9 @@ ARGS ?=
 WORKERS ?= 2
 WITH ?=
 # What is written in these reaches the program as it stands: make expands no `$` in it, and neither does the shell.
-AS_WRITTEN := Q AS_OF FORMAT OUT
+AS_WRITTEN := Q AS_OF FORMAT OUT REPO
 $(foreach name,$(AS_WRITTEN),$(eval override $(name) := $$(value $(name))))
-export $(AS_WRITTEN) PORT PAIR TEACHER FILE DATA RECIPE
+export $(AS_WRITTEN) PORT PAIR TEACHER FILE DATA RECIPE FILES
 export HF_HUB_DISABLE_TELEMETRY := 1
 # Idle OpenMP threads sleep instead of spinning: on a few busy cores that is several times faster.
 export OMP_WAIT_POLICY ?= passive
@@ -31,7 +36,7 @@ ifneq ($(PROFILE),)
 export REFLECTION_PROFILE := $(PROFILE)
 endif
 
-.PHONY: help setup run check profiles test fuzz soak lint ui serve sql sql-readme estimate prompt export-replies import-replies bench evidence clean
+.PHONY: help setup run check profiles test fuzz soak lint ui serve export push sql sql-readme estimate prompt export-replies import-replies bench evidence clean
 .SILENT:
 
 help: ## this list
@@ -77,6 +82,17 @@ ui: ## the Dagster UI on http://127.0.0.1:PORT (3000); ALLOW_HOST="name ..." als
 serve: ## the checkpoint of RECIPE behind vLLM's OpenAI-compatible server, on 127.0.0.1:PORT (8000)
 	$(SETUP) vllm
 	$(BIN)/python -m dagster_project.commands.serve $(if $(RECIPE),"$$RECIPE") $(if $(PORT),--port "$$PORT")
+
+EXPORTED = $(if $(RECIPE),"$$RECIPE") $(if $(FORMAT),--format "$$FORMAT") $(if $(FILES),--files "$$FILES") $(if $(filter 1,$(CANDIDATES)),--candidates)
+
+export: ## the rows of RECIPE as a data set in a folder: make export RECIPE=name OUT=folder [FORMAT=messages|alpaca|sharegpt|preference] [FILES=jsonl] [CANDIDATES=1]
+	$(SETUP)
+	$(BIN)/python -m dagster_project.commands.export $(EXPORTED) $(if $(OUT),--out "$$OUT")
+
+push: ## the same to the Hugging Face hub: make push RECIPE=name REPO=owner/name [FORMAT=...] [CONFIRM=1] [PUBLIC=1]; says what it would upload, CONFIRM=1 does it
+	$(SETUP)
+	$(BIN)/python -m dagster_project.commands.push $(EXPORTED) $(if $(REPO),--repo "$$REPO") $(if $(filter 1,$(CONFIRM)),--confirm) \
+		$(if $(filter 1,$(PUBLIC)),--public)
 
 sql: ## one read-only query: make sql Q="select ..." [AS_OF=snapshot] [FORMAT=line|csv|json|jsonl|parquet] [OUT=file]
 	$(SETUP)

@@ -43,6 +43,25 @@ def published_folder(target: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
+def replaced_folder(target: Path) -> Iterator[Path]:
+    """As `published_folder`, but the folder that was there gives way: it stays whole until the new one is.
+
+    The parent, made when missing, may be anybody's folder: of what dead processes left there, only that of the same
+    target goes. Who looks finds the old folder or the new one, but for the moment between two renames.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(target.parent, target.name)
+    with _partial(target, Path.mkdir) as partial:
+        yield partial
+        _sync(partial)
+        with _partial(target, Path.mkdir) as old:
+            if target.exists():
+                target.rename(old)
+            partial.rename(target)
+        _sync_folder(target.parent)
+
+
+@contextlib.contextmanager
 def published_file(target: Path) -> Iterator[Path]:
     """Yield the path of an empty file to write; on a clean exit it replaces `target`, on an exception it is removed.
 

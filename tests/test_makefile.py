@@ -89,3 +89,17 @@ def test_the_ui_is_told_its_port_and_its_further_names(make: Make) -> None:
 def test_what_is_served_and_where_is_passed_on(make: Make) -> None:
     assert make("serve")[0] == ["dagster_project.commands.serve"]
     assert make("serve", "RECIPE=it's", "PORT=8001")[0][1:] == ["it's", "--port", "8001"]
+
+
+def test_what_is_exported_and_where_is_passed_on(make: Make) -> None:
+    assert make("export")[0] == ["dagster_project.commands.export"]
+    arguments, _ = make("export", "RECIPE=paper", "FORMAT=preference", "OUT=$it's here", "FILES=jsonl", "CANDIDATES=1")
+    assert arguments[1:] == [
+        *("paper", "--format", "preference", "--files", "jsonl", "--candidates", "--out", "$it's here")
+    ]
+
+
+def test_nothing_is_uploaded_or_public_but_for_a_1(make: Make) -> None:
+    of = ("push", "RECIPE=paper", "REPO=me/pairs")
+    assert make(*of)[0][1:] == make(*of, "CONFIRM=0", "PUBLIC=no")[0][1:] == ["paper", "--repo", "me/pairs"]
+    assert make(*of, "CONFIRM=1", "PUBLIC=1")[0][1:] == ["paper", "--repo", "me/pairs", "--confirm", "--public"]

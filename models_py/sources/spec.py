@@ -39,6 +39,7 @@ class Source:
     `messages`; the others may be; nothing else is read. None means recognise the shape of each row.
     `turns`: which exchanges of a conversation are pairs (conversation.py).
     `limit`: only so many rows, the first; `sample`: only some, drawn. For a try before anything is paid.
+    `license`: the licence of its texts, for the card of what is exported; it changes nothing that is read.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Source:
     turns: Turns = "last"
     limit: int | None = None
     sample: Sample | None = None
+    license: str | None = None
 
     def __post_init__(self) -> None:
         refuse(self._problems())
@@ -74,6 +76,8 @@ class Source:
         for key, rows in (("limit", self.limit), ("sample.rows", self.sample.rows if self.sample else None)):
             if rows is not None and rows < 1:
                 yield f"{where}.{key}: {rows} is no number of rows; use 1 or more"
+        if self.license is not None and (not self.license.strip() or not self.license.isprintable()):
+            yield f"{where}.license: {self.license!r} is no name of a licence (cc-by-4.0); leave out what is unknown"
 
     def _field_problems(self, where: str) -> Iterator[str]:
         fields = self.fields or {}

@@ -1,0 +1,72 @@
+-- Two answers to one instruction of which the student's statistics prefer one: a base and its twin with the reflected answer; the lower reversed IFD is chosen.
+-- A tie prefers nothing, nor does a comparison with a NULL or one that awaits a score: these have no row, and response_choices says why.
+-- grain: one row a (teacher, student, pair_id, base)
+with texts as (
+    select
+        scores.teacher,
+        scores.student,
+        scores.pair_id,
+        scores.candidate,
+        scores.content_id,
+        candidates.instruction,
+        candidates.input,
+        candidates.output,
+        scores.ifd,
+        scores.r_ifd
+    from selection.candidate_scores as scores
+    inner join selection.candidates as candidates
+        on candidates.teacher = scores.teacher
+        and candidates.student = scores.student
+        and candidates.pair_id = scores.pair_id
+        and candidates.candidate = scores.candidate
+    where scores.status = 'ok' and scores.r_ifd is not null
+),
+
+contests as (
+    select
+        bases.teacher,
+        bases.student,
+        bases.pair_id,
+        bases.candidate as base,
+        twins.candidate as twin,
+        twins.r_ifd < bases.r_ifd as rewrite_wins
+    from texts as bases
+    inner join texts as twins
+        on twins.teacher = bases.teacher
+        and twins.student = bases.student
+        and twins.pair_id = bases.pair_id
+        and twins.candidate = selection.twin_of_base(bases.candidate)
+    -- A rewrite that wins is a training row, and those have an IFD: as in response_choices, it has not won before that is known.
+    where bases.r_ifd < twins.r_ifd or (twins.r_ifd < bases.r_ifd and twins.ifd is not null)
+)
+
+select
+    contests.teacher, -- teacher whose rewrite is one of the two
+    contests.student, -- student that decided
+    contests.pair_id, -- raw pair
+    contests.base, -- original | instruction: whose instruction both answer
+    chosen.instruction, -- instruction of both
+    chosen.input, -- optional input of both
+    chosen.output as chosen, -- answer with the lower reversed IFD
+    rejected.output as rejected, -- the other answer
+    chosen.candidate as chosen_candidate, -- which of the four texts is chosen
+    rejected.candidate as rejected_candidate, -- which is not
+    chosen.content_id as chosen_content_id, -- id of the chosen text
+    rejected.content_id as rejected_content_id, -- id of the other
+    chosen.r_ifd as r_ifd_chosen, -- reversed IFD, by which it was decided
+    rejected.r_ifd as r_ifd_rejected, -- and of the other
+    chosen.ifd as ifd_chosen, -- IFD, NULL when not asked
+    rejected.ifd as ifd_rejected, -- and of the other
+    rejected.r_ifd - chosen.r_ifd as margin, -- by how much the one is lower than the other
+    if(contests.rewrite_wins, 'rewrite_wins', 'rewrite_vetoed') as reason -- rewrite_wins: the teacher's answer is chosen; rewrite_vetoed: it is rejected
+from contests
+inner join texts as chosen
+    on chosen.teacher = contests.teacher
+    and chosen.student = contests.student
+    and chosen.pair_id = contests.pair_id
+    and chosen.candidate = if(contests.rewrite_wins, contests.twin, contests.base)
+inner join texts as rejected
+    on rejected.teacher = contests.teacher
+    and rejected.student = contests.student
+    and rejected.pair_id = contests.pair_id
+    and rejected.candidate = if(contests.rewrite_wins, contests.base, contests.twin)
