@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         request = request_of(options, profile)
         if not options.out:
             raise UserError("OUT is missing: the folder to write, OUT=exports/" + request.recipe)
-        out = Path(options.out)
+        out = Path(options.out).expanduser()
         check_place(out)
         lake = open_lake(profile)
         with export_folder(out) as folder:

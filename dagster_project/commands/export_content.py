@@ -150,9 +150,9 @@ def write_export(
     lake.prepare()
     with lake.connect() as connection:
         connection.execute("begin")
-        reading = _Reading(connection, request)
+        reading = _Reading(connection, profile, request)
         written = reading.write(folder, on_progress)
-        facts = reading.card_facts(written, profile, repo)
+        facts = reading.card_facts(written, repo)
         connection.execute("rollback")  # also of the temporary tables
     (folder / CARD).write_text(card(facts), encoding="utf-8")
     file = request.file(DEFAULT)
@@ -166,9 +166,10 @@ def write_export(
 class _Reading:
     """What an export reads of the lake, in one transaction."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, request: Request) -> None:
-        self._connection, self._request = connection, request
+    def __init__(self, connection: duckdb.DuckDBPyConnection, profile: Profile, request: Request) -> None:
+        self._connection, self._profile, self._request = connection, profile, request
         self._recipe = {"recipe": request.recipe}
+        self._parts = self._recipe_and_its_parts()
         self._version = None if request.shape is PREFERENCE else self._frozen_version()
 
     def write(self, folder: Path, on_progress: OnProgress) -> dict[str, Written]:
@@ -204,8 +205,9 @@ class _Reading:
             raise UserError(f"FORMAT={shape.name} cannot say any of the {rows:,} rows ({reasons}); use FORMAT=messages")
         return written
 
-    def card_facts(self, written: dict[str, Written], profile: Profile, repo: str | None) -> CardFacts:
-        request, row = self._request, self._lineage_row()
+    def card_facts(self, written: dict[str, Written], repo: str | None) -> CardFacts:
+        """What the card says of these files."""
+        request, row = self._request, self._parts
         policy, *_ = load_models()[f"selection.{row['policy']}"].description.partition(" Grain: ")
         return CardFacts(
             name=request.recipe,
@@ -214,9 +216,9 @@ class _Reading:
             place=repo or "path/to/this/folder",
             files={config: (request.file(config), one) for config, one in written.items()},
             counts=[*self._counts(written[DEFAULT]), *self._candidate_counts(written)],
-            lineage=[*self._lineage(row, written)],
+            lineage=[*self._lineage(written)],
             policy=f"Policy `{row['policy']}`: {policy}",
-            sources=self._sources(profile),
+            sources=self._sources(),
             rights=_rights(row),
         )
 
@@ -253,21 +255,31 @@ class _Reading:
         if CANDIDATES.name in written:
             yield "texts in `candidates`", f"{written[CANDIDATES.name].rows:,}"
 
-    def _sources(self, profile: Profile) -> list[SourceOfRows]:
-        stated = {source.name: source.license for source in profile.sources}
+    def _sources(self) -> list[SourceOfRows]:
+        stated = {source.name: source.license for source in self._profile.sources}
         return [SourceOfRows(name or "unknown", n, stated.get(name)) for name, n in self._grouped("source")]
 
     # ---- lineage
 
-    def _lineage_row(self) -> dict[str, Any]:
+    def _recipe_and_its_parts(self) -> dict[str, Any]:
+        """The recipe as the last run had it. Raises UserError where the profile says something else now."""
         result = self._connection.execute(_LINEAGE, self._recipe)
         names = [name for name, *_ in result.description or []]
-        row = result.fetchone()
-        if row is None:
+        values = result.fetchone()
+        if values is None:
             raise UserError(self._not_frozen())
-        return dict(zip(names, row, strict=True))
+        row = dict(zip(names, values, strict=True))
+        wanted = self._profile.recipes[self._request.recipe].model_dump()
+        for name, value in wanted.items():
+            if row[name] != value:
+                raise UserError(
+                    f"recipes.{self._request.recipe}.{name}: is {value} now and was {row[name]} at the last run; "
+                    "`make run` brings the rows up to date, and then they can be exported."
+                )
+        return row
 
-    def _lineage(self, row: dict[str, Any], written: dict[str, Written]) -> Iterator[tuple[str, str]]:
+    def _lineage(self, written: dict[str, Written]) -> Iterator[tuple[str, str]]:
+        row = self._parts
         cuts = ("top_fraction", "top_k", "rows_as", "ifd_below", "r_ifd_below", "mix", "seed")
         cut = ", ".join(f"{name} {row[name]}" for name in cuts if row[name] not in (None, 0))
         yield "recipe", f"{self._request.recipe}: policy {row['policy']}" + (f", {cut}" if cut else "")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from models_py.publish import published_file, published_folder, remove_leftovers
+from models_py.publish import published_file, published_folder, remove_leftovers, replaced_folder
 from tests.conftest import PROJECT
 
 
@@ -20,6 +20,18 @@ def test_a_folder_appears_whole_and_leaves_nothing_beside_it(tmp_path: Path) -> 
         assert not target.exists()
     assert [path.name for path in target.parent.iterdir()] == ["target"]
     assert (target / "a").read_text() == "1"
+
+
+def test_a_folder_that_is_replaced_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    target, of_another = tmp_path / "target", tmp_path / ".other.partial-1-ab"
+    of_another.mkdir()
+    (tmp_path / ".target.partial-1-ab").mkdir()  # a killed writer's
+    for number in ("1", "2"):
+        with replaced_folder(target) as folder:
+            (folder / number).write_text(number)
+            assert [file.name for file in target.glob("*")] == ([] if number == "1" else ["1"])
+        assert [file.name for file in target.iterdir()] == [number]
+    assert sorted(tmp_path.iterdir()) == [of_another, target]
 
 
 def test_a_file_replaces_the_old_one_when_it_is_whole(tmp_path: Path) -> None:

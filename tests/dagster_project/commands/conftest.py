@@ -71,7 +71,7 @@ def story(lake: Lake) -> Story:
 
 def profile_in(folder: Path, warehouse: Path) -> Profile:
     """A profile whose lake is a copy of that one."""
-    common = {"teacher": "gpt", "student": "toy"}
+    common = {"teacher": "gpt", "student": "toy", "seed": 1}
     parts = {
         "teachers": {"gpt": {"engine": "recorded", "replies": "replies.jsonl"}},
         "recipes": {"paper": {"policy": "paper", **common}, "raw": {"policy": "original", **common}},

@@ -170,6 +170,13 @@ def test_rows_that_are_not_frozen_are_not_exported(untold: Told) -> None:
     assert not (untold.profile.root / "out").exists()
 
 
+def test_a_recipe_that_was_changed_is_run_first(told: Told) -> None:
+    text = told.profile.file.read_text()
+    told.profile.file.write_text(text.replace("policy: original", "policy: original\n    top_k: 2"))
+    said = told.export("raw", status=1)
+    assert "recipes.raw.top_k: is 2 now and was None at the last run; `make run` brings the rows up to date" in said
+
+
 def test_without_a_lake_there_is_nothing(untold: Told) -> None:
     shutil.rmtree(untold.profile.warehouse)
     assert "There is no lake at" in untold.export("paper", status=1)

@@ -54,7 +54,8 @@ def stepped(trainer: Any, config: Any, told: Told, student: Path, **settings: An
 
 @pytest.mark.parametrize("files", ["parquet", "jsonl"])
 def test_sft_takes_messages_as_they_are(told: Told, student: Path, files: str) -> None:
-    from trl import SFTConfig, SFTTrainer
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
 
     told.export("raw", "--format", "messages", "--files", files)
     made, loss = stepped(SFTTrainer, SFTConfig, told, student, assistant_only_loss=True)
@@ -68,7 +69,8 @@ def test_sft_takes_messages_as_they_are(told: Told, student: Path, files: str) -
 
 
 def test_dpo_takes_preferences_as_they_are(told: Told, student: Path) -> None:
-    from trl import DPOConfig, DPOTrainer
+    from trl.trainer.dpo_config import DPOConfig
+    from trl.trainer.dpo_trainer import DPOTrainer
 
     told.export("paper", "--format", "preference")
     made, loss = stepped(DPOTrainer, DPOConfig, told, student)
