@@ -5,7 +5,8 @@ is tested against them. Views are not here: a view documents itself in its file 
 
 `volatile` columns (times, latencies) say when something happened, not what it is, and stay out of data versions. A
 column that is added to a table later names in `unused` what it holds where nobody uses it (an SQL literal, `null`):
-while every row holds just that, the data version is the one that it was without the column.
+while every row holds just that, the data version is the one that it was without the column. A truth value stands in
+quotes: a bare one is no literal to DuckLake, and it adds no such column.
 """
 
 from collections.abc import Sequence
@@ -89,7 +90,7 @@ _SCORE_COLUMNS = (
     Column("instruction_nll_given_answer", "double", "summed negative log-likelihood of x given y, nats"),
     Column("instruction_tokens", "bigint", "target tokens of x, the same in both terms"),
     Column("truncated", "boolean", "true when a text lost its tail to max_length"),
-    Column("history_truncated", "boolean", "true when the oldest turns before y were left out", unused="false"),
+    Column("history_truncated", "boolean", "true when the oldest turns before y were left out", unused="'false'"),
     Column("status", "varchar", "ok, or why a term is NULL; a term that was not asked for is NULL and ok"),
     Column("reason", "varchar", "which term failed and how, NULL when ok"),
     Column("created_at", "timestamp", "when the row was committed, UTC", volatile=True),

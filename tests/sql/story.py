@@ -72,6 +72,8 @@ class Story:
             pair_id=pair_id,
             source="s",
             source_row=1,
+            system="",
+            history="[]",
             instruction=f"x {pair_id}",
             input="",
             output=f"y {pair_id}",
@@ -148,7 +150,7 @@ def refresh(lake: Lake) -> None:
 
 def freeze(lake: Lake, data_version: str, which: str = "") -> Lake:
     """Put what the recipes select now into training.training_pairs, as of that version."""
-    columns = "('recipe', 'rank', 'pair_id', 'candidate', 'instruction', 'input', 'output')"
+    columns = "('recipe', 'rank', 'pair_id', 'candidate', 'system', 'history', 'instruction', 'input', 'output')"
     rows = (
         f"select '{data_version}' as data_version, columns(c -> c in {columns}) from selection.recycled_pairs {which}"
     )
