@@ -32,7 +32,7 @@ def with_observed(assets: Sequence[Any], profile: Profile) -> list[Any]:
     """The assets, each root's code version extended by what is observed of it. Starts, asks and downloads nothing."""
     observed = {root: observed_version(root, profile) for root in _READ}
     for name, recipe in profile.recipes.items():
-        trained = {"student": recipe.student, "training": profile.training.hashed}
+        trained = {"student": recipe.student, "training": profile.training_of(name).hashed}
         observed[key("training", name, "student_checkpoint")] = fingerprint(trained)[:_CHARS]
 
     def extended(spec: dg.AssetSpec) -> dg.AssetSpec:

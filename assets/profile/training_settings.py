@@ -31,5 +31,5 @@ def training_settings(
 
 def rows(profile: Profile) -> list[dict[str, Any]]:
     """What the profile says now."""
-    settings = canonical_json(profile.training.hashed).decode()
-    return [{"recipe": recipe, "settings": settings} for recipe in profile.recipes]
+    settings = {recipe: profile.training_of(recipe).hashed for recipe in profile.recipes}
+    return [{"recipe": recipe, "settings": canonical_json(hashed).decode()} for recipe, hashed in settings.items()]

@@ -46,7 +46,7 @@ def student_checkpoint(recipe: str) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], profile: dg.ResourceParam[Profile]
     ) -> dg.MaterializeResult:
         student = _base(lake, profile, recipe)
-        settings = profile.training
+        settings = profile.training_of(recipe)
         own_process = profile.executor != "in_process"
         with interrupted_in_order(has_own_process=own_process), lake.exclusively(f"training.{recipe}"):
             version = current_version(lake, recipe)
@@ -126,7 +126,7 @@ def _train(
     return fine_tune(
         [TrainingRow(**with_context(row)) for row in rows.iter_rows(named=True)],
         student=student,
-        settings=profile.training,
+        settings=profile.training_of(origin["recipe"]),
         out_dir=folder,
         manifest=origin,
         model=_written(student, lake, profile),

@@ -92,6 +92,20 @@ def _named(students: object) -> object:
     return {name: ArgsKwargs((name,), keys) if isinstance(keys, dict) else keys for name, keys in students.items()}
 
 
+def _inherited(profile: object) -> object:
+    """The profile with what its `training` says filled into the settings that recipes have of their own."""
+    if not isinstance(profile, dict) or not isinstance(common := profile.get("training") or {}, dict):
+        return profile
+    if not isinstance(recipes := profile.get("recipes"), dict):
+        return profile
+
+    def whole(recipe: object) -> object:
+        own = recipe.get("training") if isinstance(recipe, dict) else None
+        return {**recipe, "training": common | own} if isinstance(recipe, dict) and isinstance(own, dict) else recipe
+
+    return profile | {"recipes": {name: whole(recipe) for name, recipe in recipes.items()}}
+
+
 def _available_executor(value: object) -> object:
     if value == "ray":
         raise problem("ray is not yet available; use in_process or multiprocess")
@@ -127,11 +141,12 @@ class LakeSettings(_Settings):
 
 
 class Recipe(_Settings):
-    """One training set and the checkpoint made from it. The fields are the columns of `profile.recipes`.
+    """One training set and the checkpoint made from it. The fields but `training` are the columns of `profile.recipes`.
 
     `top_fraction` (floor) or `top_k` keep the rows of highest IFD, or the first ones where the policy ranks otherwise;
     `rows_as` keeps as many as another recipe does, as far as there are; `ifd_below` and `r_ifd_below` are gates;
-    `mix` is the share of rows that go back to their original; `seed` of everything random.
+    `mix` is the share of rows that go back to their original; `seed` of everything random. `training`: what differs
+    from the profile's settings.
     """
 
     policy: str
@@ -144,6 +159,7 @@ class Recipe(_Settings):
     mix: Annotated[float, Field(ge=0, lt=1)] = 0.0
     seed: int = 0
     rows_as: str | None = None
+    training: Annotated[TrainingSettings, _InWords] | None = None
 
     @model_validator(mode="after")
     def _check(self) -> "Recipe":
@@ -173,6 +189,8 @@ class Profile(_Settings):
     response_reflection: Literal["selected", "all"] = "selected"
     first_choice: Literal["ifd", "guarded"] = "ifd"
     training: Annotated[TrainingSettings, _InWords] = TrainingSettings()
+
+    _inherit = model_validator(mode="before")(_inherited)
 
     @model_validator(mode="after")
     def _check(self) -> "Profile":
@@ -222,6 +240,10 @@ class Profile(_Settings):
     def checkpoints_dir(self) -> Path:
         """Where fine-tuned students lie."""
         return self.warehouse / "checkpoints"
+
+    def training_of(self, recipe: str) -> TrainingSettings:
+        """How the student of a recipe is trained."""
+        return self.recipes[recipe].training or self.training
 
     def teacher_specs(self) -> list[TeacherSpec]:
         """Every teacher, in the profile's order."""

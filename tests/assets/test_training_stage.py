@@ -364,6 +364,12 @@ def test_the_current_checkpoint_is_that_of_rows_student_and_settings_not_the_new
     assert current(ready) == [("original", second, f"checkpoints/original/{second}", 3.0)]
     settings()
     assert current(ready) == [("original", first, f"checkpoints/original/{first}", 3.0)]
+    own = {"policy": "original", "teacher": "recorded", "student": "toy", "training": {"seed": 7}}
+    ready.configure({"recipes": {"original": own}, "training": {}})
+    ready.run(training_settings)
+    assert current(ready) == [("original", second, f"checkpoints/original/{second}", 3.0)]
+    assert version(ready.run(CHECKPOINT)) == second
+    settings()
     select(ready, top_k=2)
     assert current(ready) == []
     freeze(ready)

@@ -3,6 +3,7 @@
 import copy
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,7 @@ def test_the_smallest_profile_has_the_defaults(tmp_path: Path) -> None:
         "mix": 0.0,
         "seed": 0,
         "rows_as": None,
+        "training": None,
     }
 
 
@@ -138,6 +140,29 @@ def test_training_settings_take_numbers_as_people_write_them(tmp_path: Path) -> 
     text = yaml.safe_dump(SMALLEST) + "training: {learning_rate: 2e-5, epochs: 1, max_steps: 7}\n"
     settings = load(tmp_path, text).training
     assert (settings.learning_rate, settings.epochs, settings.max_steps, settings.batch_size) == (2e-5, 1.0, 7, 128)
+
+
+def test_a_recipe_may_train_in_another_way(tmp_path: Path) -> None:
+    recipe = dict(SMALLEST["recipes"]["first"])
+    recipes = {"first": recipe, "longer": {**recipe, "training": {"epochs": 5, "loss_on": "all_answers"}}}
+    profile = load(tmp_path, {**SMALLEST, "recipes": recipes, "training": {"epochs": 1, "batch_size": 4}})
+    common = TrainingSettings(epochs=1, batch_size=4, device_batch_size=8)
+    assert profile.training_of("first") == profile.training == common
+    assert profile.training_of("longer") == replace(common, epochs=5, loss_on="all_answers")
+
+
+@pytest.mark.parametrize(
+    ("training", "told"),
+    [
+        ({"epochs": 0}, r"recipes\.longer\.training: training\.epochs is 0"),
+        ({"epoch": 2}, r"recipes\.longer\.training\.epoch: .*epochs"),
+        ({"loss_on": "answers"}, r"training\.loss_on is answers; it must be one of last_answer, all_answers"),
+    ],
+)
+def test_what_is_wrong_with_a_recipes_training_is_told(tmp_path: Path, training: dict[str, object], told: str) -> None:
+    recipes = {"longer": {**SMALLEST["recipes"]["first"], "training": training}}
+    with pytest.raises(UserError, match=told):
+        load(tmp_path, {**SMALLEST, "recipes": recipes})
 
 
 def test_folders_and_globs_become_sorted_files(tmp_path: Path) -> None:
