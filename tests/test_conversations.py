@@ -6,9 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from datasets import load_dataset
 from safetensors import safe_open
 
+from dagster_project.commands import export
 from dagster_project.lakehouse.lake import Lake
+from models_py.sources.read import read_sources
+from models_py.sources.spec import Source
 from models_py.teacher.ledger import Ledger
 from tests.conftest import RunHere
 from tests.support.profiles import write_profile
@@ -98,3 +102,12 @@ def test_two_hundred_conversations_end_in_a_checkpoint(tmp_path: Path, run_here:
     assert manifest["target_tokens"] > 0 and answers > 0
     with safe_open(folder / "model.safetensors", "pt") as weights:
         assert weights.keys()
+
+    # What was trained on goes out as a data set, and comes back in as the same pairs.
+    out = tmp_path / "out"
+    assert export.main(["new", "--out", str(out)]) == 0
+    again = read_sources([Source("again", path=str(out / "data" / "train.parquet"))]).pairs
+    frozen = "select system, history, instruction, output from training.training_pairs order by rank"
+    assert again.select("system", "history", "instruction", "output").rows() == lake.read(frozen).rows()
+    exported = load_dataset(str(out), split="train", cache_dir=str(tmp_path / "cache"))
+    assert {turn["role"] for turn in exported[0]["messages"]} <= {"system", "user", "assistant"}

@@ -34,7 +34,7 @@ def rows(profile: Profile) -> list[dict[str, Any]]:
     return [
         {
             "recipe": name,
-            **recipe.model_dump(exclude={"training"}),
+            **recipe.columns,
             "response_reflection": profile.response_reflection,
             "first_choice": profile.first_choice,
         }

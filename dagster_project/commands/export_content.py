@@ -269,7 +269,7 @@ class _Reading:
         if values is None:
             raise UserError(self._not_frozen())
         row = dict(zip(names, values, strict=True))
-        wanted = self._profile.recipes[self._request.recipe].model_dump()
+        wanted = self._profile.recipes[self._request.recipe].columns
         for name, value in wanted.items():
             if row[name] != value:
                 raise UserError(

@@ -169,6 +169,11 @@ class Recipe(_Settings):
             raise problem("rows_as: the other recipe says how many rows; leave out top_fraction and top_k")
         return self
 
+    @property
+    def columns(self) -> dict[str, Any]:
+        """What selects the rows, as `profile.recipes` holds it."""
+        return self.model_dump(exclude={"training"})
+
 
 # --- the profile
 
