@@ -31,9 +31,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from models_py.conversation import NO_CONTEXT, Context, Message
+from models_py.conversation import NO_CONTEXT, Context
 from models_py.errors import UserError
 from models_py.student.batching import common_head
+from models_py.student.slots import PLAIN, Shape, Slot
 from models_py.student.spec import DEFAULT_REVERSE_PROMPT
 from models_py.student.template import (
     SENTINEL,
@@ -87,46 +88,6 @@ class TrainingExample:
 
 
 @dataclass(frozen=True, slots=True)
-class _Slot:
-    """A prompt with holes for a person's texts: `render(*texts)` is `pieces` with the texts between them.
-
-    order: which text stands in which hole. piece_ids: the pieces, each tokenized alone.
-    """
-
-    name: str
-    render: Callable[..., str]
-    order: list[int]
-    pieces: list[str]  # one more than holes
-    piece_ids: list[list[int]]
-    shape: "_Shape"
-
-
-@dataclass(frozen=True, slots=True)
-class _Shape:
-    """Which texts a prompt has holes for, in this order: system, the turns of the history, instruction, input.
-
-    apart: the input has a hole of its own.
-    """
-
-    system: bool = False
-    roles: tuple[str, ...] = ()
-    apart: bool = False
-
-    def holes(self) -> int:
-        return self.system + len(self.roles) + 1 + self.apart
-
-    def split(self, texts: Sequence[str]) -> tuple[Context, str, str]:
-        """The context, instruction and input that the texts of the holes are."""
-        rest = list(texts)
-        system = rest.pop(0) if self.system else ""
-        history = tuple(Message(role, rest.pop(0)) for role in self.roles)
-        return Context(system, history), rest[0], rest[1] if self.apart else ""
-
-
-_PLAIN = _Shape()
-
-
-@dataclass(frozen=True, slots=True)
 class _Exchange:
     """An answer's prompt and the answer, as ids. context: as much of it as is shown."""
 
@@ -161,8 +122,8 @@ class StudentChat:
         self.template = self._template.text
         # A template that takes the input apart has a second prompt, with two holes. Others have more: they come as
         # conversations do.
-        shapes = [_PLAIN, _Shape(apart=True)] if self._template.parts else [_PLAIN]
-        self._prompts: dict[_Shape, _Slot | Unrenderable] = {shape: self._prompt_of(shape) for shape in shapes}
+        shapes = [PLAIN, Shape(apart=True)] if self._template.parts else [PLAIN]
+        self._prompts: dict[Shape, Slot | Unrenderable] = {shape: self._prompt_of(shape) for shape in shapes}
         self.start_id: int = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
 
         added = tokenizer.added_tokens_decoder
@@ -188,7 +149,7 @@ class StudentChat:
     @property
     def unwritten_ids(self) -> frozenset[int]:
         """Ids of control tokens that occur in no sequence: no prompt has them, and no text is read as them."""
-        slots = [slot for slot in [*self._prompts.values(), self._reverse] if isinstance(slot, _Slot)]
+        slots = [slot for slot in [*self._prompts.values(), self._reverse] if isinstance(slot, Slot)]
         written = {i for slot in slots for piece in slot.piece_ids for i in piece}
         thinking = {i for i in self._control_ids if THINKING_MARK.fullmatch(self.tokenizer.convert_ids_to_tokens(i))}
         return self._control_ids - written - thinking - {self.start_id, self.end_of_turn_id}
@@ -337,15 +298,15 @@ class StudentChat:
         )["input_ids"]
         return ids
 
-    def _asking(self, instruction: str, input: str, context: Context) -> tuple[_Slot, tuple[str, ...]]:
+    def _asking(self, instruction: str, input: str, context: Context) -> tuple[Slot, tuple[str, ...]]:
         """The prompt of an instruction and the texts for its holes. Raises Unrenderable."""
         apart = self._template.parts and bool(input.strip())
-        shape = _Shape(bool(context.system), tuple(turn.role for turn in context.history), apart)
+        shape = Shape(bool(context.system), tuple(turn.role for turn in context.history), apart)
         if shape not in self._prompts:
             try:
                 self._prompts[shape] = self._prompt_of(shape)
             except UserError as error:
-                self._prompts[shape] = Unrenderable(f"{error}; this conversation needs {_needs(shape)}")
+                self._prompts[shape] = Unrenderable(f"{error}; this conversation needs {shape.needs}")
         slot = self._prompts[shape]
         if isinstance(slot, Unrenderable):
             raise slot
@@ -354,14 +315,14 @@ class StudentChat:
             return slot, (*before, instruction, input)
         return slot, (*before, instruction if self._template.parts else instruction_text(instruction, input))
 
-    def _prompt_of(self, shape: _Shape) -> _Slot:
+    def _prompt_of(self, shape: Shape) -> Slot:
         """The prompt of all instructions of that shape. Raises UserError where the template cannot show them all."""
 
         def render(*texts: str) -> str:
             context, instruction, input = shape.split(texts)
             return self._template.prompt(instruction, input, context)
 
-        return self._slot("chat template", render, shape.holes(), shape)
+        return self._slot("chat template", render, shape.holes, shape)
 
     def _exchange(self, instruction: str, input: str, output: str, context: Context) -> _Exchange | Failure:
         """An answer after what stands before it: the newest turns of the history that leave it whole, if any do."""
@@ -411,28 +372,16 @@ class StudentChat:
             return [0] * len(exchange.prompt)
         slot, texts = self._asking(instruction, input, context)
         rendered = slot.render(*texts)
-        written = _as_written(slot, texts, rendered)
+        written = slot.as_written(texts, rendered)
         if self._template.marks_answers:
             spans = self._template.prompt_with_marks(instruction, input, context)[1]
         else:
-            spans = self._spans(slot, written)
+            spans = [(start, end + self._closing(after)) for start, end, after in slot.answers(written)]
         places = self._places(slot, texts, written, rendered)
         mask = [int(any(start < end_at and end > start_at for start_at, end_at in spans)) for start, end in places]
         # Only what stands behind the last hole may differ, where an answer brings its own thinking block.
         shared = len(exchange.prompt)
         return [*mask[:shared], *[0] * (shared - len(mask))]
-
-    def _spans(self, slot: _Slot, written: Sequence[str]) -> list[tuple[int, int]]:
-        """From where to where the answers of a history stand in the rendered prompt, with what closes their turns."""
-        spans, at = [], len(slot.pieces[0])
-        roles = ["system"] * slot.shape.system + [*slot.shape.roles]
-        for place, text in enumerate(written):
-            end = at + len(text)
-            after = slot.pieces[place + 1]
-            if slot.order[place] < len(roles) and roles[slot.order[place]] == "assistant":
-                spans.append((at, end + self._closing(after)))
-            at = end + len(after)
-        return spans
 
     def _closing(self, after: str) -> int:
         """How many characters of what follows an answer close its turn: as at the end, or to the first control token.
@@ -447,9 +396,7 @@ class StudentChat:
             alike = max(alike, control + 1)
         return ends[alike - 1] if alike else 0
 
-    def _places(
-        self, slot: _Slot, texts: Sequence[str], written: Sequence[str], rendered: str
-    ) -> list[tuple[int, int]]:
+    def _places(self, slot: Slot, texts: Sequence[str], written: Sequence[str], rendered: str) -> list[tuple[int, int]]:
         """Of each token of a prompt, as `_fill_rendered` makes them, which characters it stands for."""
         if not self.tokenizer.is_fast:
             raise UserError(
@@ -487,7 +434,7 @@ class StudentChat:
         return self._as_the_template_writes_it(slot, texts, asked, finished=finished, output=output)
 
     def _as_the_template_writes_it(
-        self, slot: _Slot, texts: tuple[str, ...], asked: str, *, finished: str, output: str
+        self, slot: Slot, texts: tuple[str, ...], asked: str, *, finished: str, output: str
     ) -> tuple[list[int], list[int]] | Failure:
         """As `_placed`, for an answer that does not stand word for word behind the prompt: it thinks, as a rule.
 
@@ -536,23 +483,23 @@ class StudentChat:
             return marks[:1]
         return marks if closing == [False, True] and not text[: marks[0].start()].strip() else []
 
-    def _render_once(self, slot: _Slot, texts: tuple[str, ...]) -> str:
+    def _render_once(self, slot: Slot, texts: tuple[str, ...]) -> str:
         """What a slot makes of texts; kept until `reading_ahead` ends, for `_fill` asks again."""
         rendered = self._rendered[slot.name, texts] = slot.render(*texts)
         return rendered
 
-    def _fill(self, slot: _Slot, texts: tuple[str, ...]) -> list[int]:
+    def _fill(self, slot: Slot, texts: tuple[str, ...]) -> list[int]:
         return self._fill_rendered(slot, texts, self._rendered.get((slot.name, texts)) or slot.render(*texts))
 
-    def _fill_rendered(self, slot: _Slot, texts: tuple[str, ...], rendered: str) -> list[int]:
+    def _fill_rendered(self, slot: Slot, texts: tuple[str, ...], rendered: str) -> list[int]:
         """Ids of a prompt: tokenized whole, unless a text spells a control token."""
         ids = self._encode(rendered)
         if self._is_read_whole(slot, texts, ids):
             return ids
-        literal = [self.target_ids(text) for text in _as_written(slot, texts, rendered)]
+        literal = [self.target_ids(text) for text in slot.as_written(texts, rendered)]
         return [i for piece, text in zip(slot.piece_ids, [*literal, []], strict=True) for i in (*piece, *text)]
 
-    def _is_read_whole(self, slot: _Slot, texts: Sequence[str], ids: Sequence[int]) -> bool:
+    def _is_read_whole(self, slot: Slot, texts: Sequence[str], ids: Sequence[int]) -> bool:
         """Whether no text of a rendered prompt became a control token when it was tokenized whole."""
         # The count catches text that only normalization turns into one.
         own = sum(map(self._control_count, slot.piece_ids))
@@ -561,7 +508,7 @@ class StudentChat:
     def _control_count(self, ids: Sequence[int]) -> int:
         return sum(i in self._control_ids for i in ids)
 
-    def _slot(self, what: str, render: Callable[..., str], texts: int = 1, shape: _Shape = _PLAIN) -> _Slot:
+    def _slot(self, what: str, render: Callable[..., str], texts: int = 1, shape: Shape = PLAIN) -> Slot:
         sentinels = [f"{SENTINEL}-{n:05}" for n in range(texts)]  # none begins another
         try:
             rendered = render(*sentinels)
@@ -571,31 +518,7 @@ class StudentChat:
             ) from error
         pieces = holes(rendered, sentinels, what)
         order = sorted(range(texts), key=lambda n: rendered.index(sentinels[n]))
-        return _Slot(f"{what} {shape}", render, order, pieces, [self._encode(piece) for piece in pieces], shape)
-
-
-def _as_written(slot: _Slot, texts: Sequence[str], rendered: str) -> list[str]:
-    """The texts in the order of their holes, as the template writes them: it may trim them, or leave out a part."""
-    ordered = [texts[n] for n in slot.order]
-    trimmed = [rf"(\s*{re.escape(text.strip())}\s*)" for text in ordered]
-    pattern = "".join(re.escape(piece) + text for piece, text in zip(slot.pieces, [*trimmed, ""], strict=True))
-    if found := re.fullmatch(pattern, rendered):
-        return list(found.groups())
-    head, *between, tail = slot.pieces
-    if not (rendered.startswith(head) and rendered.endswith(tail)):
-        return ordered
-    written, rest = [], rendered[len(head) : len(rendered) - len(tail)]
-    for piece in between:
-        text, separator, rest = rest.partition(piece)
-        if not separator:
-            return ordered
-        written.append(text)
-    return [*written, rest]
-
-
-def _needs(shape: _Shape) -> str:
-    turns = f"{len(shape.roles)} earlier turns"
-    return " and ".join(["a system text"] * shape.system + [turns] * bool(shape.roles))
+        return Slot(f"{what} {shape}", render, order, pieces, [self._encode(piece) for piece in pieces], shape)
 
 
 def _template_error(error: Unrenderable) -> Failure:
