@@ -18,7 +18,7 @@ import duckdb
 
 from dagster_project.lakehouse.lake import Lake
 from dagster_project.lakehouse.sql_files import load_models
-from dagster_project.profile.schema import Profile
+from dagster_project.profile.schema import Profile, Recipe
 from models_py.errors import UserError
 from models_py.export import llama_factory
 from models_py.export.card import FILE as CARD
@@ -95,9 +95,11 @@ where recipes.recipe = $recipe
 group by choices.reason
 order by count(*) desc, choices.reason
 """
-_LINEAGE = """
+_LINEAGE = f"""
 select
-    recipes.*,
+    {", ".join(f"recipes.{field}" for field in Recipe.model_fields)},
+    recipes.first_choice,
+    recipes.response_reflection,
     teachers.engine,
     teachers.model as teacher_model,
     teachers.instruction_prompt_version,
@@ -146,14 +148,18 @@ def write_export(
 
     repo: where it will lie on the hub. All is read of one snapshot. Raises UserError where there is nothing to export.
     """
-    lake.scalar("select 1")  # there is one: `prepare` would make it
-    lake.prepare()
-    with lake.connect() as connection:
-        connection.execute("begin")
-        reading = _Reading(connection, profile, request)
-        written = reading.write(folder, on_progress)
-        facts = reading.card_facts(written, repo)
-        connection.execute("rollback")  # also of the temporary tables
+    try:
+        with lake.connect() as connection:
+            connection.execute("begin")
+            reading = _Reading(connection, profile, request)
+            written = reading.write(folder, on_progress)
+            facts = reading.card_facts(written, repo)
+            connection.execute("rollback")  # also of the temporary tables
+    except (duckdb.CatalogException, duckdb.BinderException) as error:
+        raise UserError(
+            f"The lake at {lake.shown_catalog} was made by another version of this project "
+            f"({str(error).splitlines()[0]}). `make run` brings it up to date, and then it can be exported."
+        ) from error
     (folder / CARD).write_text(card(facts), encoding="utf-8")
     file = request.file(DEFAULT)
     info = llama_factory.dataset_info(request.recipe, request.shape, written[DEFAULT], file, repo)

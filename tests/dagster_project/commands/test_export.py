@@ -177,6 +177,14 @@ def test_a_recipe_that_was_changed_is_run_first(told: Told) -> None:
     assert "recipes.raw.top_k: is 2 now and was None at the last run; `make run` brings the rows up to date" in said
 
 
+def test_a_lake_of_an_earlier_version_is_run_first(told: Told) -> None:
+    told.lake.write(lambda connection: connection.execute("drop view selection.preference_pairs"), Commit("as it was"))
+    before = told.lake.snapshot_id()
+    said = told.export("paper", "--format", "preference", status=1)
+    assert "was made by another version of this project" in said and "`make run` brings it up to date" in said
+    assert told.lake.snapshot_id() == before
+
+
 def test_without_a_lake_there_is_nothing(untold: Told) -> None:
     shutil.rmtree(untold.profile.warehouse)
     assert "There is no lake at" in untold.export("paper", status=1)
