@@ -18,7 +18,7 @@ import duckdb
 
 from dagster_project.lakehouse.lake import Lake
 from dagster_project.lakehouse.sql_files import load_models
-from dagster_project.profile.schema import Profile, Recipe
+from dagster_project.profile.schema import Profile
 from models_py.errors import UserError
 from models_py.export import llama_factory
 from models_py.export.card import FILE as CARD
@@ -95,9 +95,9 @@ where recipes.recipe = $recipe
 group by choices.reason
 order by count(*) desc, choices.reason
 """
-_LINEAGE = f"""
+_LINEAGE = """
 select
-    {", ".join(f"recipes.{field}" for field in Recipe.model_fields)},
+    {columns},
     recipes.first_choice,
     recipes.response_reflection,
     teachers.engine,
@@ -175,6 +175,7 @@ class _Reading:
     def __init__(self, connection: duckdb.DuckDBPyConnection, profile: Profile, request: Request) -> None:
         self._connection, self._profile, self._request = connection, profile, request
         self._recipe = {"recipe": request.recipe}
+        self._columns = profile.recipes[request.recipe].columns
         self._parts = self._recipe_and_its_parts()
         self._version = None if request.shape is PREFERENCE else self._frozen_version()
 
@@ -269,14 +270,14 @@ class _Reading:
 
     def _recipe_and_its_parts(self) -> dict[str, Any]:
         """The recipe as the last run had it. Raises UserError where the profile says something else now."""
-        result = self._connection.execute(_LINEAGE, self._recipe)
+        columns = ", ".join(f"recipes.{name}" for name in self._columns)
+        result = self._connection.execute(_LINEAGE.format(columns=columns), self._recipe)
         names = [name for name, *_ in result.description or []]
         values = result.fetchone()
         if values is None:
             raise UserError(self._not_frozen())
         row = dict(zip(names, values, strict=True))
-        wanted = self._profile.recipes[self._request.recipe].columns
-        for name, value in wanted.items():
+        for name, value in self._columns.items():
             if row[name] != value:
                 raise UserError(
                     f"recipes.{self._request.recipe}.{name}: is {value} now and was {row[name]} at the last run; "
@@ -286,8 +287,8 @@ class _Reading:
 
     def _lineage(self, written: dict[str, Written]) -> Iterator[tuple[str, str]]:
         row = self._parts
-        cuts = ("top_fraction", "top_k", "rows_as", "ifd_below", "r_ifd_below", "mix", "seed")
-        cut = ", ".join(f"{name} {row[name]}" for name in cuts if row[name] not in (None, 0))
+        cuts = [name for name in self._columns if name not in ("policy", "teacher", "student")]
+        cut = ", ".join(f"{name} {row[name]}" for name in cuts if row[name])
         yield "recipe", f"{self._request.recipe}: policy {row['policy']}" + (f", {cut}" if cut else "")
         yield "choices", f"first_choice {row['first_choice']}, response_reflection {row['response_reflection']}"
         if self._version is not None:
