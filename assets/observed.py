@@ -1,8 +1,8 @@
-"""What the roots of the graph are made of now: the profile's values, the files it names, the bytes of the sources.
+"""What assets read beside what lies above them: the profile's values, the files it names, the bytes of the sources.
 
 Dagster knows the data versions of the last run and the code versions of the definitions it has loaded. A file or a
-value that has changed since shows in neither, so the roots' code versions carry a hash of what they would read now:
-reload the definitions, and exactly the roots that would come out different are unsynced.
+value that has changed since shows in neither, so the code versions of who reads them carry a hash of what they would
+read now: reload the definitions, and exactly those that would come out different are unsynced.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,8 @@ from typing import Any
 import dagster as dg
 
 from assets.profile import recipes, sources, students, teachers, training_settings
+from assets.raw import near_duplicates
+from assets.selection import contaminated_texts
 from dagster_project.profile.schema import Profile
 from dagster_project.steps.results import key
 from models_py.content import fingerprint
@@ -25,12 +27,14 @@ _READ = {
     key("profile", "teachers"): teachers.rows,
     key("profile", "students"): students.observed,
     key("profile", "base_students"): students.observed,
+    key("raw", "near_duplicates"): near_duplicates.observed,
+    key("selection", "contaminated_texts"): contaminated_texts.observed,
 }
 
 
 def with_observed(assets: Sequence[Any], profile: Profile) -> list[Any]:
-    """The assets, each root's code version extended by what is observed of it. Starts, asks and downloads nothing."""
-    observed = {root: observed_version(root, profile) for root in _READ}
+    """The assets, the code version extended by what is observed of each. Starts, asks and downloads nothing."""
+    observed = {asset: observed_version(asset, profile) for asset in _READ}
     for name, recipe in profile.recipes.items():
         trained = {"student": recipe.student, "training": profile.training_of(name).hashed}
         observed[key("training", name, "student_checkpoint")] = fingerprint(trained)[:_CHARS]
@@ -43,9 +47,9 @@ def with_observed(assets: Sequence[Any], profile: Profile) -> list[Any]:
     return list(dg.map_asset_specs(extended, assets))
 
 
-def observed_version(root: dg.AssetKey, profile: Profile) -> str:
-    """A hash of what a root of the graph would read now; its code version ends in it."""
+def observed_version(asset: dg.AssetKey, profile: Profile) -> str:
+    """A hash of what an asset would read now, not counting assets; its code version ends in it."""
     try:
-        return fingerprint(_READ[root](profile))[:_CHARS]
+        return fingerprint(_READ[asset](profile))[:_CHARS]
     except (UserError, OSError) as error:  # the step will say it; loading the definitions must not fail
         return fingerprint("cannot be read", str(error))[:_CHARS]

@@ -6,6 +6,7 @@ from assets import profile as profile_stage
 from assets import raw as raw_stage
 from assets import reflection as reflection_stage
 from assets import scoring as scoring_stage
+from assets import selection as selection_stage
 from assets.observed import SOURCES, observed_version, with_observed
 from assets.training.student_checkpoint import student_checkpoint
 from assets.training.training_pairs import training_pairs
@@ -28,6 +29,7 @@ def build_definitions(profile: Profile) -> dg.Definitions:
         *dg.load_assets_from_package_module(raw_stage),
         *dg.load_assets_from_package_module(reflection_stage, group_name="reflection"),
         *dg.load_assets_from_package_module(scoring_stage, group_name="scoring"),
+        *dg.load_assets_from_package_module(selection_stage, group_name="selection"),
         *sql_assets(recipes),
         *(make(recipe) for recipe in profile.recipes for make in (training_pairs, student_checkpoint)),
     ]

@@ -1,6 +1,7 @@
 -- What became of every pair in every recipe: kept with a rank and a text, or dropped with a reason.
--- Order of the cuts: policy, ifd_below, r_ifd_below, then top_k, floor(top_fraction * rows) or as many rows as
--- `rows_as` keeps, by IFD or by what the policy ranks by, then `mix`.
+-- Order of the cuts: policy, ifd_below, r_ifd_below, drop_contaminated (the kept text or the original it comes from holds
+-- a copy), drop_near_duplicates (of each cluster the first that is still there), then top_k, floor(top_fraction * rows) or
+-- as many rows as `rows_as` keeps, by IFD or by what the policy ranks by, then `mix`.
 -- materialized: table
 -- grain: one row a (recipe, pair_id)
 with recipes as (
@@ -12,7 +13,15 @@ pairs as (
 ),
 
 scores as (
-    select teacher, student, pair_id, candidate, status, ifd, r_ifd from selection.candidate_scores
+    select teacher, student, pair_id, candidate, content_id, status, ifd, r_ifd from selection.candidate_scores
+),
+
+contaminated as (
+    select distinct content_id from selection.contaminated_texts
+),
+
+clusters as (
+    select pair_id, representative_id, place from raw.near_duplicates
 ),
 
 proposed as (
@@ -26,6 +35,7 @@ proposed as (
         case
             when recipes.ifd_below is not null and not coalesce(scores.ifd < recipes.ifd_below, false) then 'ifd_below'
             when recipes.r_ifd_below is not null and not coalesce(scores.r_ifd < recipes.r_ifd_below, false) then 'r_ifd_below'
+            when recipes.drop_contaminated and (rewrites.content_id is not null or originals.content_id is not null) then 'contaminated'
         end as gate
     from recipes
     inner join selection.kept_pairs as kept
@@ -38,6 +48,32 @@ proposed as (
         and scores.student = kept.student
         and scores.pair_id = kept.pair_id
         and scores.candidate = kept.candidate
+    left join contaminated as rewrites on rewrites.content_id = scores.content_id
+    left join contaminated as originals on originals.content_id = kept.pair_id
+),
+
+repeated as (
+    select
+        proposed.recipe,
+        proposed.pair_id
+    from proposed
+    inner join recipes on recipes.recipe = proposed.recipe
+    left join clusters on clusters.pair_id = proposed.pair_id
+    where recipes.drop_near_duplicates and proposed.gate is null
+    qualify row_number() over (
+        partition by proposed.recipe, coalesce(clusters.representative_id, proposed.pair_id)
+        order by coalesce(clusters.place, 1)
+    ) > 1
+),
+
+gated as (
+    select
+        proposed.* exclude (gate),
+        if(repeated.pair_id is null, proposed.gate, 'near_duplicate') as gate
+    from proposed
+    left join repeated
+        on repeated.recipe = proposed.recipe
+        and repeated.pair_id = proposed.pair_id
 ),
 
 ranked as (
@@ -45,7 +81,7 @@ ranked as (
         *,
         row_number() over (partition by recipe, gate is null order by rank_by desc nulls last, pair_id) as rank,
         count(*) over (partition by recipe, gate is null) as rows_through_gates
-    from proposed
+    from gated
 ),
 
 -- A recipe that is named by `rows_as` names none itself.
@@ -109,7 +145,7 @@ select
     recipes.recipe, -- recipe
     pairs.pair_id, -- raw pair
     decided.pair_id is not null and decided.drop_reason is null as kept, -- true when the pair is a training row of the recipe
-    case when decided.pair_id is null then 'policy' else decided.drop_reason end as drop_reason, -- policy | ifd_below | r_ifd_below | below_cut, NULL when kept
+    case when decided.pair_id is null then 'policy' else decided.drop_reason end as drop_reason, -- policy | ifd_below | r_ifd_below | contaminated | near_duplicate | below_cut, NULL when kept
     choices.reason as choice_reason, -- why the student's second choice fell as it did
     case when decided.drop_reason is null then decided.rank end as rank, -- 1 = first of the recipe: highest IFD, or what the policy ranks by; NULL when dropped
     coalesce(mixed_in.candidate, decided.candidate) as candidate, -- which of the four texts, NULL when the policy kept none

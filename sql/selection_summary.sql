@@ -2,7 +2,7 @@
 -- materialized: table
 -- grain: one row a recipe
 with pair_decisions as (
-    select recipes.recipe, recipes.teacher, recipes.student, decisions.pair_id, decisions.kept, decisions.candidate
+    select recipes.recipe, recipes.teacher, recipes.student, decisions.pair_id, decisions.kept, decisions.candidate, decisions.drop_reason
     from profile.recipes as recipes
     inner join selection.pair_decisions as decisions on decisions.recipe = recipes.recipe
 ),
@@ -13,6 +13,8 @@ decisions as (
         count(*) as pairs,
         count(*) filter (where kept) as kept,
         count(*) filter (where not kept) as dropped,
+        count(*) filter (where drop_reason = 'contaminated') as dropped_contaminated,
+        count(*) filter (where drop_reason = 'near_duplicate') as dropped_near_duplicate,
         count(*) filter (where kept and candidate = 'original') as kept_original,
         count(*) filter (where kept and candidate = 'instruction') as kept_instruction,
         count(*) filter (where kept and candidate = 'response') as kept_response,
@@ -74,6 +76,8 @@ select
     decisions.pairs, -- raw pairs
     decisions.kept, -- training rows
     decisions.dropped, -- pairs left out, each with a reason in pair_decisions
+    decisions.dropped_contaminated, -- of which hold a copy of an evaluation text
+    decisions.dropped_near_duplicate, -- of which repeat a row that is kept, or one that is only below the cut
     decisions.kept_original, -- rows that keep the original text
     decisions.kept_instruction, -- rows with the rewritten instruction and its answer
     decisions.kept_response, -- rows with the original instruction and a rewritten answer

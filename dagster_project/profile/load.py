@@ -147,7 +147,16 @@ def _cross_problems(raw: Mapping[Any, Any], policies: Mapping[str, str] | None) 
     for part in ("sources", "teachers", "students", "recipes"):
         if raw.get(part) in ([], {}):
             yield f"{part}: is empty; name at least one"
-    yield from _source_name_problems(raw)
+    yield from _name_problems("sources", "sources", as_list(raw.get("sources")))
+    evaluations = as_list(as_dict(raw.get("evaluation")).get("contamination"))
+    yield from _name_problems("evaluation.contamination", "evaluations", evaluations)
+    if not evaluations:
+        for name, recipe in as_dict(raw.get("recipes")).items():
+            if as_dict(recipe).get("drop_contaminated") is True:
+                yield (
+                    f"recipes.{name}.drop_contaminated: there is nothing to compare with; name the evaluation files "
+                    "under evaluation.contamination"
+                )
     students = [str(key) for key in as_dict(raw.get("students"))]
     for name, student in as_dict(raw.get("students")).items():
         scorer = as_dict(student).get("scored_by")
@@ -158,14 +167,15 @@ def _cross_problems(raw: Mapping[Any, Any], policies: Mapping[str, str] | None) 
             yield from _recipe_problems(f"recipes.{name}", recipe, raw, policies)
 
 
-def _source_name_problems(raw: Mapping[Any, Any]) -> Iterator[str]:
-    found = [as_dict(source).get("name") for source in as_list(raw.get("sources"))]
+def _name_problems(where: str, what: str, listed: list[Any]) -> Iterator[str]:
+    """What is wrong with the names in a list of things that have one."""
+    found = [as_dict(one).get("name") for one in listed]
     names = [name for name in found if isinstance(name, str)]
     for name in sorted(set(names)):
         if told := name_problem(name):
-            yield f"sources.{name}.name: {told}"
+            yield f"{where}.{name}.name: {told}"
         if names.count(name) > 1:
-            yield f"sources: two sources are called {name}; give each its own name"
+            yield f"{where}: two {what} are called {name}; give each its own name"
 
 
 def _recipe_problems(

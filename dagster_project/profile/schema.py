@@ -28,6 +28,7 @@ from pydantic import (
 from pydantic_core import ArgsKwargs
 
 from dagster_project.profile.words import problem
+from models_py.cleaning.settings import EvaluationFile, NearDuplicates
 from models_py.errors import UserError
 from models_py.paths import absolute
 from models_py.sources.spec import Source
@@ -144,9 +145,9 @@ class Recipe(_Settings):
     """One training set and the checkpoint made from it. The fields but `training` are the columns of `profile.recipes`.
 
     `top_fraction` (floor) or `top_k` keep the rows of highest IFD, or the first ones where the policy ranks otherwise;
-    `rows_as` keeps as many as another recipe does, as far as there are; `ifd_below` and `r_ifd_below` are gates;
-    `mix` is the share of rows that go back to their original; `seed` of everything random. `training`: what differs
-    from the profile's settings.
+    `rows_as` keeps as many as another recipe does, as far as there are; `ifd_below` and `r_ifd_below` are gates, and so
+    are `drop_contaminated` and `drop_near_duplicates`; `mix` is the share of rows that go back to their original; `seed`
+    of everything random. `training`: what differs from the profile's settings.
     """
 
     policy: str
@@ -159,6 +160,8 @@ class Recipe(_Settings):
     mix: Annotated[float, Field(ge=0, lt=1)] = 0.0
     seed: int = 0
     rows_as: str | None = None
+    drop_near_duplicates: bool = False
+    drop_contaminated: bool = False
     training: Annotated[TrainingSettings, _InWords] | None = None
 
     @model_validator(mode="after")
@@ -173,6 +176,12 @@ class Recipe(_Settings):
     def columns(self) -> dict[str, Any]:
         """What selects the rows, as `profile.recipes` holds it."""
         return self.model_dump(exclude={"training"})
+
+
+class Evaluation(_Settings):
+    """What the fine-tuned students will be asked. contamination: files of which no training row is to hold a copy."""
+
+    contamination: tuple[Annotated[EvaluationFile, _AtRoot, _InWords], ...] = ()
 
 
 # --- the profile
@@ -194,6 +203,8 @@ class Profile(_Settings):
     response_reflection: Literal["selected", "all"] = "selected"
     first_choice: Literal["ifd", "guarded"] = "ifd"
     training: Annotated[TrainingSettings, _InWords] = TrainingSettings()
+    near_duplicates: Annotated[NearDuplicates, _InWords] | None = None
+    evaluation: Evaluation = Evaluation()
 
     _inherit = model_validator(mode="before")(_inherited)
 
@@ -249,6 +260,12 @@ class Profile(_Settings):
     def training_of(self, recipe: str) -> TrainingSettings:
         """How the student of a recipe is trained."""
         return self.recipes[recipe].training or self.training
+
+    @property
+    def near_duplicates_sought(self) -> NearDuplicates | None:
+        """How near duplicates are found, None where nothing asks for them."""
+        is_gate = any(recipe.drop_near_duplicates for recipe in self.recipes.values())
+        return self.near_duplicates or (NearDuplicates() if is_gate else None)
 
     def teacher_specs(self) -> list[TeacherSpec]:
         """Every teacher, in the profile's order."""

@@ -57,11 +57,16 @@ def _in_one_line(details: ErrorDetails, where: str, schema: type[BaseModel]) -> 
 
 
 def _where(loc: tuple[int | str, ...], raw: Mapping[Any, Any]) -> str:
-    """The path of a key, a source by its name where it has one."""
-    parts = [str(part) for part in _without_tag(loc) if part != "[key]"]
-    if loc[:1] == ("sources",) and len(loc) > 1 and isinstance(loc[1], int):
-        for source in as_list(raw.get("sources"))[loc[1] : loc[1] + 1]:
-            parts[1] = str(as_dict(source).get("name", loc[1] + 1))
+    """The path of a key; what stands in a list by its name where it has one, else by its number from 1."""
+    parts: list[str] = []
+    value: object = raw
+    for part in _without_tag(loc):
+        if isinstance(value, list) and isinstance(part, int):
+            value = value[part] if part < len(value) else None
+            parts.append(str(as_dict(value).get("name", part + 1)))
+        elif part != "[key]":
+            value = as_dict(value).get(part)
+            parts.append(str(part))
     return ".".join(parts)
 
 

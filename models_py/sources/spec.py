@@ -6,7 +6,7 @@ Source("seed_pairs", path="seeds/pairs.jsonl").files()     # (Path("seeds/pairs.
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 from models_py.errors import UserError, refuse, unknown
 from models_py.paths import absolute
@@ -42,6 +42,8 @@ class Source:
     `license`: the licence of its texts, for the card of what is exported; it changes nothing that is read.
     """
 
+    section: ClassVar[str] = "sources"  # of the profile
+
     name: str
     path: str | None = None
     paths: tuple[str, ...] | None = None
@@ -56,7 +58,7 @@ class Source:
         refuse(self._problems())
 
     def _problems(self) -> Iterator[str]:
-        where = f"sources.{self.name}"
+        where = self.where
         if (self.path is None) == (self.paths is None):
             yield f"{where}: give either path or paths (a list)"
         elif not self.patterns:
@@ -92,9 +94,14 @@ class Source:
                 yield f"{where}: {name} and {CHAT_FIELD} exclude each other: a chat holds its texts"
 
     @property
+    def where(self) -> str:
+        """Where the profile has it."""
+        return f"{self.section}.{self.name}"
+
+    @property
     def key(self) -> str:
         """Where the profile names the files."""
-        return f"sources.{self.name}.{'path' if self.paths is None else 'paths'}"
+        return f"{self.where}.{'path' if self.paths is None else 'paths'}"
 
     @property
     def patterns(self) -> tuple[str, ...]:
@@ -146,7 +153,7 @@ class Source:
         if found is None:
             raise UserError(
                 f"{self.key}: {file} ends in none of {suffixes()} (each also packed: {', '.join(PACKED_SUFFIXES)}); "
-                f"rename it or set sources.{self.name}.format to one of {', '.join(FORMATS)}"
+                f"rename it or set {self.where}.format to one of {', '.join(FORMATS)}"
             )
         return found
 
@@ -162,6 +169,6 @@ class Source:
         if not found.files:
             raise UserError(
                 f"{self.key}: {pattern} holds no file to read ({suffixes()}; also packed: "
-                f"{', '.join(PACKED_SUFFIXES)}); correct it or set sources.{self.name}.format"
+                f"{', '.join(PACKED_SUFFIXES)}); correct it or set {self.where}.format"
             )
         return found

@@ -73,8 +73,11 @@ def test_the_smallest_profile_has_the_defaults(tmp_path: Path) -> None:
         "mix": 0.0,
         "seed": 0,
         "rows_as": None,
+        "drop_near_duplicates": False,
+        "drop_contaminated": False,
         "training": None,
     }
+    assert (profile.near_duplicates_sought, profile.evaluation.contamination) == (None, ())
 
 
 def test_paths_are_absolute_and_lie_in_the_warehouse(tmp_path: Path) -> None:

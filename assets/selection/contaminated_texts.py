@@ -1,0 +1,70 @@
+"""selection.contaminated_texts: which texts, original or rewritten, hold a copy of what an evaluation file asks.
+
+It is looked for in every candidate once all are known and before a recipe decides, so that rewrites are seen too.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from dagster_project.lakehouse.lake import Commit, Lake
+from dagster_project.lakehouse.tables import TABLES_BY_NAME
+from dagster_project.profile.schema import Profile
+from dagster_project.steps.code_version import code_version
+from dagster_project.steps.results import OWNERS, TOLD_KEY, asset_key, key, table_result
+from dagster_project.steps.step_progress import StepProgress
+from models_py.cleaning.contamination import LookedFor, copies_in_all
+from models_py.cleaning.evaluation_texts import read_evaluation_texts
+from models_py.content import FileHashes, fingerprint
+from models_py.sources.hub import shown
+from models_py.sources.read import readable_files
+
+TABLE = "selection.contaminated_texts"
+_READ_ROWS = 4_000  # candidates held in memory at once
+_CANDIDATES = "select content_id, system, history, instruction, input, output from selection.candidates"
+
+
+@dg.asset(
+    key=asset_key(TABLE),
+    deps=[key("selection", "candidates")],
+    description=TABLES_BY_NAME[TABLE].description,
+    kinds={"python", "polars", "ducklake"},
+    owners=OWNERS,
+    code_version=code_version(__name__),
+)
+def contaminated_texts(
+    context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], profile: dg.ResourceParam[Profile]
+) -> dg.MaterializeResult:
+    commit = Commit("copies of evaluation texts", asset="selection/contaminated_texts", run_id=context.run_id)
+    files = profile.evaluation.contamination
+    told: list[str] = []
+    with lake.exclusively(TABLE):
+        if files:
+            looked_for = LookedFor.of(read_evaluation_texts(files, lambda path: _shown(path, profile)))
+            progress = StepProgress(context, "looking for evaluation texts", context.asset_key)
+            made_with = fingerprint(code_version(__name__), observed(profile))
+            lake.derive(TABLE, _CANDIDATES, made_with, lambda: _found(lake, looked_for, progress), commit)
+            told = looked_for.told()
+        else:
+            lake.mirror({TABLE: []}, commit)
+    return table_result(lake, TABLE, metadata={TOLD_KEY: dg.MetadataValue.text("\n".join(told))} if told else None)
+
+
+def observed(profile: Profile) -> list[Any]:
+    """What is looked for: the settings of the evaluation files, and what they hold. Raises UserError or OSError."""
+    hashes = FileHashes(profile.file_hashes)
+    files = profile.evaluation.contamination
+    found = readable_files([one.files for one in files])
+    seen = [[one.settings, [[_shown(path, profile), hashes.of(path)] for path in found[one.name]]] for one in files]
+    hashes.save()
+    return seen
+
+
+def _found(lake: Lake, looked_for: LookedFor, progress: StepProgress) -> pl.DataFrame:
+    return copies_in_all(lake.batches(_CANDIDATES, rows=_READ_ROWS), looked_for, progress)
+
+
+def _shown(path: Path, profile: Profile) -> str:
+    return shown(path).removeprefix(f"{profile.root}/")
