@@ -30,7 +30,7 @@ FOUND_SCHEMA = pl.Schema(
         "field": pl.String(),
         "evaluation": pl.String(),
         "file": pl.String(),
-        "row": pl.Int64(),
+        "item_row": pl.Int64(),
         "item_field": pl.String(),
         "share_covered": pl.Float64(),
         "words_covered": pl.Int64(),
@@ -128,8 +128,10 @@ class LookedFor:
             Coverage(str(name), *counts, forms=common.filter(pl.col("evaluation") == name).height)
             for name, *counts in texts.group_by("evaluation", maintain_order=True)
             .agg(
-                rows=pl.struct("file", "row").n_unique(),
-                looked_for=pl.struct("file", "row").filter(pl.col("is_asked") & pl.col("is_looked_for")).n_unique(),
+                rows=pl.struct("file", "item_row").n_unique(),
+                looked_for=pl.struct("file", "item_row")
+                .filter(pl.col("is_asked") & pl.col("is_looked_for"))
+                .n_unique(),
             )
             .iter_rows()
         )
@@ -255,5 +257,5 @@ def _without_repeated(found: pl.DataFrame) -> pl.DataFrame:
     """Without what instruction and input together say no more of than one of them alone."""
     is_both = pl.col("field") == _WHOLE_TURN
     alone = pl.when(~is_both & pl.col("field").is_in(["instruction", "input"])).then("share_covered")
-    item = ["content_id", "evaluation", "file", "row", "item_field"]
+    item = ["content_id", "evaluation", "file", "item_row", "item_field"]
     return found.filter(~is_both | (pl.col("share_covered") > alone.max().over(item).fill_null(0.0)))

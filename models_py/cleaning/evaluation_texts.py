@@ -1,7 +1,7 @@
 """The texts of evaluation files, which no training text should hold: one row of a file is an item of several texts.
 
     files = [EvaluationFile("gsm8k", path="evaluation/gsm8k.jsonl")]
-    read_evaluation_texts(files)       # evaluation, file, row, item_field, text, is_asked, run_words
+    read_evaluation_texts(files)       # evaluation, file, item_row, item_field, text, is_asked, run_words
 
 Every text of a row is one, however deep it lies (`choices[2]`, `turns[0]`). What the row asks (an instruction, a
 question, what a user says; all of it where no such field is recognised or `fields` names what counts) is told from what
@@ -24,7 +24,7 @@ TEXTS_SCHEMA = pl.Schema(
     {
         "evaluation": pl.String(),
         "file": pl.String(),
-        "row": pl.Int64(),
+        "item_row": pl.Int64(),
         "item_field": pl.String(),
         "text": pl.String(),
         "is_asked": pl.Boolean(),

@@ -13,7 +13,7 @@ select
     found.content_id,
     found.evaluation,
     found.file,
-    found.row,
+    found.item_row,
     found.share_covered
 from texts
 inner join selection.contaminated_texts as found on found.content_id = texts.content_id

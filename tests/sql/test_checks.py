@@ -100,6 +100,8 @@ def _reflections(phase: str) -> Violation:
 
 PAIR = "insert into raw.raw_pairs (pair_id, source, instruction, input, output, duplicate_count) values"
 
+COPY = "insert into selection.contaminated_texts (content_id, evaluation, item_row) values"
+
 VIOLATIONS = [
     Violation(
         "raw/raw_pairs:rows_are_unique", f"{PAIR} ('both', 's', 'x', '', 'y', 0)", {"pair_id": "both", "copies": "2"}
@@ -165,6 +167,16 @@ VIOLATIONS = [
         "selection/recycled_pairs:failed_scores_are_never_chosen",
         "update selection.pair_decisions set ifd = NULL where recipe = 'paper' and pair_id = 'response'",
         {"recipe": "paper", "pair_id": "response", "candidate": "response"},
+    ),
+    Violation(
+        "selection/recycled_pairs:training_rows_are_not_contaminated",
+        f"{COPY} ('both-both', 'gsm8k', 7)",
+        {"recipe": "paper", "pair_id": "both", "candidate": "both", "evaluation": "gsm8k", "item_row": "7"},
+    ),
+    Violation(  # what is rewritten of a copy is one in other words
+        "selection/recycled_pairs:training_rows_are_not_contaminated",
+        f"{COPY} ('both', 'gsm8k', 8)",
+        {"recipe": "paper", "pair_id": "both", "candidate": "both", "content_id": "both", "item_row": "8"},
     ),
 ]
 

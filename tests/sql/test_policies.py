@@ -202,6 +202,59 @@ def test_a_recipe_keeps_as_many_rows_as_another_as_far_as_there_are(lake: Lake) 
     assert kept(lake, "as_none") == []
 
 
+def repeats(story: Story, *cluster: str) -> None:
+    for place, pair_id in enumerate(cluster[1:], start=2):
+        story.add("raw.near_duplicates", pair_id=pair_id, representative_id=cluster[0], place=place)
+
+
+def copies(story: Story, *content_ids: str) -> None:
+    for row in (1, 2):  # two items in one text are one reason
+        for content_id in content_ids:
+            story.add("selection.contaminated_texts", content_id=content_id, evaluation="set", item_row=row)
+
+
+def test_of_near_duplicates_one_is_kept_the_first_that_is_there(lake: Lake) -> None:
+    story = originals(lake)
+    repeats(story, "p3", "p0", "p2")
+    story.recipe("as_they_come", "original")
+    story.recipe("clean", "original", drop_near_duplicates=True)
+    story.recipe("gated", "original", ifd_below=0.35, drop_near_duplicates=True)
+    story.tell()
+    assert dropped(lake, "as_they_come") == {}
+    assert dropped(lake, "clean") == {"p0": "near_duplicate", "p2": "near_duplicate"}
+    # The representative is above the gate, so the next of the cluster stays.
+    assert dropped(lake, "gated") == {"p3": "ifd_below", "p4": "ifd_below", "p2": "near_duplicate"}
+    assert [pair for pair, _ in kept(lake, "gated")] == ["p1", "p0"]
+
+
+def test_cuts_count_what_the_gates_leave(lake: Lake) -> None:
+    story = originals(lake)
+    repeats(story, "p3", "p4")
+    copies(story, "p1")
+    gates = {"drop_near_duplicates": True, "drop_contaminated": True}
+    story.recipe("clean", "original", top_fraction=0.7, **gates)
+    story.recipe("as_many", "longest", rows_as="clean")
+    story.tell()
+    assert dropped(lake, "clean") == {"p1": "contaminated", "p4": "near_duplicate", "p0": "below_cut"}
+    assert len(kept(lake, "as_many")) == len(kept(lake, "clean")) == 2
+    summary = lake.read(
+        "select dropped, dropped_contaminated, dropped_near_duplicate from selection.selection_summary order by recipe"
+    ).rows()
+    assert summary == [(3, 0, 0), (3, 1, 1)]
+
+
+def test_copies_of_evaluation_texts_are_dropped_with_what_was_made_of_them(lake: Lake) -> None:
+    story = ten(lake)
+    copies(story, "p0", "p1-response", "p2-instruction", "gone")
+    story.recipe("as_it_comes", "paper")
+    story.recipe("clean", "paper", drop_contaminated=True)
+    story.recipe("mixed", "paper", drop_contaminated=True, mix=0.9)
+    story.tell()
+    assert dropped(lake, "as_it_comes") == {}
+    assert dropped(lake, "clean") == dropped(lake, "mixed")
+    assert dropped(lake, "clean") == {"p0": "contaminated", "p1": "contaminated"}  # what p2 has a copy in is not kept
+
+
 def test_the_ratio_of_mean_losses_stands_beside_that_of_perplexities(lake: Lake) -> None:
     story = Story(lake)
     story.pair("p", Text(ifd=0.5, ppl=math.e**3, tokens=4))

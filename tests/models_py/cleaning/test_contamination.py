@@ -80,7 +80,7 @@ def test_a_long_item_is_found_whole(planted: str) -> None:
         "field": "instruction",
         "evaluation": "set",
         "file": "set.jsonl",
-        "row": 2,
+        "item_row": 2,
         "item_field": "question",
         "share_covered": 1.0,
         "words_covered": words,
@@ -196,7 +196,7 @@ def test_what_all_items_share_is_their_form() -> None:
     ]
     sought = looked_for(*items)
     assert find(sought, candidate(instruction=f"{form} What is a cat?")) == []
-    assert [row["row"] for row in find(sought, candidate(instruction=items[4]))] == [5]
+    assert [row["item_row"] for row in find(sought, candidate(instruction=items[4]))] == [5]
     assert sought.coverage[0].forms > 0
     assert "are taken for their form" in sought.told()[-1]
     assert find(looked_for(*items[:10]), candidate(instruction=f"{form} What is a cat?")) != []  # of ten it is content
@@ -204,7 +204,7 @@ def test_what_all_items_share_is_their_form() -> None:
 
 def test_repeated_items_are_one() -> None:
     (row,) = find(looked_for(*[LONG] * 20, LONG.upper()), candidate(instruction=LONG))
-    assert row["row"] == 1
+    assert row["item_row"] == 1
 
 
 def test_every_field_of_a_conversation() -> None:
@@ -291,7 +291,7 @@ def test_planted_copies_among_clean_rows_of_real_data() -> None:
         for field, (what, change) in zip(["instruction", "input", "output"] * 2, changes.items(), strict=False)
     }
     found = find(sought, *candidates, *(one for _, one in planted.values()))
-    assert {row["content_id"]: (row["evaluation"], row["row"]) for row in found} == {
+    assert {row["content_id"]: (row["evaluation"], row["item_row"]) for row in found} == {
         name: ("gsm8k", row) for name, (row, _) in planted.items()
     }
     assert min(row["share_covered"] for row in found) > 0.3

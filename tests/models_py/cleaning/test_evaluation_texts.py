@@ -97,7 +97,7 @@ SHAPES: dict[str, tuple[object, list[str], list[str]]] = {
 def test_what_is_asked_and_what_else_is_said(tmp_path: Path, shape: str) -> None:
     row, asked, other = SHAPES[shape]
     path = write(tmp_path, row, row)  # one row alone may be the whole file's wrapping
-    texts = read_evaluation_texts([EvaluationFile("set", path=path)]).filter(pl.col("row") == 2)
+    texts = read_evaluation_texts([EvaluationFile("set", path=path)]).filter(pl.col("item_row") == 2)
     by_asked = {
         is_asked: texts.filter(pl.col("is_asked") == is_asked)["item_field"].to_list() for is_asked in (True, False)
     }
@@ -113,7 +113,7 @@ def test_rows_of_all_files_in_order(tmp_path: Path) -> None:
         EvaluationFile("other", path=f"{tmp_path}/other.parquet", words=8),
     ]
     texts = read_evaluation_texts(files, lambda path: path.name)
-    assert texts.select("evaluation", "file", "row", "item_field", "text", "run_words").rows() == [
+    assert texts.select("evaluation", "file", "item_row", "item_field", "text", "run_words").rows() == [
         ("parts", "part1.jsonl.gz", 1, "question", "q1", 13),
         ("parts", "part1.jsonl.gz", 3, "question", "q2", 13),
         ("parts", "part2.csv", 1, "question", "q3", 13),
