@@ -74,6 +74,10 @@ PROFILE = {
     },
     "evaluation": {"contamination": [{"name": "questions", "path": "questions.jsonl"}]},
 }
+STEPS = {
+    "near_duplicates": (near_duplicates, "raw.near_duplicates"),
+    "contamination": (contaminated_texts, "selection.contaminated_texts"),
+}
 
 
 # ── set-up ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -161,9 +165,9 @@ def _run(asset: Any, profile: Profile) -> Any:
 # ── measuring ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def step(asset: Any, table: str, folder: Path) -> dict[str, float]:
+def step(name: str, folder: Path) -> dict[str, float]:
     """What one asset takes in this process, and how many rows it found."""
-    profile = load_profile(folder / "mine.yaml")
+    profile, (asset, table) = load_profile(folder / "mine.yaml"), STEPS[name]
     before = _peak_gib()
     wall, cpu = time.perf_counter(), time.process_time()
     _run(asset, profile)
@@ -262,7 +266,7 @@ def grams_in_memory(questions: list[str], texts: list[str]) -> int:
 
 def run(folder: Path, rows: int) -> dict[str, Any]:
     """Everything; what was measured, as it is written to results/cleaning.json."""
-    steps: dict[str, dict[int, dict[str, float]]] = {"near_duplicates": {}, "contamination": {}}
+    steps: dict[str, dict[int, dict[str, float]]] = {name: {} for name in STEPS}
     planted: dict[int, dict[str, int]] = {}
     for count in (rows // 4, rows):
         place = folder / str(count)
@@ -270,11 +274,8 @@ def run(folder: Path, rows: int) -> dict[str, Any]:
         _in_a_process(partial(set_up, place, count))
         planted[count] = json.loads((place / "planted.json").read_text("utf-8"))
         print(f"\n{count:,} pairs, {planted[count]['texts']:,} texts with their rewrites", flush=True)
-        for name, asset, table in (
-            ("near_duplicates", near_duplicates, "raw.near_duplicates"),
-            ("contamination", contaminated_texts, "selection.contaminated_texts"),
-        ):
-            took = steps[name][count] = _in_a_process(partial(step, asset, table, place))
+        for name in STEPS:
+            took = steps[name][count] = _in_a_process(partial(step, name, place))
             print(
                 f"  {name:<17}{took['wall_s']:>8.1f} s {took['cpu_s']:>8.1f} s of CPU {took['peak_gib']:>7.2f} GiB, of "
                 f"which {took['started_gib']:.2f} before it began; {took['found']:,.0f} found",

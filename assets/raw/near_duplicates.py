@@ -18,19 +18,30 @@ from models_py.content import fingerprint
 
 TABLE = "raw.near_duplicates"
 _READ_ROWS = 5_000  # texts held in memory at once
-# In the order of the sources, however their rows are stored; `$1` names these. Of a history only what was said counts.
+# `place` is the order of the sources, which `$1` names, however their rows are stored: of the ids alone, for sorting
+# holds what it sorts in memory. Of a history only what was said counts.
 _CONVERSATIONS = """
+with places as (
+    select
+        pairs.pair_id,
+        row_number() over (
+            order by
+                list_position($1, pairs.source), list_position(sources.paths, pairs.file), pairs.file,
+                pairs.source_row, pairs.pair_id
+        ) as place
+    from raw.raw_pairs as pairs
+    left join profile.sources as sources on sources.source = pairs.source
+)
+
 select
+    places.place,
     pairs.pair_id,
     concat_ws(
         chr(10), pairs.system, array_to_string(json_extract_string(pairs.history, '$[*].content'), chr(10)),
         pairs.instruction, pairs.input, pairs.output
     ) as text
 from raw.raw_pairs as pairs
-left join profile.sources as sources on sources.source = pairs.source
-order by
-    list_position($1, pairs.source), list_position(sources.paths, pairs.file), pairs.file, pairs.source_row,
-    pairs.pair_id
+inner join places on places.pair_id = pairs.pair_id
 """
 
 

@@ -3,6 +3,7 @@
 It is looked for in every candidate once all are known and before a recipe decides, so that rewrites are seen too.
 """
 
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,12 @@ from models_py.sources.read import readable_files
 
 TABLE = "selection.contaminated_texts"
 _READ_ROWS = 4_000  # candidates held in memory at once
-_CANDIDATES = "select content_id, system, history, instruction, input, output from selection.candidates"
+_PAIRS_AT_ONCE = 10_000  # whose texts DuckDB holds in memory: the view joins them
+_CANDIDATES = """
+select content_id, system, history, instruction, input, output
+from selection.candidates
+where pair_id >= $1 and pair_id < $2
+"""
 
 
 @dg.asset(
@@ -63,7 +69,11 @@ def observed(profile: Profile) -> list[Any]:
 
 
 def _found(lake: Lake, looked_for: LookedFor, progress: StepProgress) -> pl.DataFrame:
-    return copies_in_all(lake.batches(_CANDIDATES, rows=_READ_ROWS), looked_for, progress)
+    pairs = int(str(lake.scalar("select count(*) from raw.raw_pairs")))
+    parts = min(pairs // _PAIRS_AT_ONCE + 1, 256)
+    bounds = ["", *(f"{256 * part // parts:02x}" for part in range(1, parts)), "g"]  # ids are hexadecimal, and random
+    batches = (lake.batches(_CANDIDATES, part, rows=_READ_ROWS) for part in pairwise(bounds))
+    return copies_in_all(chain.from_iterable(batches), looked_for, progress)
 
 
 def _shown(path: Path, profile: Profile) -> str:

@@ -33,6 +33,8 @@ from dagster_project.lakehouse.sql_files import policies
 from dagster_project.profile.load import ProfileError, load_profile
 from dagster_project.profile.schema import Profile
 from dagster_project.profile.words import shown
+from models_py.cleaning.evaluation_texts import read_evaluation_texts
+from models_py.cleaning.settings import EvaluationFile
 from models_py.disk import free_bytes, nearest_folder
 from models_py.errors import UnreachableError, UserError, refuse
 from models_py.paths import is_hub_id
@@ -110,6 +112,8 @@ def findings(profile_name: str | Path | None = None, port: int = PORT) -> Iterat
     looks = [_Looked(source) for source in profile.sources]
     for look in looks:
         yield from _found(look.told, profile)
+    for evaluation in profile.evaluation.contamination:
+        yield from _found(_evaluation, evaluation)
     pairs = [pair for look in looks for pair in look.pairs]
     all_seen = all(look.saw_all for look in looks) and not told
     for spec in profile.teacher_specs():
@@ -121,13 +125,15 @@ def findings(profile_name: str | Path | None = None, port: int = PORT) -> Iterat
 
 
 def check_before_run(profile: Profile) -> None:
-    """Raise UserError for what a run would find late, or one after the other: a field that no row has, a student that
-    is no model, too little disk. Quick, asks nobody and guesses nothing: what lies on the hub is looked at when it is
+    """Raise UserError for what a run would find late, or one after the other: a field that no row has, an evaluation
+    file that cannot be read, a student that is no model, too little disk. Quick, asks nobody and guesses nothing: what lies on the hub is looked at when it is
     here.
     """
     found = [*_found(_writable, profile)]
     for source in profile.sources:
         found += _found(_readable, source) if not _is_away(source) else ()
+    for evaluation in profile.evaluation.contamination:
+        found += _found(_evaluation, evaluation) if not _is_away(evaluation.files) else ()
     for student in profile.students.values():
         found += _found(_student, profile, student) if not _is_away_on_the_hub(profile, student) else ()
     found += _disk(profile, 0, by_names=False)
@@ -190,12 +196,7 @@ class _Looked:
     def told(self, profile: Profile) -> str:
         """What it holds. Raises UserError, and UnreachableError where it is on the hub and not here."""
         source, allowed = self.source, profile.max_bad_fraction
-        if away := [address for address in source.patterns if hub.is_address(address) and not hub.is_here(address)]:
-            sizes = [size for address in away for size in hub.offered(address, source.key).values()]
-            raise UnreachableError(
-                f"{source.key}: {', '.join(away)}: {_count(len(sizes), 'file')} of {_size(sum(sizes))} on the hub; "
-                "`make run` downloads them, their rows are looked at then"
-            )
+        _be_here(source)
         told = _readable(source)
         read = read_sources([source], max_bad_fraction=allowed, most_rows=_MOST_ROWS)
         check_bad_fraction(read, allowed)
@@ -213,8 +214,30 @@ def _readable(source: Source) -> str:
     return f"sources.{source.name}: {_count(len(files), 'file') if more else _brief(hub.shown(only))}"
 
 
+def _evaluation(evaluation: EvaluationFile) -> str:
+    """What of it is looked for. Raises UserError, and UnreachableError where it is on the hub and not here."""
+    _be_here(evaluation.files)
+    texts = read_evaluation_texts([evaluation])
+    rows = texts.select("file", "item_row").n_unique()
+    return f"{evaluation.files.where}: {_count(texts.height, 'text')} in {_count(rows, 'row')}"
+
+
+def _away(source: Source) -> list[str]:
+    return [pattern for pattern in source.patterns if hub.is_address(pattern) and not hub.is_here(pattern)]
+
+
 def _is_away(source: Source) -> bool:
-    return any(hub.is_address(pattern) and not hub.is_here(pattern) for pattern in source.patterns)
+    return bool(_away(source))
+
+
+def _be_here(source: Source) -> None:
+    """Raises UnreachableError where some of it is on the hub and not here."""
+    if away := _away(source):
+        sizes = [size for address in away for size in hub.offered(address, source.key).values()]
+        raise UnreachableError(
+            f"{source.key}: {', '.join(away)}: {_count(len(sizes), 'file')} of {_size(sum(sizes))} on the hub; "
+            "`make run` downloads them, their rows are looked at then"
+        )
 
 
 # --- teachers

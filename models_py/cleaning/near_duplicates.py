@@ -1,11 +1,11 @@
 """Which texts nearly repeat an earlier one: found by MinHash, verified by counting, clustered, with the evidence.
 
-    near_duplicates(lambda: [frame of id and text, in order], NearDuplicates(threshold=0.8))
+    near_duplicates(lambda: [frame of place, id and text], NearDuplicates(threshold=0.8))
 
 Two texts are as similar as their sets of three words in a row (shingles) are by Jaccard: shared / all. rensa makes a
 MinHash signature of each text, its bands go to a DuckDB file beside which nothing grows with the number of texts, and
-texts that agree in a band are compared by their true shingles. What is linked by similar pairs is a cluster; its first
-text, in the order given, represents it.
+texts that agree in a band are compared by their true shingles. What is linked by similar pairs is a cluster; the text
+whose place is first represents it.
 
 A pair of texts exactly at the threshold is missed about once in a thousand times, a more similar one more rarely. Of
 more than `_MOST_COMPARED` texts that agree in a band each is compared with the first and with the one before it.
@@ -84,9 +84,10 @@ class _Link:
 
 
 def near_duplicates(batches: Batches, settings: NearDuplicates, on_progress: OnProgress = silent) -> pl.DataFrame:
-    """One row a text that nearly repeats an earlier one, as FOUND_SCHEMA has it, in order.
+    """One row a text that nearly repeats an earlier one, as FOUND_SCHEMA has it, cluster by cluster, in order.
 
-    batches: gives the texts as often as it is called, in the same order, as frames of `pair_id` and `text`.
+    batches: gives the texts as often as it is called, as frames of `place` (a number of its own, which orders them),
+    `pair_id` and `text`.
     """
     with _work() as work:
         total = _sign(work, batches(), band_rows(settings.threshold), on_progress)
@@ -109,7 +110,7 @@ def _work() -> Iterator[duckdb.DuckDBPyConnection]:
     with tempfile.TemporaryDirectory(prefix="near_duplicates_") as folder:
         connection = duckdb.connect(str(Path(folder, "work.duckdb")))
         try:
-            connection.execute(f"set memory_limit = '{_MEMORY}'")
+            connection.execute(f"set memory_limit = '{_MEMORY}'; set enable_progress_bar = false")
             connection.execute("create table texts (place bigint, pair_id varchar, shingles ubigint[])")
             connection.execute("create table bands (hash ubigint, place bigint)")
             yield connection
@@ -121,24 +122,20 @@ def _sign(
     work: duckdb.DuckDBPyConnection, batches: Iterable[pl.DataFrame], rows_of_band: int, on_progress: OnProgress
 ) -> int:
     """Write every text's shingles and bands; how many texts there are."""
-    place = 0
+    total = 0
     for batch in batches:
         shingles, offsets = _shingles(batch["text"])
         signatures = RMinHash.digest_matrix_from_flat_token_hashes(shingles, offsets.astype(np.uint64), _SLOTS, _SEED)
-        places = pl.Series(np.arange(place, place + batch.height))
         lists = [shingles[start:end] for start, end in pairwise(offsets)]
-        told = pl.DataFrame({"place": places, "pair_id": batch["pair_id"]}).with_columns(
-            shingles=pl.Series(lists, dtype=pl.List(pl.UInt64))
-        )
-        _insert(work, "texts", told)
+        _insert(work, "texts", batch.select("place", "pair_id", shingles=pl.Series(lists, dtype=pl.List(pl.UInt64))))
         said = np.flatnonzero(np.diff(offsets))
         if len(said):
             bands = _bands(np.array(signatures.to_rows(), dtype=np.uint64)[said], rows_of_band)
-            count = bands.shape[1]
-            _insert(work, "bands", pl.DataFrame({"hash": bands.ravel(), "place": np.repeat(said + place, count)}))
-        place += batch.height
-        on_progress(Progress(place, None, "texts"))
-    return place
+            places = batch["place"].to_numpy()[said].repeat(bands.shape[1])
+            _insert(work, "bands", pl.DataFrame({"hash": bands.ravel(), "place": places}))
+        total += batch.height
+        on_progress(Progress(total, None, "texts"))
+    return total
 
 
 def _shingles(texts: pl.Series) -> tuple[Hashes, Places]:

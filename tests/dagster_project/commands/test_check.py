@@ -284,6 +284,17 @@ WRONG: dict[str, tuple[Change, str]] = {
     "warehouse": (in_the_way, r"warehouse: .*file/warehouse cannot be written \(.*\)\. Name a folder"),
     "another's warehouse": (of_another_profile, r"The lake at .*warehouse/catalog\.sqlite is that of profile theirs"),
     "reuse": (sets("reuse", ["nobodys"]), r"reuse: .*nobodys is no warehouse"),
+    "evaluation": (
+        both(
+            sets("evaluation", {"contamination": [{"name": "exam", "path": "exam.jsonl"}]}),
+            writes("exam.jsonl", '{"question": "Why?"}\n{"question": '),
+        ),
+        r"evaluation\.contamination\.exam\.path: .*exam\.jsonl, row 2: not valid JSON",
+    ),
+    "no evaluation": (
+        sets("recipes.first.drop_contaminated", True),
+        r"recipes\.first\.drop_contaminated: there is nothing to compare with; name the evaluation files under",
+    ),
     # 9: a policy (8, a port, has a test of its own)
     "policy": (sets("recipes.first.policy", "perplexity"), r"recipes\.first\.policy: .*response_reflection: all"),
     # 10: a recording of others
@@ -431,7 +442,9 @@ def test_of_a_long_source_the_first_rows_are_read(folder: Path, port: int, monke
 # --- before a run
 
 
-@pytest.mark.parametrize("case", ["field", "config", "architecture", "gguf", "disk", "source", "warehouse"])
+@pytest.mark.parametrize(
+    "case", ["field", "config", "architecture", "gguf", "disk", "source", "warehouse", "evaluation"]
+)
 def test_a_run_looks_first_at_what_it_would_find_late(folder: Path, case: str) -> None:
     profile, (change, complaint) = sound(), WRONG[case]
     (folder / "chat.jinja").write_text(TEMPLATE)

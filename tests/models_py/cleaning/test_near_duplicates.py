@@ -22,10 +22,10 @@ HEN = "A hen that lays no eggs is kept for her company, says the farmer, and for
 
 def find(texts: Sequence[str], threshold: float = 0.8, batch: int = 3) -> pl.DataFrame:
     """`t0`, `t1`, ... in batches."""
-    frame = pl.DataFrame(
-        {"pair_id": [f"t{n}" for n in range(len(texts))], "text": texts}, schema_overrides={"text": pl.String}
-    )
-    return near_duplicates(lambda: frame.iter_slices(batch), NearDuplicates(threshold))
+    numbered = [(n, f"t{n}", text) for n, text in enumerate(texts)]
+    frame = pl.DataFrame(numbered, schema={"place": pl.Int64, "pair_id": pl.String, "text": pl.String}, orient="row")
+    shuffled = frame.sample(fraction=1, shuffle=True, seed=3)  # the order in which they come says nothing
+    return near_duplicates(lambda: shuffled.iter_slices(batch), NearDuplicates(threshold))
 
 
 def shingles(text: str) -> set[tuple[str, ...]]:
