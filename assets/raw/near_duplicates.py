@@ -6,11 +6,12 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from dagster_project.lakehouse.answers import relations_read
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from dagster_project.profile.schema import Profile
 from dagster_project.steps.code_version import code_version
-from dagster_project.steps.results import OWNERS, TOLD_KEY, asset_key, key, table_result
+from dagster_project.steps.results import OWNERS, TOLD_KEY, asset_key, table_result
 from dagster_project.steps.step_progress import StepProgress
 from models_py.cleaning import near_duplicates as cleaning
 from models_py.cleaning.settings import NearDuplicates
@@ -47,7 +48,7 @@ inner join places on places.pair_id = pairs.pair_id
 
 @dg.asset(
     key=asset_key(TABLE),
-    deps=[key("raw", "raw_pairs"), key("profile", "sources")],
+    deps=[asset_key(table) for table in relations_read(_CONVERSATIONS) or ()],
     description=TABLES_BY_NAME[TABLE].description,
     kinds={"python", "duckdb", "ducklake"},
     owners=OWNERS,

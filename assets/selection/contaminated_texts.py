@@ -10,11 +10,12 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from dagster_project.lakehouse.answers import relations_read
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from dagster_project.profile.schema import Profile
 from dagster_project.steps.code_version import code_version
-from dagster_project.steps.results import OWNERS, TOLD_KEY, asset_key, key, table_result
+from dagster_project.steps.results import OWNERS, TOLD_KEY, asset_key, table_result
 from dagster_project.steps.step_progress import StepProgress
 from models_py.cleaning.contamination import LookedFor, copies_in_all
 from models_py.cleaning.evaluation_texts import read_evaluation_texts
@@ -34,7 +35,7 @@ where pair_id >= $1 and pair_id < $2
 
 @dg.asset(
     key=asset_key(TABLE),
-    deps=[key("selection", "candidates")],
+    deps=[asset_key(table) for table in relations_read(_CANDIDATES) or ()],
     description=TABLES_BY_NAME[TABLE].description,
     kinds={"python", "polars", "ducklake"},
     owners=OWNERS,

@@ -126,8 +126,8 @@ def findings(profile_name: str | Path | None = None, port: int = PORT) -> Iterat
 
 def check_before_run(profile: Profile) -> None:
     """Raise UserError for what a run would find late, or one after the other: a field that no row has, an evaluation
-    file that cannot be read, a student that is no model, too little disk. Quick, asks nobody and guesses nothing: what lies on the hub is looked at when it is
-    here.
+    file that cannot be read, a student that is no model, too little disk. Quick, asks nobody and guesses nothing: what
+    lies on the hub is looked at when it is here.
     """
     found = [*_found(_writable, profile)]
     for source in profile.sources:

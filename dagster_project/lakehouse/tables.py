@@ -161,8 +161,8 @@ TABLES: tuple[Table, ...] = (
         Column("response_reflection", "varchar", "selected | all: which bases the teacher reflects on twice"),
         Column("first_choice", "varchar", "ifd | guarded: how the instruction is chosen", unused="'ifd'"),
         Column("rows_as", "varchar", "recipe that keeps as many rows, NULL = none", unused="null"),
-        Column("drop_near_duplicates", "boolean", "keep one pair of each cluster of near duplicates", unused="false"),
-        Column("drop_contaminated", "boolean", "keep no pair that holds a copy of an evaluation", unused="false"),
+        Column("drop_near_duplicates", "boolean", "keep one pair of each cluster of near duplicates", unused="'false'"),
+        Column("drop_contaminated", "boolean", "keep no pair that holds a copy of an evaluation", unused="'false'"),
     ),
     _table(
         "profile.training_settings",

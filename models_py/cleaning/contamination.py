@@ -125,8 +125,8 @@ class LookedFor:
         common = grams.group_by("evaluation", "hash").agg(n=pl.col("item").n_unique()).filter(pl.col("n") > _MOST_TEXTS)
         kept = grams.join(common, on=["evaluation", "hash"], how="anti")
         coverage = tuple(
-            Coverage(str(name), *counts, forms=common.filter(pl.col("evaluation") == name).height)
-            for name, *counts in texts.group_by("evaluation", maintain_order=True)
+            Coverage(name, rows, sought, common.filter(pl.col("evaluation") == name).height)
+            for name, rows, sought in texts.group_by("evaluation", maintain_order=True)
             .agg(
                 rows=pl.struct("file", "item_row").n_unique(),
                 looked_for=pl.struct("file", "item_row")

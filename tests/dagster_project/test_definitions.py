@@ -110,7 +110,8 @@ def test_every_model_is_an_asset_that_depends_on_what_it_reads(graph: BaseAssetG
         assert node.parent_keys == {key for table in model.depends_on for key in asset_keys(table, RECIPES)}
         assert node.description == model.description
     selection = {".".join(key.path) for key in graph.get_all_asset_keys() if key.path[0] == "selection"}
-    assert selection == {table for table, model in load_models().items() if model.schema == "selection"}
+    models = {table for table, model in load_models().items() if model.schema == "selection"}
+    assert selection == models | {"selection.contaminated_texts"}
 
 
 # What an asset reads beside its SQL: the models that score, and who of the profile they are.
@@ -135,6 +136,15 @@ def test_a_score_waits_for_who_scores_for_whom(graph: BaseAssetGraph[Any]) -> No
     assert parents == {"profile/students", "selection/instruction_candidates", "selection/pairings"}
     parents = _names(graph.get(dg.AssetKey(["reflection", "instruction_reflections"])).parent_keys)
     assert parents == {"profile/teachers", "raw/raw_pairs"}
+
+
+def test_copies_are_looked_for_in_all_candidates_before_a_recipe_decides(graph: BaseAssetGraph[Any]) -> None:
+    copies = graph.get(dg.AssetKey(["selection", "contaminated_texts"]))
+    assert _names(copies.parent_keys) == {"selection/candidates"}
+    assert _names(copies.child_keys) == {"selection/pair_decisions"}
+    repeats = graph.get(dg.AssetKey(["raw", "near_duplicates"]))
+    assert _names(repeats.parent_keys) == {"raw/raw_pairs", "profile/sources"}
+    assert _names(repeats.child_keys) == {"selection/pair_decisions"}
 
 
 def test_a_tables_asset_is_called_like_the_table(graph: BaseAssetGraph[Any]) -> None:
