@@ -2,6 +2,7 @@
 
 import re
 import string
+from collections.abc import Callable
 from typing import Any
 
 import polars as pl
@@ -275,7 +276,7 @@ def test_planted_copies_among_clean_rows_of_real_data() -> None:
     ]
     assert find(sought, *candidates) == []
 
-    changes = {
+    changes: dict[str, Callable[[str], str]] = {
         "verbatim": lambda text: text,
         "upper": str.upper,
         "signs": without_signs,

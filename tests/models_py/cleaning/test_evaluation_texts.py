@@ -141,29 +141,29 @@ def test_named_fields_are_what_is_asked(tmp_path: Path, fields: tuple[str, ...],
 
 
 @pytest.mark.parametrize(
-    ("text", "settings", "told"),
+    ("text", "fields", "told"),
     [
         (
             '{"question": "q"}\n{"question": ',
-            {},
+            None,
             r"evaluation\.contamination\.set\.path: .*set\.jsonl, row 2: not valid JSON",
         ),
-        ("", {}, r"evaluation\.contamination\.set\.path: its rows hold no text, so nothing can be looked for"),
-        ('{"n": 1}\n', {}, r"evaluation\.contamination\.set\.path: its rows hold no text"),
+        ("", None, r"evaluation\.contamination\.set\.path: its rows hold no text, so nothing can be looked for"),
+        ('{"n": 1}\n', None, r"evaluation\.contamination\.set\.path: its rows hold no text"),
         (
             '{"question": "q"}\n',
-            {"fields": ("questoin",)},
+            ("questoin",),
             r"evaluation\.contamination\.set\.fields: its rows hold no text in questoin",
         ),
-        ("version https://git-lfs.github.com/spec/v1\n", {}, r"set\.jsonl is a git-lfs pointer, not the data"),
+        ("version https://git-lfs.github.com/spec/v1\n", None, r"set\.jsonl is a git-lfs pointer, not the data"),
     ],
 )
 def test_what_cannot_be_looked_for_is_an_error(
-    tmp_path: Path, text: str, settings: dict[str, tuple[str, ...]], told: str
+    tmp_path: Path, text: str, fields: tuple[str, ...] | None, told: str
 ) -> None:
     (tmp_path / "set.jsonl").write_text(text, "utf-8")
     with pytest.raises(UserError, match=told):
-        read_evaluation_texts([EvaluationFile("set", path=str(tmp_path / "set.jsonl"), **settings)])
+        read_evaluation_texts([EvaluationFile("set", path=str(tmp_path / "set.jsonl"), fields=fields)])
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
