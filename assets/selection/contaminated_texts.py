@@ -25,7 +25,7 @@ from models_py.sources.read import readable_files
 
 TABLE = "selection.contaminated_texts"
 _READ_ROWS = 4_000  # candidates held in memory at once
-_PAIRS_AT_ONCE = 10_000  # whose texts DuckDB holds in memory: the view joins them
+_PAIRS_AT_ONCE = 25_000  # whose texts DuckDB holds in memory: the view joins them
 _CANDIDATES = """
 select content_id, system, history, instruction, input, output
 from selection.candidates

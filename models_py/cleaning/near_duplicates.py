@@ -48,7 +48,7 @@ _SLOTS, _SEED = 128, 20241010  # of a signature
 _MISSED = 0.001  # share of the pairs right at the threshold that no band finds
 _MOST_COMPARED = 64
 _COMPARED_AT_ONCE = 10_000
-_MEMORY = "1GB"
+_MEMORY = "400MB"
 
 _BUCKETS = """
 create table shared as
