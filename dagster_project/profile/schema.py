@@ -146,8 +146,8 @@ class Recipe(_Settings):
 
     `top_fraction` (floor) or `top_k` keep the rows of highest IFD, or the first ones where the policy ranks otherwise;
     `rows_as` keeps as many as another recipe does, as far as there are; `ifd_below` and `r_ifd_below` are gates, and so
-    are `drop_contaminated` and `drop_near_duplicates`; `mix` is the share of rows that go back to their original; `seed`
-    of everything random. `training`: what differs from the profile's settings.
+    are `drop_contaminated` and `drop_near_duplicates`; `mix` is the share of rows that go back to their original;
+    `seed` of everything random. `training`: what differs from the profile's settings.
     """
 
     policy: str
