@@ -20,6 +20,7 @@ from dagster_project.steps.results import TOLD_KEY
 from models_py.content import content_id
 from models_py.errors import UserError
 from tests.assets.conftest import CAT, DOG, NEW_CAT, OWL, Flow, version
+from tests.support.processes import first_line, python
 
 WALK = (
     "Describe a walk along the river.",
@@ -178,3 +179,46 @@ def test_a_conversation_is_compared_as_a_whole(flow: Flow) -> None:
     places = dict(flow.lake.read("select pair_id, source_row from raw.raw_pairs").iter_rows())
     found = flow.lake.read("select pair_id, representative_id, similarity from raw.near_duplicates")
     assert found.with_columns(pl.col("pair_id", "representative_id").replace_strict(places)).rows() == [(4, 1, 1.0)]
+
+
+SLOW = """
+import sys, time, warnings
+import dagster as dg
+from assets.raw.near_duplicates import near_duplicates
+from assets.selection.contaminated_texts import contaminated_texts
+from dagster_project.lakehouse.lake import open_lake
+from dagster_project.profile.load import load_profile
+from models_py.cleaning import contamination, near_duplicates as cleaning
+
+def stay(*_):
+    print("under way", flush=True)
+    time.sleep(100)
+
+cleaning._rows = contamination._without_repeated = stay
+profile = load_profile(sys.argv[1])
+asset = {"near_duplicates": near_duplicates, "contaminated_texts": contaminated_texts}[sys.argv[2]]
+asset(dg.build_asset_context(), lake=open_lake(profile), profile=profile)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.kill
+def test_killed_and_run_again_it_finds_the_same(flow: Flow, tmp_path_factory: pytest.TempPathFactory) -> None:
+    flow.pairs(WALK, WALK_AGAIN, CAT)
+    exam(flow, WALK[2])
+    flow.configure({**NEAR, **EVALUATION})
+    read(flow)
+    for asset in (teachers, students):
+        flow.run(asset)
+    copy = flow.copy(tmp_path_factory.mktemp("undisturbed"))
+    copy.configure({**NEAR, **EVALUATION})
+    before = flow.lake.snapshot_id()
+    for name, asset in (("near_duplicates", near_duplicates), ("contaminated_texts", contaminated_texts)):
+        with python(SLOW, flow.profile.file, name) as process:
+            assert first_line(process) == "under way"
+            process.kill()
+        assert flow.lake.snapshot_id() == before
+        assert version(flow.run(asset)) == version(copy.run(asset))
+        before = flow.lake.snapshot_id()
+    assert (repeated(flow), copies(flow)) == (repeated(copy), copies(copy))
+    assert (len(repeated(flow)), len(copies(flow))) == (1, 2)
