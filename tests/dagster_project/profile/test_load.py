@@ -219,6 +219,44 @@ def test_a_pattern_without_files_is_refused_when_the_sources_are_wanted(tmp_path
         ("lake.catalogue", "x", "lake.catalogue: 'catalogue' is not a key here (did you mean catalog?)"),
         ("sources.0.pth", "x", "sources.mine.pth: 'pth' is not a key here (did you mean path?)"),
         (
+            "near_duplicates",
+            {"treshold": 1},
+            "near_duplicates.treshold: 'treshold' is not a key here (did you mean thres",
+        ),
+        (
+            "near_duplicates",
+            {"threshold": 2},
+            "near_duplicates.threshold: 2.0 is no similarity to ask for; use 0.5 to 1",
+        ),
+        ("near_duplicates", True, "near_duplicates: expected keys, found True"),
+        (
+            "evaluation.contaminaton",
+            [],
+            "evaluation.contaminaton: 'contaminaton' is not a key here (did you mean contam",
+        ),
+        (
+            "evaluation.contamination",
+            [{"name": "exam", "path": "x", "feilds": ["q"]}],
+            "evaluation.contamination.exam.feilds: 'feilds' is not a key here (did you mean fields?)",
+        ),
+        ("evaluation.contamination", [{"name": "exam"}], "evaluation.contamination.exam: give either path or paths"),
+        ("evaluation.contamination", [{"path": "x"}], "evaluation.contamination.1.name: is missing; add it"),
+        (
+            "evaluation.contamination",
+            [{"name": "exam", "path": "x", "words": 2}],
+            "evaluation.contamination.exam.words: 2 words are no run to look for; use 8 to 50",
+        ),
+        (
+            "evaluation.contamination",
+            [{"name": "exam", "path": "x"}, {"name": "exam", "path": "y"}],
+            "evaluation.contamination: two evaluations are called exam; give each its own name",
+        ),
+        (
+            "evaluation.contamination",
+            [{"name": "My Exam", "path": "x"}],
+            "evaluation.contamination.My Exam.name: 'My Exam' is no usable name",
+        ),
+        (
             "teachers.tape.sampling.top_q",
             1,
             "teachers.tape.sampling.top_q: 'top_q' is not a key here (did you mean top_p?)",
