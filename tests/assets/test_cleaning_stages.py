@@ -203,7 +203,10 @@ asset(dg.build_asset_context(), lake=open_lake(profile), profile=profile)
 
 @pytest.mark.slow
 @pytest.mark.kill
-def test_killed_and_run_again_it_finds_the_same(flow: Flow, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_killed_and_run_again_it_finds_the_same(
+    flow: Flow, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(flow.folder))  # what is killed leaves its work file
     flow.pairs(WALK, WALK_AGAIN, CAT)
     exam(flow, WALK[2])
     flow.configure({**NEAR, **EVALUATION})
