@@ -8,6 +8,8 @@ with texts as (
         scores.pair_id,
         scores.candidate,
         scores.content_id,
+        candidates.system,
+        candidates.history,
         candidates.instruction,
         candidates.input,
         candidates.output,
@@ -45,6 +47,8 @@ select
     contests.student, -- student that decided
     contests.pair_id, -- raw pair
     contests.base, -- original | instruction: whose instruction both answer
+    chosen.system, -- system text before both, empty = none
+    chosen.history, -- earlier turns before both, JSON, [] = none
     chosen.instruction, -- instruction of both
     chosen.input, -- optional input of both
     chosen.output as chosen, -- answer with the lower reversed IFD

@@ -53,8 +53,8 @@ order by frozen.rank
 """
 _PREFERENCES = f"""
 select
-    preferences.*,
-    {_CONTEXT.format(of="raw_pairs")},
+    preferences.* exclude (system, history),
+    {_CONTEXT.format(of="preferences")},
     raw_pairs.source,
     decisions.kept and decisions.candidate = preferences.chosen_candidate as kept
 from selection.preference_pairs as preferences
@@ -70,7 +70,7 @@ select
     candidates.candidate,
     candidates.content_id,
     raw_pairs.source,
-    {_CONTEXT.format(of="raw_pairs")},
+    {_CONTEXT.format(of="candidates")},
     candidates.instruction,
     candidates.input,
     candidates.output,

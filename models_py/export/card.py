@@ -30,7 +30,7 @@ _USE = {
     "messages": "TRL's `SFTTrainer` takes it as it is. `assistant_only_loss=True` trains on answers alone.",
     "sharegpt": "For trainers that read ShareGPT conversations, such as LLaMA-Factory.",
     "alpaca": "For trainers that read Alpaca's columns, such as LLaMA-Factory.",
-    "preference": "TRL's `DPOTrainer` and `RewardTrainer` take it as it is.",
+    "preference": "TRL's `DPOTrainer` takes it as it is.",
 }
 _LLAMA_FACTORY = (
     "LLaMA-Factory: `dataset_dir` is this folder, `dataset: {name}` (`dataset_info.json` tells it the rest)."

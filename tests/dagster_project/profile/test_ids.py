@@ -12,6 +12,7 @@ import dagster as dg
 import pytest
 
 from assets.profile.recipes import recipes
+from assets.profile.sources import rows as source_rows
 from assets.profile.sources import sources
 from assets.profile.teachers import teachers
 from dagster_project.lakehouse.lake import Lake
@@ -107,3 +108,10 @@ def test_the_tables_of_the_profile(profile: Profile, lake: Lake) -> None:
         "night": ("openai_batch", "small"),
         "local": ("vllm", "some/model"),
     }
+
+
+def test_a_licence_changes_no_row_of_the_profile(profile: Profile, tmp_path: Path) -> None:
+    text = PROFILE.replace("path: pairs.jsonl}]", "path: pairs.jsonl, license: cc-by-4.0}]", 1)
+    licensed = load_profile(write_profile(tmp_path, text))
+    assert licensed.sources[0].license == "cc-by-4.0"
+    assert source_rows(licensed) == source_rows(profile)

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from datasets import Dataset, Features, load_dataset
+from huggingface_hub import DatasetCard
 
 from models_py.export.card import CardFacts, SourceOfRows, card
 from models_py.export.data_files import FILES, Written, features, write_data
@@ -96,7 +96,7 @@ def test_odd_texts_stay_as_they_are(tmp_path: Path) -> None:
 def test_the_card_says_what_is_known_and_breaks_no_table(tmp_path: Path) -> None:
     write(tmp_path, MESSAGES, [CHAT])
     text = (tmp_path / "README.md").read_text()
-    front = yaml.safe_load(text.split("---\n")[1])
+    front = DatasetCard(text).data.to_dict()
     assert front["license"] == "unknown" and front["size_categories"] == ["n<1K"]
     assert front["configs"] == [
         {"config_name": "default", "data_files": [{"split": "train", "path": "data/train.parquet"}], "default": True}
