@@ -11,6 +11,7 @@ from typing import Any
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.sql_files import load_models
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
+from dagster_project.profile.schema import Recipe
 
 OK = "ok"
 
@@ -54,9 +55,9 @@ class Story:
         )
 
     def recipe(self, name: str, policy: str, **cuts: object) -> None:
-        row = {"teacher": "gpt", "student": "toy", "mix": 0.0, "seed": 1, **cuts}
+        row = Recipe.model_validate({"policy": policy, "teacher": "gpt", "student": "toy", "seed": 1, **cuts}).columns
         row |= {"response_reflection": self.response_reflection, "first_choice": self.first_choice}
-        self.add("profile.recipes", recipe=name, policy=policy, **row)
+        self.add("profile.recipes", recipe=name, **row)
 
     def pair(
         self,

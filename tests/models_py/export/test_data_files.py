@@ -96,7 +96,7 @@ def test_odd_texts_stay_as_they_are(tmp_path: Path) -> None:
 def test_the_card_says_what_is_known_and_breaks_no_table(tmp_path: Path) -> None:
     write(tmp_path, MESSAGES, [CHAT])
     text = (tmp_path / "README.md").read_text()
-    front = DatasetCard(text).data.to_dict()
+    front: dict[str, Any] = DatasetCard(text).data.to_dict()  # type: ignore[no-untyped-call]
     assert front["license"] == "unknown" and front["size_categories"] == ["n<1K"]
     assert front["configs"] == [
         {"config_name": "default", "data_files": [{"split": "train", "path": "data/train.parquet"}], "default": True}
