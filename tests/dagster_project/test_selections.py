@@ -25,13 +25,21 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 FIXTURE = PROJECT / "tests" / "fixtures" / "version_0_1"
 
 
+SKY = "Because short waves of light are scattered most."
+
+
 def small_profile(folder: Path) -> Path:
-    """The profile of the fixture with its recorded teacher alone, and no lake yet."""
+    """The profile of the fixture with its recorded teacher alone, and no lake yet; one pair more, for cleaning."""
     shutil.copytree(FIXTURE, folder, ignore=shutil.ignore_patterns("lake"), dirs_exist_ok=True)
     profile = json.loads((folder / "profile.yaml").read_text())
     del profile["teachers"]["gpt"]
     profile["recipes"]["paper"]["teacher"] = "recorded"
     profile["first_choice"] = "guarded"  # else nobody asks for its scores
+    with (folder / "pairs.jsonl").open("a") as pairs:
+        pairs.write(json.dumps({"instruction": "Why is the sky blue?", "output": f"{SKY[:-1]} of all."}) + "\n")
+    (folder / "questions.jsonl").write_text(json.dumps({"prompt": SKY}))
+    profile["near_duplicates"] = {"threshold": 0.8}
+    profile["evaluation"] = {"contamination": [{"name": "sky", "path": "questions.jsonl"}]}
     (folder / "profile.yaml").write_text(json.dumps(profile, indent=1))
     return folder / "profile.yaml"
 
