@@ -85,6 +85,12 @@ def _find(path: str | Path) -> Path:
 class _Loader(yaml.SafeLoader):
     """YAML without the trap that of two equal keys the first is silently lost."""
 
+    # What vLLM imports makes dates texts for every SafeLoader of the process; a profile means the same everywhere.
+    yaml_constructors = {  # noqa: RUF012 (as in the base)
+        **yaml.SafeLoader.yaml_constructors,
+        "tag:yaml.org,2002:timestamp": yaml.SafeLoader.construct_yaml_timestamp,
+    }
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[object] = set()
         for key_node, _ in node.value:

@@ -145,6 +145,16 @@ def test_training_settings_take_numbers_as_people_write_them(tmp_path: Path) -> 
     assert (settings.learning_rate, settings.epochs, settings.max_steps, settings.batch_size) == (2e-5, 1.0, 7, 128)
 
 
+def test_a_profile_means_the_same_beside_a_library_that_changes_yaml(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As lm-format-enforcer does, which vLLM imports."""
+    tag = "tag:yaml.org,2002:timestamp"
+    monkeypatch.setitem(yaml.SafeLoader.yaml_constructors, tag, yaml.SafeLoader.construct_yaml_str)
+    with pytest.raises(UserError, match=r"not valid YAML: month must be in 1\.\.12"):
+        load(tmp_path, "a: 2024-13-45\n")
+
+
 def test_a_recipe_may_train_in_another_way(tmp_path: Path) -> None:
     recipe = dict(SMALLEST["recipes"]["first"])
     recipes = {"first": recipe, "longer": {**recipe, "training": {"epochs": 5, "loss_on": "all_answers"}}}
