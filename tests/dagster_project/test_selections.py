@@ -104,4 +104,4 @@ def test_so_it_does_on_the_command_line(tmp_path: Path) -> None:
     )
     assert ran.returncode == 0, ran.stderr
     lake = open_lake(load_profile(tmp_path / "mine" / "profile.yaml"))
-    assert lake.scalar("select count(*) from scoring.instruction_scores") == 15
+    assert lake.scalar("select count(*) from scoring.instruction_scores") == 16
