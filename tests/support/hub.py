@@ -8,12 +8,12 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+
+from tests.support.loopback import QuietHandler, on_loopback
 
 TOKEN = "hf_aSecretThatNobodyMayRead"
 
@@ -100,9 +100,7 @@ class TakingHub:
 def taking_hub(hub: TakingHub) -> Iterator[str]:
     """Its address."""
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
             self._answer()
 
@@ -120,16 +118,8 @@ def taking_hub(hub: TakingHub) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(said)
 
-        def log_message(self, *_: object) -> None:
-            """Says nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with on_loopback(Handler) as address:
+        yield address
 
 
 @contextmanager
