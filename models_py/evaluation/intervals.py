@@ -1,7 +1,7 @@
-"""Shares and areas under the ROC curve with bootstrap intervals.
+"""Shares, means and areas under the ROC curve with bootstrap intervals.
 
-The unit of every resample is the pair: its texts belong together. Intervals are the middle 95 % of the resampled
-values (percentile bootstrap), drawn from a seed.
+The unit of every resample is the pair, or the instruction: its texts belong together. Intervals are the middle 95 % of
+the resampled values (percentile bootstrap), drawn from a seed.
 """
 
 from dataclasses import dataclass
@@ -30,6 +30,14 @@ def share(holds: NDArray[np.bool_], seed: int = 0) -> Estimate:
     n = _counted(len(holds))
     drawn = np.random.default_rng(seed).binomial(n, holds.mean(), RESAMPLES) / n  # what resampling a yes or no comes to
     return Estimate(float(holds.mean()), *_interval(drawn), n)
+
+
+def mean(values: Values, seed: int = 0) -> Estimate:
+    """The mean of (N,) values. Raises ValueError without any."""
+    n = _counted(len(values))
+    random = np.random.default_rng(seed)
+    drawn = np.array([values[random.integers(0, n, n)].mean() for _ in range(RESAMPLES)])
+    return Estimate(float(values.mean()), *_interval(drawn), n)
 
 
 def roc_auc(good: Values, bad: Values, seed: int = 0) -> Estimate:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from models_py.evaluation.intervals import roc_auc, share
+from models_py.evaluation.intervals import mean, roc_auc, share
 
 
 def test_a_share_has_the_interval_of_its_binomial() -> None:
@@ -58,3 +58,10 @@ def test_nothing_to_measure_is_no_zero() -> None:
         share(np.array([], dtype=bool))
     with pytest.raises(ValueError, match="nothing to measure"):
         roc_auc(np.array([1.0]), np.array([0.5]))
+
+
+def test_a_mean_has_the_interval_of_its_standard_error() -> None:
+    found = mean(np.array([0.0, 1.0] * 200))
+    assert (found.value, found.n) == (0.5, 400)
+    assert (found.low, found.high) == (pytest.approx(0.451, abs=0.006), pytest.approx(0.549, abs=0.006))
+    assert mean(np.full(7, 0.25)).low == mean(np.full(7, 0.25)).high == 0.25
