@@ -36,7 +36,7 @@ ifneq ($(PROFILE),)
 export REFLECTION_PROFILE := $(PROFILE)
 endif
 
-.PHONY: help setup run check profiles test fuzz soak lint ui serve export push sql sql-readme estimate prompt export-replies import-replies bench evidence clean
+.PHONY: help setup run evaluate check profiles test fuzz soak lint ui serve export push sql sql-readme estimate prompt export-replies import-replies bench evidence clean
 .SILENT:
 
 help: ## this list
@@ -49,6 +49,10 @@ run: ## every asset of PROFILE (default quickstart), the checkpoints last
 	$(SETUP) --profile
 	$(BIN)/python -m dagster_project.commands.run
 
+evaluate: ## the checkpoints of PROFILE and their base students: answers, judges, benchmarks, held-out losses
+	$(SETUP) --profile evaluation
+	$(BIN)/python -m dagster_project.commands.run --job evaluate
+
 check: ## what would stop a run of PROFILE, found within seconds: files, fields, models, keys, prices, disk, PORT
 	$(SETUP)
 	$(BIN)/python -m dagster_project.commands.check $(if $(PORT),--port "$$PORT")
@@ -58,7 +62,7 @@ profiles: ## the profiles there are: what each is for, what it needs
 	$(BIN)/python -m dagster_project.commands.profiles
 
 test: ## all tests, or what ARGS says: make test ARGS="-m 'not slow' tests/sql"
-	$(SETUP) checks vllm
+	$(SETUP) checks vllm evaluation
 	$(PYTEST) $(ARGS)
 
 fuzz: ## the property tests, each with twenty times the examples, drawn at random

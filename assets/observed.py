@@ -36,7 +36,8 @@ def with_observed(assets: Sequence[Any], profile: Profile) -> list[Any]:
     """The assets, the code version extended by what is observed of each. Starts, asks and downloads nothing."""
     observed = {asset: observed_version(asset, profile) for asset in _READ}
     for name, recipe in profile.recipes.items():
-        trained = {"student": recipe.student, "training": profile.training_of(name).hashed}
+        first, *more = (settings.hashed for settings in profile.trainings_of(name))
+        trained = {"student": recipe.student, "training": [first, *more] if more else first}
         observed[key("training", name, "student_checkpoint")] = fingerprint(trained)[:_CHARS]
 
     def extended(spec: dg.AssetSpec) -> dg.AssetSpec:

@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from assets import evaluation as evaluation_stage
 from assets import profile as profile_stage
 from assets import raw as raw_stage
 from assets import reflection as reflection_stage
@@ -32,6 +33,7 @@ def build_definitions(profile: Profile) -> dg.Definitions:
         *dg.load_assets_from_package_module(selection_stage, group_name="selection"),
         *sql_assets(recipes),
         *(make(recipe) for recipe in profile.recipes for make in (training_pairs, student_checkpoint)),
+        *dg.load_assets_from_package_module(evaluation_stage, group_name="evaluation"),
     ]
     return dg.Definitions(
         assets=with_observed(assets, profile),

@@ -1,10 +1,11 @@
-"""The jobs people start: the whole flow, and each of its phases."""
+"""The jobs people start: the whole flow, each of its phases, and the evaluation of what came out."""
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 MAIN_JOB = "reflection_lake"
 WITHOUT_TRAINING_JOB = "without_training"
+EVALUATE_JOB = "evaluate"
 PROFILE_TAG = "reflection_lake/profile"  # on every run of a job
 
 _PHASES = {
@@ -18,7 +19,7 @@ _PHASES = {
 
 
 def jobs(profile_name: str) -> list[UnresolvedAssetJobDefinition]:
-    """The main job first, then one job a phase in flow order; their runs name the profile."""
+    """The main job first, then one job a phase in flow order, the evaluation last; their runs name the profile."""
     profile = dg.AssetSelection.groups("profile")
     students = dg.AssetSelection.assets(["profile", "base_students"], ["profile", "students"])
     raw = dg.AssetSelection.groups("raw") | (profile - students)
@@ -33,7 +34,8 @@ def jobs(profile_name: str) -> list[UnresolvedAssetJobDefinition]:
         dg.define_asset_job(name, selection=selection, description=description, run_tags=tags)
         for (name, description), selection in zip(_PHASES.items(), selections, strict=True)
     ]
-    everything = dg.AssetSelection.all() - dg.AssetSelection.groups("evaluation")
+    evaluation = dg.AssetSelection.groups("evaluation")
+    everything = dg.AssetSelection.all() - evaluation
     what = "Raw pairs to fine-tuned students."
     whole = dg.define_asset_job(MAIN_JOB, selection=everything, description=what, run_tags=tags)
     untrained = dg.define_asset_job(
@@ -42,4 +44,10 @@ def jobs(profile_name: str) -> list[UnresolvedAssetJobDefinition]:
         description="All that says what would be trained on, and no training.",
         run_tags=tags,
     )
-    return [whole, untrained, *phases]
+    evaluated = dg.define_asset_job(
+        EVALUATE_JOB,
+        selection=evaluation,
+        description="What the current checkpoints and their base students can do: answers, judges, benchmarks, losses.",
+        run_tags=tags,
+    )
+    return [whole, untrained, *phases, evaluated]

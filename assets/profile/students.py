@@ -63,6 +63,20 @@ def current_student(lake: Lake, profile: Profile, name: str, *, reread: bool = F
     return student
 
 
+def current_base(lake: Lake, profile: Profile, name: str, was: ResolvedStudent | None = None) -> ResolvedStudent:
+    """The student that is trained: the one whose scores chose the rows, unless another scores for it.
+
+    was: what it was found to be; all bytes of its weights are read again. Raises UserError where they are others.
+    """
+    reread = was is not None
+    if profile.scorer_of(name) == name:
+        return current_student(lake, profile, name, reread=reread)
+    student = find_student(profile.students[name], profile.students_dir, reread=reread)
+    if was is not None and student != was:
+        raise UserError(f"students.{name}: its weights have changed without a trace in size, times or inode; run again")
+    return student
+
+
 def observed(profile: Profile) -> list[object]:
     """What the students are made of, as far as it is seen without loading a model.
 

@@ -1,4 +1,4 @@
-"""profile.training_settings: how each recipe's student is trained; it decides which checkpoint is current."""
+"""profile.training_settings: how each recipe's students are trained; it decides which checkpoints are current."""
 
 from typing import Any
 
@@ -31,5 +31,12 @@ def training_settings(
 
 def rows(profile: Profile) -> list[dict[str, Any]]:
     """What the profile says now."""
-    settings = {recipe: profile.training_of(recipe).hashed for recipe in profile.recipes}
-    return [{"recipe": recipe, "settings": canonical_json(hashed).decode()} for recipe, hashed in settings.items()]
+    return [
+        {
+            "recipe": recipe,
+            "training_seed": settings.seed,
+            "settings": canonical_json(settings.hashed).decode(),
+        }
+        for recipe in profile.recipes
+        for settings in profile.trainings_of(recipe)
+    ]

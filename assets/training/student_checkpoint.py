@@ -1,28 +1,28 @@
-"""training.student_checkpoint: each recipe's fine-tuned student, the last asset of the flow."""
+"""training.student_checkpoint: each recipe's fine-tuned student, one a training seed, the last asset of the flow."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import dagster as dg
 
-from assets.profile.students import current_student
+from assets.profile.students import current_base
 from assets.training.training_pairs import current_version
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.profile.schema import Profile
 from dagster_project.steps.code_version import code_version
 from dagster_project.steps.interrupts import interrupted_in_order
-from dagster_project.steps.results import OWNERS, key
+from dagster_project.steps.results import OWNERS, key, table_value
 from dagster_project.steps.step_progress import StepProgress
 from models_py.content import FileHashes
 from models_py.conversation import with_context
-from models_py.errors import UserError
 from models_py.publish import set_aside
-from models_py.student.resolve import find_student
 from models_py.student.spec import ResolvedStudent
 from models_py.training.manifest import Manifest, checkpoint_id, damage, read_manifest, require_better
-from models_py.training.settings import TrainingRow
+from models_py.training.settings import TrainingRow, TrainingSettings
 
 TABLE = "training.student_checkpoints"
 
@@ -35,7 +35,7 @@ def student_checkpoint(recipe: str) -> dg.AssetsDefinition:
         deps=[key("training", recipe, "training_pairs"), key("profile", "base_students")],
         description=f"The student fine-tuned on recipe {recipe}: a folder that plain transformers loads, with a "
         "manifest that names the rows, the snapshot and the base it was made from. Grain: one folder a "
-        "(recipe, rows, base student, settings).",
+        "(recipe, rows, base student, settings, training seed).",
         kinds={"pytorch", "huggingface"},
         owners=OWNERS,
         code_version=code_version(__name__),
@@ -45,41 +45,56 @@ def student_checkpoint(recipe: str) -> dg.AssetsDefinition:
     def checkpoint(
         context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], profile: dg.ResourceParam[Profile]
     ) -> dg.MaterializeResult:
-        student = _base(lake, profile, recipe)
-        settings = profile.training_of(recipe)
+        student = current_base(lake, profile, profile.recipes[recipe].student)
         own_process = profile.executor != "in_process"
         with interrupted_in_order(has_own_process=own_process), lake.exclusively(f"training.{recipe}"):
             version = current_version(lake, recipe)
-            made = checkpoint_id(recipe, version, student.fingerprint, settings)
-            folder = profile.checkpoints_dir / recipe / made
-            mended = _set_aside_if_damaged(context, lake, profile, made, folder)
-            manifest = read_manifest(folder)
-            if manifest is None:
-                _base(lake, profile, recipe, was=student)
-                progress = StepProgress(context, f"training {recipe}", context.asset_key)
-                origin = {"recipe": recipe, "data_version": version, "snapshot_id": lake.snapshot_id()}
-                manifest = _train(lake, profile, origin, student=student, folder=folder, progress=progress)
-            require_better(
-                manifest.loss_before, manifest.loss_after, recipe=recipe, learning_rate=settings.learning_rate
-            )
-            _record(lake, made, folder, manifest, context.run_id)
-        return _result(made, folder, manifest, mended)
+            trainings = profile.trainings_of(recipe)
+            made = [_made(context, lake, profile, Origin(recipe, version, student, one)) for one in trainings]
+        return _result(made)
 
     return checkpoint
 
 
-def _base(lake: Lake, profile: Profile, recipe: str, was: ResolvedStudent | None = None) -> ResolvedStudent:
-    """The student that a recipe trains: the one whose scores chose the rows, unless another scores for it.
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a checkpoint is made of. data_version: of its rows; settings: with the training seed."""
 
-    was: what it was found to be; all bytes of its weights are read again. Raises UserError where they are others.
-    """
-    name, reread = profile.recipes[recipe].student, was is not None
-    if profile.scorer_of(name) == name:
-        return current_student(lake, profile, name, reread=reread)
-    student = find_student(profile.students[name], profile.students_dir, reread=reread)
-    if was is not None and student != was:
-        raise UserError(f"students.{name}: its weights have changed without a trace in size, times or inode; run again")
-    return student
+    recipe: str
+    data_version: str
+    student: ResolvedStudent
+    settings: TrainingSettings
+
+    @property
+    def checkpoint_id(self) -> str:
+        return checkpoint_id(self.recipe, self.data_version, self.student.fingerprint, self.settings)
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A published checkpoint. mended: what was wrong with the one before it."""
+
+    checkpoint_id: str
+    folder: Path
+    manifest: Manifest
+    seed: int
+    mended: str | None
+
+
+def _made(context: dg.AssetExecutionContext, lake: Lake, profile: Profile, origin: Origin) -> Made:
+    """The checkpoint of that origin, trained where there is none, and recorded in the lake."""
+    recipe, settings, made = origin.recipe, origin.settings, origin.checkpoint_id
+    folder = profile.checkpoints_dir / recipe / made
+    mended = _set_aside_if_damaged(context, lake, profile, made, folder)
+    manifest = read_manifest(folder)
+    if manifest is None:
+        current_base(lake, profile, profile.recipes[recipe].student, was=origin.student)
+        several = len(profile.trainings_of(recipe)) > 1
+        what = f"training {recipe}, seed {settings.seed}" if several else f"training {recipe}"
+        manifest = _train(lake, profile, origin, folder, StepProgress(context, what, context.asset_key))
+    require_better(manifest.loss_before, manifest.loss_after, recipe=recipe, learning_rate=settings.learning_rate)
+    _record(lake, made, folder, manifest, context.run_id)
+    return Made(made, folder, manifest, settings.seed, mended)
 
 
 def _set_aside_if_damaged(
@@ -106,30 +121,22 @@ def _recorded(lake: Lake, made: str) -> dict[str, Any] | None:
     return recorded
 
 
-def _train(
-    lake: Lake,
-    profile: Profile,
-    origin: Mapping[str, Any],
-    *,
-    student: ResolvedStudent,
-    folder: Path,
-    progress: StepProgress,
-) -> Manifest:
+def _train(lake: Lake, profile: Profile, origin: Origin, folder: Path, progress: StepProgress) -> Manifest:
     """Fine-tune the student on the frozen rows that `origin` names."""
     from models_py.training.fine_tune import fine_tune  # torch and trl, only where there is something to train
 
     rows = lake.read(
         "select pair_id, system, history, instruction, input, output from training.training_pairs "
         "where recipe = ? and data_version = ? order by rank",
-        [origin["recipe"], origin["data_version"]],
+        [origin.recipe, origin.data_version],
     )
     return fine_tune(
         [TrainingRow(**with_context(row)) for row in rows.iter_rows(named=True)],
-        student=student,
-        settings=profile.training_of(origin["recipe"]),
+        student=origin.student,
+        settings=origin.settings,
         out_dir=folder,
-        manifest=origin,
-        model=_written(student, lake, profile),
+        manifest={"recipe": origin.recipe, "data_version": origin.data_version, "snapshot_id": lake.snapshot_id()},
+        model=_written(origin.student, lake, profile),
         on_progress=progress,
     )
 
@@ -168,19 +175,29 @@ def _record(lake: Lake, made: str, folder: Path, manifest: Manifest, run_id: str
         lake.replace(TABLE, {"checkpoint_id": made}, [row], commit)
 
 
-def _result(made: str, folder: Path, manifest: Manifest, mended: str | None) -> dg.MaterializeResult:
+def _result(made: Sequence[Made]) -> dg.MaterializeResult:
+    first, *others = made
+    mended = [f"{one.checkpoint_id}: {one.mended}" for one in made if one.mended]
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(made),
+        data_version=dg.DataVersion(",".join(one.checkpoint_id for one in made)),
         metadata={
-            "dagster/row_count": manifest.rows,
-            "dagster/uri": str(folder),
-            "loss_before": manifest.loss_before,
-            "loss_after": manifest.loss_after,
-            "steps": manifest.steps,
-            "dropped_rows": len(manifest.dropped),
-            "training_data_version": manifest.content["data_version"],
-            "snapshot_id": manifest.content["snapshot_id"],
-            "manifest": dg.MetadataValue.json(dict(manifest.content)),
-            **({"mended": mended} if mended else {}),
+            "dagster/row_count": first.manifest.rows,
+            "dagster/uri": str(first.folder),
+            "loss_before": mean(one.manifest.loss_before for one in made),
+            "loss_after": mean(one.manifest.loss_after for one in made),
+            "steps": first.manifest.steps,
+            "dropped_rows": len(first.manifest.dropped),
+            "training_data_version": first.manifest.content["data_version"],
+            "snapshot_id": first.manifest.content["snapshot_id"],
+            "manifest": dg.MetadataValue.json(dict(first.manifest.content)),
+            **({"training_seeds": _seeds(made)} if others else {}),
+            **({"mended": "\n".join(mended)} if mended else {}),
         },
     )
+
+
+def _seeds(made: Sequence[Made]) -> dg.TableMetadataValue:
+    """The checkpoints of a recipe that has several, beside each other."""
+    columns = [("training_seed", "bigint"), ("loss_before", "double"), ("loss_after", "double"), ("folder", "varchar")]
+    rows = [(one.seed, one.manifest.loss_before, one.manifest.loss_after, str(one.folder)) for one in made]
+    return table_value(columns, rows)

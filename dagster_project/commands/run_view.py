@@ -223,14 +223,14 @@ def _excerpt(text: str, width: int) -> str:
 
 
 def _print_recipes(lake: Lake, console: Console) -> None:
-    recipes = lake.read("from training.recipe_checkpoints order by recipe")
+    recipes = lake.read("from training.recipe_checkpoints order by recipe, training_seed")
     console.print(f"\n[bold]{'Recipe':<20}{'policy':<20}{'rows':>8}   {'training loss':<16}checkpoint[/]")
     for row in recipes.iter_rows(named=True):
         loss, where = "not trained", ""
         if row["checkpoint_id"]:
             loss = f"{row['loss_before']:.3f} → {row['loss_after']:.3f}"
             where = _short(str(lake.warehouse / row["path"]))
-        console.print(f"{row['recipe']:<20}{row['policy']:<20}{row['kept']:>8,}   {loss:<16}{where}")
+        console.print(f"{row['name']:<20}{row['policy']:<20}{row['kept']:>8,}   {loss:<16}{where}")
     console.print()
 
 

@@ -59,7 +59,7 @@ def _serve(profile_name: str | None, wanted: str | None, port: int) -> int:
     recipe, folder = checkpoint_of(lake, wanted)
     listen(port).close()
     console = Console(highlight=False, soft_wrap=True)
-    log = lake.warehouse / f"vllm-serve-{recipe}.log"
+    log = lake.warehouse / f"vllm-serve-{recipe.replace('/', '-')}.log"
     console.print(f"Starting vLLM on {os.path.relpath(folder)}, log {os.path.relpath(log)}")
     with _server(folder, recipe, port, log) as server:
         _wait_for(server, port, log, console)
@@ -71,9 +71,12 @@ def _serve(profile_name: str | None, wanted: str | None, port: int) -> int:
 
 
 def checkpoint_of(lake: Lake, wanted: str | None) -> tuple[str, Path]:
-    """The recipe that is meant and the folder of its current checkpoint. Raises UserError where there is none."""
-    rows = lake.read("select recipe, path from training.current_checkpoints order by recipe").rows()
-    found = {recipe: lake.warehouse / path for recipe, path in rows}
+    """What is meant and the folder of its current checkpoint. Raises UserError where there is none.
+
+    wanted: a recipe, `recipe/seed` where it has several checkpoints.
+    """
+    rows = lake.read("select name, path from training.current_checkpoints order by recipe, training_seed").rows()
+    found = {name: lake.warehouse / path for name, path in rows}
     if wanted is None and len(found) == 1:
         wanted = next(iter(found))
     if not found:

@@ -166,9 +166,10 @@ TABLES: tuple[Table, ...] = (
     ),
     _table(
         "profile.training_settings",
-        "How the student of each recipe is trained.",
-        "recipe",
+        "How the students of each recipe are trained, one a training seed.",
+        "recipe, training_seed",
         Column("recipe", "varchar", "recipe"),
+        Column("training_seed", "bigint", "seed of the order of rows, and of what else is random", unused="0"),
         Column("settings", "varchar", "canonical JSON of what a checkpoint's id hashes of the settings"),
     ),
     _table(

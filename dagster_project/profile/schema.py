@@ -10,6 +10,7 @@ so that a key, its default and its limits have one home.
 """
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
@@ -113,9 +114,16 @@ def _available_executor(value: object) -> object:
     return value
 
 
+def _distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if len({*seeds}) != len(seeds):
+        raise problem("names a seed twice; each makes a checkpoint of its own")
+    return seeds
+
+
 _InWords = WrapValidator(_in_words)
 _AtRoot = AfterValidator(_at_root)
 Name = Annotated[str, AfterValidator(_usable)]
+TrainingSeeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), AfterValidator(_distinct)]
 
 
 class _Settings(BaseModel):
@@ -142,12 +150,12 @@ class LakeSettings(_Settings):
 
 
 class Recipe(_Settings):
-    """One training set and the checkpoint made from it. The fields but `training` are the columns of `profile.recipes`.
+    """One training set and the checkpoints made from it. The fields but the last two are columns of `profile.recipes`.
 
     `top_fraction` (floor) or `top_k` keep the rows of highest IFD, or the first ones where the policy ranks otherwise;
     `rows_as` keeps as many as another recipe does, as far as there are; `ifd_below` and `r_ifd_below` are gates, and so
     are `drop_contaminated` and `drop_near_duplicates`; `mix` is the share of rows that go back to their original;
-    `seed` of everything random. `training`: what differs from the profile's settings.
+    `seed` of everything random in that. `training`, `training_seeds`: what differs from the profile's.
     """
 
     policy: str
@@ -163,6 +171,7 @@ class Recipe(_Settings):
     drop_near_duplicates: bool = False
     drop_contaminated: bool = False
     training: Annotated[TrainingSettings, _InWords] | None = None
+    training_seeds: TrainingSeeds | None = None
 
     @model_validator(mode="after")
     def _check(self) -> "Recipe":
@@ -175,7 +184,7 @@ class Recipe(_Settings):
     @property
     def columns(self) -> dict[str, Any]:
         """What selects the rows, as `profile.recipes` holds it."""
-        return self.model_dump(exclude={"training"})
+        return self.model_dump(exclude={"training", "training_seeds"})
 
 
 class Evaluation(_Settings):
@@ -203,6 +212,7 @@ class Profile(_Settings):
     response_reflection: Literal["selected", "all"] = "selected"
     first_choice: Literal["ifd", "guarded"] = "ifd"
     training: Annotated[TrainingSettings, _InWords] = TrainingSettings()
+    training_seeds: TrainingSeeds | None = None
     near_duplicates: Annotated[NearDuplicates, _InWords] | None = None
     evaluation: Evaluation = Evaluation()
 
@@ -212,6 +222,10 @@ class Profile(_Settings):
     def _check(self) -> "Profile":
         if self.warehouse in self.reuse:
             raise problem("reuse: names the profile's own warehouse; what lies there is used as it is")
+        for name, recipe in self.recipes.items():
+            if self._seeds_of(recipe) and (recipe.training or self.training).seed:
+                where = f"recipes.{name}." if recipe.training else ""
+                raise problem(f"{where}training.seed: the training_seeds say it already; leave it out")
         return self
 
     _file: Path = PrivateAttr()
@@ -257,9 +271,14 @@ class Profile(_Settings):
         """Where fine-tuned students lie."""
         return self.warehouse / "checkpoints"
 
-    def training_of(self, recipe: str) -> TrainingSettings:
-        """How the student of a recipe is trained."""
-        return self.recipes[recipe].training or self.training
+    def trainings_of(self, recipe: str) -> list[TrainingSettings]:
+        """How the students of a recipe are trained: one a training seed, which is the settings' `seed`."""
+        settings = self.recipes[recipe].training or self.training
+        seeds = self._seeds_of(self.recipes[recipe])
+        return [replace(settings, seed=seed) for seed in seeds] if seeds else [settings]
+
+    def _seeds_of(self, recipe: Recipe) -> tuple[int, ...] | None:
+        return recipe.training_seeds or self.training_seeds
 
     @property
     def near_duplicates_sought(self) -> NearDuplicates | None:

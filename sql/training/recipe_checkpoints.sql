@@ -1,5 +1,5 @@
--- Each recipe with its current checkpoint: what it keeps now, how the training went, where the model lies. NULL where none was trained.
--- grain: one row a recipe
+-- Each recipe with its current checkpoints: what it keeps now, how the training went, where the model lies. NULL where none was trained.
+-- grain: one row a (recipe, training_seed)
 with summaries as (
     select recipe, policy, kept from selection.selection_summary
 ),
@@ -10,6 +10,8 @@ checkpoints as (
 
 select
     summaries.recipe, -- recipe
+    checkpoints.training_seed, -- seed of the training, NULL where none was
+    coalesce(checkpoints.name, summaries.recipe) as name, -- recipe, with the training seed where there are several
     summaries.policy, -- file in sql/policies
     summaries.kept, -- rows the recipe keeps now
     checkpoints.checkpoint_id, -- hash of rows, base student and settings

@@ -382,6 +382,31 @@ def test_the_current_checkpoint_is_that_of_rows_student_and_settings_not_the_new
     assert len(trained) == 2
 
 
+def test_every_training_seed_has_a_checkpoint_and_a_further_one_trains_no_other(
+    ready: Flow, trained: list[dict[str, Any]]
+) -> None:
+    def seeds(*seeds: int) -> list[str]:
+        recipe = {"policy": "original", "teacher": "recorded", "student": "toy", "seed": 5}
+        ready.configure({"recipes": {"original": recipe}, "training_seeds": [*seeds]})
+        ready.run(training_settings)
+        return version(ready.run(CHECKPOINT)).split(",")
+
+    freeze(ready)
+    first, second = seeds(0, 1)
+    assert len(trained) == 2
+    assert ready.lake.read("select training_seed, name, checkpoint_id from training.current_checkpoints").rows() == [
+        (0, "original/0", first),
+        (1, "original/1", second),
+    ]
+    assert seeds(1, 2, 0)[::2] == [second, first]
+    assert len(trained) == 3
+    [alone] = seeds(0)
+    assert (alone, len(trained)) == (first, 3)
+    assert ready.lake.read("select name, checkpoint_id from training.current_checkpoints").rows() == [
+        ("original", first)
+    ]
+
+
 def test_a_row_of_0_1_holds_the_absolute_path_of_then(ready: Flow, trained: list[dict[str, Any]]) -> None:
     freeze(ready)
     made = version(ready.run(CHECKPOINT))

@@ -11,7 +11,7 @@ import pytest
 from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
 
 from dagster_project.definitions import build_definitions
-from dagster_project.jobs import MAIN_JOB, WITHOUT_TRAINING_JOB
+from dagster_project.jobs import EVALUATE_JOB, MAIN_JOB, WITHOUT_TRAINING_JOB
 from dagster_project.lakehouse.sql_files import load_checks, load_models, pending_files, policies
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from dagster_project.profile.load import load_profile
@@ -21,7 +21,7 @@ from dagster_project.up_to_date import BRING_UP_TO_DATE
 from tests.support.processes import finish, python
 from tests.support.profiles import toy_profile
 
-STAGES = ["profile", "raw", "reflection", "scoring", "selection", "training"]
+STAGES = ["profile", "raw", "reflection", "scoring", "selection", "training", "evaluation"]
 RECIPES = ["paper", "paper_gated", "paper_top", "original"]
 PER_RECIPE = {"training_pairs", "student_checkpoint"}
 
@@ -187,6 +187,7 @@ def test_the_phases_are_the_main_job_cut_in_pieces(definitions: dg.Definitions) 
     }
     assert jobs.pop(BRING_UP_TO_DATE) == set()  # it starts runs of the main job
     main = jobs.pop(MAIN_JOB)
+    assert not set(jobs.pop(EVALUATE_JOB)) & set(main)
     assert jobs.pop(WITHOUT_TRAINING_JOB) == set(main) - set(jobs["train_students"])
     pieces = [key for keys in jobs.values() for key in keys]
     assert set(pieces) == main
@@ -205,6 +206,7 @@ def test_phases_run_one_after_the_other(definitions: dg.Definitions, graph: Base
         "response_phase",
         "select_pairs",
         "train_students",
+        EVALUATE_JOB,
         BRING_UP_TO_DATE,
     ]
     done: set[dg.AssetKey] = set()

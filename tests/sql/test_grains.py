@@ -43,8 +43,8 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyCo
             made = checkpoint_id(recipe, "v", "fp-toy", TrainingSettings(seed=number))
             row = {"recipe": recipe, "checkpoint_id": made, "data_version": "v", "path": "p", "manifest": "{}"}
             story.add("training.student_checkpoints", **row)
-        settings = canonical_json(TrainingSettings(seed=1).hashed).decode()
-        story.add("profile.training_settings", recipe=recipe, settings=settings)
+            settings = canonical_json(TrainingSettings(seed=number).hashed).decode()
+            story.add("profile.training_settings", recipe=recipe, training_seed=number, settings=settings)
     for number, phase in enumerate(("instruction_reflection", "response_reflection") * 2):
         story.add("reflection.teacher_replies", request_id=str(number), teacher="gpt", phase=phase, status="ok")
     with freeze(story.tell(), "v").connect() as connection:

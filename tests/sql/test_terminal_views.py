@@ -25,7 +25,8 @@ def told(lake: Lake) -> Lake:
     story.pair("d", Text(ifd=None, r_ifd=None, status="not_finite"), "refused")
     settings = {name: TrainingSettings(seed=seed) for name, seed in (("paper", 1), ("raw", 2))}
     for recipe, its in settings.items():
-        story.add("profile.training_settings", recipe=recipe, settings=canonical_json(its.hashed).decode())
+        its_settings = {"training_seed": its.seed, "settings": canonical_json(its.hashed).decode()}
+        story.add("profile.training_settings", recipe=recipe, **its_settings)
     # The current checkpoint of `paper` is older, by the clock of then, than one of other settings.
     for year, seed, losses in ((2026, 1, (3.5, 2.25)), (2027, 9, (9.0, 8.0))):
         made = checkpoint_id("paper", "v1", "fp-toy", TrainingSettings(seed=seed))
@@ -96,3 +97,12 @@ def test_a_lake_without_rows_shows_zeros(lake: Lake) -> None:
     assert set(lake.read("select row_count from selection.stage_counts")["row_count"]) == {0}
     assert lake.read("from selection.choice_outcomes").is_empty()
     assert lake.read("from selection.choice_examples").is_empty()
+
+
+def test_what_is_evaluated_are_the_current_checkpoints_and_their_bases(lake: Lake) -> None:
+    columns = "model, kind, name, recipe, training_seed, student, path"
+    current = checkpoint_id("paper", "v1", "fp-toy", TrainingSettings(seed=1))
+    assert told(lake).read(f"select {columns} from evaluation.models order by kind").rows() == [
+        ("fp-toy", "base", "toy (base)", None, None, "toy", None),
+        (current, "checkpoint", "paper", "paper", 1, "toy", "checkpoints/paper/1"),
+    ]

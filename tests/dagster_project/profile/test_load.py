@@ -76,6 +76,7 @@ def test_the_smallest_profile_has_the_defaults(tmp_path: Path) -> None:
         "drop_near_duplicates": False,
         "drop_contaminated": False,
         "training": None,
+        "training_seeds": None,
     }
     assert (profile.near_duplicates_sought, profile.evaluation.contamination) == (None, ())
 
@@ -160,8 +161,33 @@ def test_a_recipe_may_train_in_another_way(tmp_path: Path) -> None:
     recipes = {"first": recipe, "longer": {**recipe, "training": {"epochs": 5, "loss_on": "all_answers"}}}
     profile = load(tmp_path, {**SMALLEST, "recipes": recipes, "training": {"epochs": 1, "batch_size": 4}})
     common = TrainingSettings(epochs=1, batch_size=4, device_batch_size=8)
-    assert profile.training_of("first") == profile.training == common
-    assert profile.training_of("longer") == replace(common, epochs=5, loss_on="all_answers")
+    assert profile.trainings_of("first") == [profile.training] == [common]
+    assert profile.trainings_of("longer") == [replace(common, epochs=5, loss_on="all_answers")]
+
+
+def test_a_training_seed_is_a_training_of_its_own_and_leaves_the_selections_seed(tmp_path: Path) -> None:
+    recipe = {**SMALLEST["recipes"]["first"], "seed": 9}
+    recipes = {"first": recipe, "once": {**recipe, "training": {"epochs": 5}, "training_seeds": [4]}}
+    profile = load(tmp_path, {**SMALLEST, "recipes": recipes, "training_seeds": [2, 0]})
+    assert [settings.seed for settings in profile.trainings_of("first")] == [2, 0]
+    assert [(settings.seed, settings.epochs) for settings in profile.trainings_of("once")] == [(4, 5)]
+    assert {profile.recipes[name].columns["seed"] for name in recipes} == {9}
+    assert "training_seeds" not in profile.recipes["once"].columns
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"training_seeds": []}, "training_seeds"),
+        ({"training_seeds": [1, 1]}, "training_seeds: names a seed twice"),
+        ({"training_seeds": [-1]}, "training_seeds"),
+        ({"training_seeds": [0], "training": {"seed": 3}}, r"training\.seed: the training_seeds say it already"),
+        ({"training_seed": [0]}, "training_seeds"),
+    ],
+)
+def test_training_seeds_that_say_nothing_are_refused(tmp_path: Path, keys: dict[str, object], told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        load(tmp_path, {**SMALLEST, **keys})
 
 
 @pytest.mark.parametrize(
