@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.evaluation import held_out_rows
 from assets.profile import recipes, sources, students, teachers, training_settings
 from assets.raw import near_duplicates
 from assets.selection import contaminated_texts
@@ -29,6 +30,7 @@ _READ = {
     key("profile", "base_students"): students.observed,
     key("raw", "near_duplicates"): near_duplicates.observed,
     key("selection", "contaminated_texts"): contaminated_texts.observed,
+    key("evaluation", "held_out_rows"): held_out_rows.observed,
 }
 
 

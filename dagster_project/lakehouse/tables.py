@@ -60,6 +60,11 @@ class Table:
         return {column.name: _POLARS_TYPES[column.type] for column in self.columns}
 
     @property
+    def empty(self) -> pl.DataFrame:
+        """A frame of its columns without rows."""
+        return pl.DataFrame(schema=self.polars_schema)
+
+    @property
     def stable_columns(self) -> tuple[str, ...]:
         """The columns that make up a data version."""
         return tuple(column.name for column in self.columns if not column.volatile)
@@ -378,6 +383,35 @@ TABLES: tuple[Table, ...] = (
         Column("student_fingerprint", "varchar", "base student"),
         Column("manifest", "json", "settings, losses, versions: a copy of the folder's manifest.json"),
         Column("created_at", "timestamp", "when it was published, UTC", volatile=True),
+    ),
+    _table(
+        "evaluation.held_out_rows",
+        "The answers whose likelihood the models are asked for, as the files of evaluation.held_out have them now.",
+        "held_out, content_id",
+        Column("held_out", "varchar", "name in the profile"),
+        Column("content_id", "varchar", "sha256 of instruction, input, output and what stands before them"),
+        Column("file", "varchar", "file of its first occurrence, relative to the project where it lies below it"),
+        Column("source_row", "bigint", "row in that file, from 1"),
+        _SYSTEM,
+        _HISTORY,
+        Column("instruction", "varchar", "instruction as read"),
+        Column("input", "varchar", "optional input, empty when absent"),
+        Column("output", "varchar", "answer as read: what is scored"),
+        Column("category", "varchar", "category as read, NULL when absent"),
+    ),
+    _table(
+        "evaluation.held_out_scores",
+        "The likelihood of each held-out answer for each model that was ever asked.",
+        "model, content_id",
+        Column("model", "varchar", "checkpoint_id, of a base student its fingerprint"),
+        Column("content_id", "varchar", "sha256 of the scored instruction, input and output"),
+        Column("nll", "double", "summed negative log-likelihood of the answer given its instruction, nats"),
+        Column("tokens", "bigint", "target tokens of the answer, the end of its turn not among them"),
+        Column("truncated", "boolean", "true when the answer lost its tail to max_length"),
+        Column("history_truncated", "boolean", "true when the oldest turns before it were left out"),
+        Column("status", "varchar", "ok, or why nll is NULL"),
+        Column("reason", "varchar", "how it failed, NULL when ok"),
+        Column("created_at", "timestamp", "when the row was committed, UTC", volatile=True),
     ),
 )
 

@@ -156,6 +156,8 @@ def _cross_problems(raw: Mapping[Any, Any], policies: Mapping[str, str] | None) 
     yield from _name_problems("sources", "sources", as_list(raw.get("sources")))
     evaluations = as_list(as_dict(raw.get("evaluation")).get("contamination"))
     yield from _name_problems("evaluation.contamination", "evaluations", evaluations)
+    held_out = as_list(as_dict(raw.get("evaluation")).get("held_out"))
+    yield from _name_problems("evaluation.held_out", "held-out sets", held_out)
     if not evaluations:
         for name, recipe in as_dict(raw.get("recipes")).items():
             if as_dict(recipe).get("drop_contaminated") is True:

@@ -31,6 +31,7 @@ from pydantic_core import ArgsKwargs
 from dagster_project.profile.words import problem
 from models_py.cleaning.settings import EvaluationFile, NearDuplicates
 from models_py.errors import UserError
+from models_py.evaluation.held_out import HeldOutSet
 from models_py.paths import absolute
 from models_py.sources.spec import Source
 from models_py.student.gguf import STUDENTS
@@ -188,9 +189,14 @@ class Recipe(_Settings):
 
 
 class Evaluation(_Settings):
-    """What the fine-tuned students will be asked. contamination: files of which no training row is to hold a copy."""
+    """What the fine-tuned students will be asked.
+
+    contamination: files of which no training row is to hold a copy.
+    held_out: pairs whose answers they are to find likely.
+    """
 
     contamination: tuple[Annotated[EvaluationFile, _AtRoot, _InWords], ...] = ()
+    held_out: tuple[Annotated[HeldOutSet, _AtRoot, _InWords], ...] = ()
 
 
 # --- the profile

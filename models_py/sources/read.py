@@ -180,8 +180,8 @@ def read_sources(
     return tables.finish()
 
 
-def check_bad_fraction(read: SourcesRead, max_bad_fraction: float) -> None:
-    """Stop before anything is paid for when too much of a source cannot be used.
+def check_bad_fraction(read: SourcesRead, max_bad_fraction: float, section: str = Source.section) -> None:
+    """Stop before anything is paid for when too much of a source cannot be used. section: of the profile.
 
     Raises UserError when a source's share of quarantined rows is above `max_bad_fraction` (0 to 1), when a file could
     not be read to its end, or when a source holds no row at all. The message names file, share and first rows.
@@ -191,14 +191,14 @@ def check_bad_fraction(read: SourcesRead, max_bad_fraction: float) -> None:
         bad = read.quarantined.filter(pl.col("source") == source)
         if source in read.given_up:
             problems.append(
-                f"sources.{source}: given up after {bad.height:,} bad rows of {rows:,}\n{_first_rows(bad)}\n"
+                f"{section}.{source}: given up after {bad.height:,} bad rows of {rows:,}\n{_first_rows(bad)}\n"
                 "  Mend the files, describe the fields with `fields`, set `format`, or raise max_bad_fraction."
             )
         elif rows == 0:
-            problems.append(f"sources.{source}: its files hold no rows")
+            problems.append(f"{section}.{source}: its files hold no rows")
         elif bad.height / rows > max_bad_fraction:
             problems.append(
-                f"sources.{source}: {bad.height} of {rows} rows cannot be used ({bad.height / rows:.1%}); "
+                f"{section}.{source}: {bad.height} of {rows} rows cannot be used ({bad.height / rows:.1%}); "
                 f"max_bad_fraction allows {max_bad_fraction:.1%}\n{_first_rows(bad)}\n"
                 "  Mend these rows, describe the fields with `fields`, or raise max_bad_fraction in the profile."
             )

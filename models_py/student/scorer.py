@@ -35,7 +35,7 @@ _SMALL_MODEL, _SMALL_MODEL_BUDGET = 2e9, 32_768  # parameters; on CUDA a small m
 
 @dataclass(frozen=True, slots=True)
 class ScoreRequest:
-    """A pair to score and which of its terms are wanted."""
+    """A pair to score and which of its terms are wanted. alone: each text by itself too, for its ratio."""
 
     content_id: str
     instruction: str
@@ -44,6 +44,7 @@ class ScoreRequest:
     answer_terms: bool = True
     instruction_terms: bool = True
     context: Context = NO_CONTEXT
+    alone: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +234,8 @@ class _Plan:
     def sequences(self) -> Iterator[TargetSequence]:
         for side in (self.answer, self.instruction):
             if isinstance(side, TermSequences):
-                yield TargetSequence(tuple(side.alone), side.target_tokens)
+                if self.request.alone:
+                    yield TargetSequence(tuple(side.alone), side.target_tokens)
                 yield TargetSequence(tuple(side.conditioned), side.target_tokens)
 
     def row(self, nlls: Iterator[float | None]) -> ScoreRow:
@@ -241,10 +243,12 @@ class _Plan:
         problems: list[tuple[ScoreStatus, str]] = []
 
         def terms(side: TermSequences | Failure | None, names: tuple[str, str]) -> list[float | None]:
+            wanted = names if self.request.alone else names[1:]
             if isinstance(side, TermSequences):
-                return [_checked(name, next(nlls), problems) for name in names]
+                found = {name: _checked(name, next(nlls), problems) for name in wanted}
+                return [found.get(name) for name in names]
             if isinstance(side, Failure):
-                problems.append((side.status, f"{' and '.join(names)}: {side.reason}"))
+                problems.append((side.status, f"{' and '.join(wanted)}: {side.reason}"))
             return [None, None]
 
         answer = terms(self.answer, ("answer_nll", "answer_nll_given_instruction"))

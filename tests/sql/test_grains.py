@@ -45,6 +45,10 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyCo
             story.add("training.student_checkpoints", **row)
             settings = canonical_json(TrainingSettings(seed=number).hashed).decode()
             story.add("profile.training_settings", recipe=recipe, training_seed=number, settings=settings)
+    for held_out, content_id in (("one", "a"), ("one", "b"), ("two", "a")):
+        story.add("evaluation.held_out_rows", held_out=held_out, content_id=content_id)
+    for model in ("fp-toy", checkpoint_id("paper_1", "v", "fp-toy", TrainingSettings(seed=1))):
+        story.add("evaluation.held_out_scores", model=model, content_id="a", nll=1.0, tokens=2, status="ok")
     for number, phase in enumerate(("instruction_reflection", "response_reflection") * 2):
         story.add("reflection.teacher_replies", request_id=str(number), teacher="gpt", phase=phase, status="ok")
     with freeze(story.tell(), "v").connect() as connection:

@@ -265,6 +265,22 @@ def test_a_pattern_without_files_is_refused_when_the_sources_are_wanted(tmp_path
             "near_duplicates.threshold: 2.0 is no similarity to ask for; use 0.5 to 1",
         ),
         ("near_duplicates", True, "near_duplicates: expected keys, found True"),
+        ("evaluation.held_out", [{"name": "exam"}], "evaluation.held_out.exam: give either path or paths"),
+        (
+            "evaluation.held_out",
+            [{"name": "A b", "path": "x"}],
+            "evaluation.held_out.A b.name: 'A b' is no usable name",
+        ),
+        (
+            "evaluation.held_out",
+            [{"name": "exam", "path": "x", "turn": "each"}],
+            "evaluation.held_out.exam.turn: 'turn' is not a key here (did you mean turns?)",
+        ),
+        (
+            "evaluation.held_out",
+            [{"name": "exam", "path": "x"}, {"name": "exam", "path": "y"}],
+            "evaluation.held_out: two held-out sets are called exam",
+        ),
         (
             "evaluation.contaminaton",
             [],

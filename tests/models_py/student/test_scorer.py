@@ -167,6 +167,16 @@ def test_terms_not_asked_are_none_and_ok(student: Student) -> None:
     assert row.instruction_nll is row.instruction_nll_given_answer is row.instruction_tokens is None
 
 
+def test_answers_given_their_instructions_alone_are_half_the_work(student: Student) -> None:
+    whole, half = (make_scorer(student("llama")) for _ in range(2))
+    both = next(whole.score([pair(instruction_terms=False)]))
+    given = next(half.score([pair(instruction_terms=False, alone=False)]))
+    assert given == replace(both, answer_nll=None) and given.status == "ok"
+    assert half.tokens_scored < whole.tokens_scored
+    failed = next(half.score([pair(output=" ", instruction_terms=False, alone=False)]))
+    assert failed.reason == "answer_nll_given_instruction: the answer is empty"
+
+
 def test_nothing_asked_is_nothing_computed(student: Student) -> None:
     row = next(make_scorer(student("llama")).score([pair(answer_terms=False, instruction_terms=False)]))
     assert row == ScoreRow("a", None, None, None, None, None, None, truncated=False, status="ok", reason=None)
