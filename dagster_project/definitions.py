@@ -8,6 +8,7 @@ from assets import raw as raw_stage
 from assets import reflection as reflection_stage
 from assets import scoring as scoring_stage
 from assets import selection as selection_stage
+from assets import training as training_stage
 from assets.observed import SOURCES, observed_version, with_observed
 from assets.training.student_checkpoint import student_checkpoint
 from assets.training.training_pairs import training_pairs
@@ -33,6 +34,7 @@ def build_definitions(profile: Profile) -> dg.Definitions:
         *dg.load_assets_from_package_module(selection_stage, group_name="selection"),
         *sql_assets(recipes),
         *(make(recipe) for recipe in profile.recipes for make in (training_pairs, student_checkpoint)),
+        *dg.load_assets_from_package_module(training_stage, group_name="training"),
         *dg.load_assets_from_package_module(evaluation_stage, group_name="evaluation"),
     ]
     return dg.Definitions(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -15,12 +16,14 @@ from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.profile.schema import Profile
 from dagster_project.steps.code_version import code_version
 from dagster_project.steps.interrupts import interrupted_in_order
+from dagster_project.steps.plots import remembered_loss_plot
 from dagster_project.steps.results import OWNERS, key, table_value
 from dagster_project.steps.step_progress import StepProgress
 from models_py.content import FileHashes
 from models_py.conversation import with_context
 from models_py.publish import set_aside
 from models_py.student.spec import ResolvedStudent
+from models_py.training.loss_log import read_loss_log
 from models_py.training.manifest import Manifest, checkpoint_id, damage, read_manifest, require_better
 from models_py.training.settings import TrainingRow, TrainingSettings
 
@@ -51,7 +54,7 @@ def student_checkpoint(recipe: str) -> dg.AssetsDefinition:
             version = current_version(lake, recipe)
             trainings = profile.trainings_of(recipe)
             made = [_made(context, lake, profile, Origin(recipe, version, student, one)) for one in trainings]
-        return _result(made)
+        return _result(lake, made)
 
     return checkpoint
 
@@ -175,7 +178,7 @@ def _record(lake: Lake, made: str, folder: Path, manifest: Manifest, run_id: str
         lake.replace(TABLE, {"checkpoint_id": made}, [row], commit)
 
 
-def _result(made: Sequence[Made]) -> dg.MaterializeResult:
+def _result(lake: Lake, made: Sequence[Made]) -> dg.MaterializeResult:
     first, *others = made
     mended = [f"{one.checkpoint_id}: {one.mended}" for one in made if one.mended]
     return dg.MaterializeResult(
@@ -191,9 +194,21 @@ def _result(made: Sequence[Made]) -> dg.MaterializeResult:
             "snapshot_id": first.manifest.content["snapshot_id"],
             "manifest": dg.MetadataValue.json(dict(first.manifest.content)),
             **({"training_seeds": _seeds(made)} if others else {}),
+            **_plot(lake, made),
             **({"mended": "\n".join(mended)} if mended else {}),
         },
     )
+
+
+def _plot(lake: Lake, made: Sequence[Made]) -> dict[str, Any]:
+    """Their loss curves; a folder without a log has none."""
+    curves = {}
+    for one in made:
+        with suppress(OSError, ValueError):
+            steps = read_loss_log(one.folder)
+            curves[f"seed {one.seed}"] = [(step["step"], step["loss"]) for step in steps]
+    recipe = made[0].manifest.content["recipe"]
+    return {"loss_plot": remembered_loss_plot(lake, recipe, curves)} if curves else {}
 
 
 def _seeds(made: Sequence[Made]) -> dg.TableMetadataValue:

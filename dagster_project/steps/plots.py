@@ -5,7 +5,8 @@ Drawn on nothing, in a grey and a blue of middling brightness, so that they read
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,28 +27,66 @@ _STYLE: dict[Any, Any] = {
     "axes.titlesize": 9.0,
 }
 _BINS = 30
+_NAMED_LINES = 8  # more names than that hide the lines
 
 
 def remembered_replies_plot(
     lake: Lake, table: str, statuses: Mapping[str, int], latencies_s: Sequence[float]
 ) -> dg.MarkdownMetadataValue:
     """`replies_plot` of a table's replies, drawn only where it would show something else than the last one."""
-    shown = fingerprint(list(statuses.items()), list(latencies_s), file_sha256(Path(__file__)))
-    return _image(lake.remember(f"replies plot of {table}", shown, lambda: replies_plot(statuses, latencies_s)))
+    shown = [list(statuses.items()), list(latencies_s)]
+    return _remembered(lake, "replies", table, shown, lambda: replies_plot(statuses, latencies_s))
 
 
-def _image(png: bytes) -> dg.MarkdownMetadataValue:
-    """The only Markdown that is given to the UI: nothing in it but base64."""
-    return dg.MetadataValue.md(f"![replies](data:image/png;base64,{base64.b64encode(png).decode()})")
+def remembered_loss_plot(
+    lake: Lake, whose: str, curves: Mapping[str, Sequence[tuple[int, float]]]
+) -> dg.MarkdownMetadataValue:
+    """`loss_plot` of some trainings; curves: name -> (step, loss)."""
+    shown = [[name, [list(point) for point in curve]] for name, curve in curves.items()]
+    return _remembered(lake, "loss", whose, shown, lambda: loss_plot(curves))
 
 
-def replies_plot(statuses: Mapping[str, int], latencies_s: Sequence[float]) -> bytes:
-    """Replies by status as bars; beside them, where latencies are known, how long the replies took (seconds): a PNG."""
+def _remembered(
+    lake: Lake, what: str, whose: str, shown: object, draw: Callable[[], bytes]
+) -> dg.MarkdownMetadataValue:
+    """A plot, drawn anew only where it would show something else than the last one, or in another way.
+
+    It is the only Markdown that is given to the UI: nothing in it but base64 and `what`, a word of this file.
+    """
+    png = lake.remember(f"{what} plot of {whose}", fingerprint(shown, file_sha256(Path(__file__))), draw)
+    return dg.MetadataValue.md(f"![{what}](data:image/png;base64,{base64.b64encode(png).decode()})")
+
+
+@contextmanager
+def _drawn(png: io.BytesIO) -> Iterator[Any]:
+    """A figure that is written to `png` at the end, without pyplot: nothing is left to close."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=_INCHES, layout="constrained", facecolor="none")  # without pyplot: nothing to close
+        figure = Figure(figsize=_INCHES, layout="constrained", facecolor="none")
+        yield figure
+        figure.savefig(png, format="png", dpi=100, transparent=True)
+
+
+def loss_plot(curves: Mapping[str, Sequence[tuple[int, float]]]) -> bytes:
+    """Loss (nats a target token) by optimizer step, a line a training; names where they are few: a PNG."""
+    png = io.BytesIO()
+    with _drawn(png) as figure:
+        axes = figure.subplots()
+        for name, curve in curves.items():
+            steps, losses = zip(*curve, strict=True)
+            axes.plot(steps, losses, label=name, linewidth=1.2, marker="o" if len(curve) == 1 else None)
+        axes.set_title("training loss by step")
+        if len(curves) <= _NAMED_LINES:
+            axes.legend(frameon=False, fontsize=8)
+    return png.getvalue()
+
+
+def replies_plot(statuses: Mapping[str, int], latencies_s: Sequence[float]) -> bytes:
+    """Replies by status as bars; beside them, where latencies are known, how long the replies took (seconds): a PNG."""
+    png = io.BytesIO()
+    with _drawn(png) as figure:
         left, *right = figure.subplots(1, 2 if latencies_s else 1, squeeze=False)[0]
         bars = left.barh(list(statuses), list(statuses.values()), color=_FILL)
         left.bar_label(bars, labels=[f"{count:,}" for count in statuses.values()], padding=3)
@@ -59,6 +98,4 @@ def replies_plot(statuses: Mapping[str, int], latencies_s: Sequence[float]) -> b
             axes.hist(latencies_s, bins=_BINS, color=_FILL)
             axes.set_xlim(left=0)
             axes.set_title("replies by seconds")
-        png = io.BytesIO()
-        figure.savefig(png, format="png", dpi=100, transparent=True)
     return png.getvalue()

@@ -18,6 +18,7 @@ from assets.profile.students import students
 from assets.profile.teachers import teachers
 from assets.profile.training_settings import training_settings
 from assets.raw.raw_pairs import raw_pairs
+from assets.training.loss_curves import loss_curves
 from assets.training.student_checkpoint import _written, student_checkpoint
 from assets.training.training_pairs import training_pairs
 from dagster_project.lakehouse.lake import Commit
@@ -25,6 +26,7 @@ from models_py.content import FileHashes, content_id
 from models_py.errors import UserError
 from models_py.student.resolve import find_student
 from models_py.training import fine_tune
+from models_py.training.loss_log import LOSS_LOG
 from models_py.training.manifest import read_manifest, sealed, write_manifest
 from models_py.training.settings import TrainingRow
 from tests.assets.conftest import CAT, DOG, OWL, Flow, version
@@ -95,6 +97,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         calls.append({"outputs": [row.output for row in rows], "model": model, **manifest})
         out_dir.mkdir(parents=True)
         (out_dir / "model.safetensors").write_text("weights")
+        (out_dir / LOSS_LOG).write_text(f'{{"step": 1, "loss": {5 + settings.seed}}}\n{{"step": 2, "loss": 4.0}}\n')
         stored = {
             **manifest,
             "student": {"name": student.name, "fingerprint": student.fingerprint},
@@ -405,6 +408,42 @@ def test_every_training_seed_has_a_checkpoint_and_a_further_one_trains_no_other(
     assert ready.lake.read("select name, checkpoint_id from training.current_checkpoints").rows() == [
         ("original", first)
     ]
+
+
+def test_the_curve_of_every_training_is_a_table_and_a_plot(ready: Flow, trained: list[dict[str, Any]]) -> None:
+    def curves() -> list[tuple[Any, ...]]:
+        return ready.lake.read(
+            "select checkpoint_id, step, loss, tokens from training.loss_curves order by 1, 2"
+        ).rows()
+
+    freeze(ready)
+    assert "loss_plot" not in ready.run(loss_curves).metadata
+    made = version(ready.run(CHECKPOINT))
+    result = ready.run(loss_curves)
+    assert curves() == [(made, 1, 5.0, None), (made, 2, 4.0, None)]
+    assert result.metadata["loss_plot"].value.startswith("![loss](data:image/png;base64,")
+    snapshot = ready.lake.snapshot_id()
+    assert version(ready.run(loss_curves)) == version(result)
+    assert ready.lake.snapshot_id() == snapshot
+    folder = ready.profile.checkpoints_dir / "original" / made
+    (folder / "model.safetensors").unlink()  # it is trained again, and ends otherwise
+    ready.run(CHECKPOINT)
+    (folder / LOSS_LOG).write_text('{"step": 1, "loss": 3.0}\n')
+    ready.run(loss_curves)
+    assert curves() == [(made, 1, 3.0, None)]
+
+
+@pytest.mark.parametrize("text", [None, "no JSON", "[1]", '{"loss": 1}'])
+def test_a_log_that_cannot_be_read_is_named_and_stops_no_other(
+    ready: Flow, trained: list[dict[str, Any]], text: str | None
+) -> None:
+    freeze(ready)
+    made = version(ready.run(CHECKPOINT))
+    log = ready.profile.checkpoints_dir / "original" / made / LOSS_LOG
+    log.unlink() if text is None else log.write_text(text)
+    result = ready.run(loss_curves)
+    assert result.metadata["dagster/row_count"] == 0
+    assert f"original/{made}" in result.metadata["logs_not_read"].value
 
 
 def test_a_row_of_0_1_holds_the_absolute_path_of_then(ready: Flow, trained: list[dict[str, Any]]) -> None:

@@ -10,7 +10,7 @@ from matplotlib.image import imread
 
 from dagster_project.lakehouse.lake import Lake
 from dagster_project.steps import plots
-from dagster_project.steps.plots import remembered_replies_plot, replies_plot
+from dagster_project.steps.plots import loss_plot, remembered_replies_plot, replies_plot
 from tests.support.values import known
 
 STATUSES = {"ok": 98_765, "missing_tag": 432, "truncated": 21, "refused": 20, "placeholder": 3, "failed": 1}
@@ -27,6 +27,16 @@ def test_a_plot_is_a_small_picture(latencies: list[float]) -> None:
     png = replies_plot(STATUSES, latencies)
     assert len(png) < 30_000
     assert pixels(png).shape == (240, 750, 4)
+
+
+@pytest.mark.parametrize("trainings", [1, 3, 30])
+@pytest.mark.parametrize("steps", [1, 2_000])
+def test_loss_curves_are_one_small_picture(trainings: int, steps: int) -> None:
+    curve = [(step, 3.0 - step / 1000) for step in range(1, steps + 1)]
+    png = loss_plot({f"recipe {number}": curve for number in range(trainings)})
+    assert len(png) < 60_000
+    assert pixels(png).shape == (240, 750, 4)
+    assert pixels(png)[..., 3].max() > 0.9
 
 
 def test_a_plot_is_neither_dark_nor_light_on_no_ground_of_its_own() -> None:
