@@ -5,7 +5,7 @@ Generation(max_tokens=128)
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -66,8 +66,9 @@ class Generation:
     """How models answer: greedily, unless temperature is above 0.
 
     max_tokens: of an answer. seed: of sampling. engine: vllm, transformers, or auto: vLLM where it is installed and the
-    machine has a GPU. batch_tokens: prompts and answers that transformers holds at once, padding included. Neither
-    engine nor batch is part of what an answer is kept under: they change how fast it comes and last digits of sums.
+    machine has a GPU. engine_args: further arguments of `vllm.LLM`. batch_tokens: prompts and answers that transformers
+    holds at once, padding included. None of these three is part of what an answer is kept under: they change how fast
+    it comes, and last digits of sums.
     """
 
     max_tokens: int = 512
@@ -76,6 +77,7 @@ class Generation:
     seed: int = 0
     engine: Literal["auto", "vllm", "transformers"] = "auto"
     batch_tokens: int = 8192
+    engine_args: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         refuse(self._problems())
@@ -89,12 +91,15 @@ class Generation:
             yield f"top_p: {self.top_p} is not above 0 and at most 1"
         if self.batch_tokens < 1:
             yield f"batch_tokens: {self.batch_tokens} is below 1"
+        for name in ("model", "revision", "max_model_len", "dtype", "trust_remote_code"):
+            if name in self.engine_args:
+                yield f"engine_args.{name}: is not taken; the student says it, and no code of a model is ever run"
 
     @property
     def meaning(self) -> dict[str, Any]:
         """What decides an answer; of the sampling only where there is any."""
         kept = hashed_fields(self, always=("max_tokens",))
-        left_out = {"engine", "batch_tokens", *(("top_p", "seed") if self.temperature == 0 else ())}
+        left_out = {"engine", "engine_args", "batch_tokens", *(("top_p", "seed") if self.temperature == 0 else ())}
         return {name: value for name, value in kept.items() if name not in left_out}
 
     @property

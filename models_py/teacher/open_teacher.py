@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from models_py.teacher.engines.base import Engine
+from models_py.teacher.engines.base import Engine, profile_key
 from models_py.teacher.money import Account, Spent
 from models_py.teacher.prompt import Prompt, build_request, load_prompts, prompt_version
 from models_py.teacher.request import (
@@ -114,7 +114,7 @@ class OpenTeacher:
 
     def account(self, spent: Spent) -> Account:
         """What the teacher may still spend. Raises UserError for a budget in dollars without a price."""
-        return Account(self.spec.charged, self.spec.settings.budget, spent, name=f"teachers.{self.spec.name}")
+        return Account(self.spec.charged, self.spec.settings.budget, spent, name=f"{profile_key(self.spec.name)}")
 
 
 def open_teacher(spec: TeacherSpec, ledger_path: Path | None = None) -> OpenTeacher:

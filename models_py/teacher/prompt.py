@@ -30,6 +30,7 @@ from models_py.content import content_id, fingerprint
 from models_py.conversation import NO_CONTEXT, Context, Message
 from models_py.errors import UserError
 from models_py.teacher import parser
+from models_py.teacher.engines.base import profile_key
 from models_py.teacher.parser import END_TAG, TAGS
 from models_py.teacher.request import TAGGED, Sampling, TeacherRequest, request_hash
 from models_py.teacher.spec import PromptSettings
@@ -97,7 +98,7 @@ def load_prompts(teacher: str, settings: PromptSettings | None = None) -> dict[s
     Raises UserError, naming the profile's field, for an unreadable file or a broken template.
     """
     settings = settings or PromptSettings()
-    where = f"teachers.{teacher}.prompts"
+    where = f"{profile_key(teacher)}.prompts"
     conversation = _load_conversation(settings, f"{where}.{CONVERSATION}")
     return {
         phase: _load(

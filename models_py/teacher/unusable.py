@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from models_py.teacher.engines.base import profile_key
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.spec import EngineSettings, RecordedSettings
 
@@ -69,20 +70,20 @@ def remedy(name: str, settings: EngineSettings, found: Sequence[Reason]) -> str:
     most = found[0].status if found else "failed"
     if most == "truncated":
         limit = settings.sampling.max_tokens
-        return f"Raise teachers.{name}.sampling.max_tokens ({limit:,}); what a model reasons counts, too."
+        return f"Raise {profile_key(name)}.sampling.max_tokens ({limit:,}); what a model reasons counts, too."
     if most == "refused":
-        return f"Name another model under teachers.{name}, or your own words under teachers.{name}.prompts."
+        return f"Name another model under {profile_key(name)}, or your own words under {profile_key(name)}.prompts."
     if most == "repetitive":
         return (
-            f"Name a larger model under teachers.{name}, simpler words (teachers.{name}.prompts.variant: plain), or a "
-            f"warmer teachers.{name}.sampling.temperature: small models say the same over and over."
+            f"Name a larger model under {profile_key(name)}, simpler words ({profile_key(name)}.prompts.variant: plain), "
+            f"or a warmer {profile_key(name)}.sampling.temperature: small models say the same over and over."
         )
     if most != "failed":
         query = f"select reply from reflection.teacher_replies where teacher = '{name}' and status = '{most}' limit 3"
         return (
             f'Look at the replies (make sql Q="{query}"): a model that keeps to the format is needed, or your own '
-            f"words under teachers.{name}.prompts."
+            f"words under {profile_key(name)}.prompts."
         )
     if isinstance(settings, RecordedSettings):
-        return f"Record replies to these pairs, or correct teachers.{name}.replies."
-    return f"Correct teachers.{name} in the profile, or mend the server, and run again."
+        return f"Record replies to these pairs, or correct {profile_key(name)}.replies."
+    return f"Correct {profile_key(name)} in the profile, or mend the server, and run again."

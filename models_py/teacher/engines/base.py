@@ -10,6 +10,11 @@ from threading import Event
 from models_py.teacher.request import TeacherReply, TeacherRequest
 
 
+def profile_key(name: str) -> str:
+    """Where the profile has whoever is called so: a name is a teacher's, and who is none is called by the whole key."""
+    return name if "." in name else f"teachers.{name}"
+
+
 class Engine(ABC):
     """Whoever answers requests: a hosted model, a local engine, a recording."""
 

@@ -27,7 +27,7 @@ from typing import IO, TYPE_CHECKING, Any, Self, TypeVar
 import aiohttp
 
 from models_py.errors import UserError
-from models_py.teacher.engines.base import Engine
+from models_py.teacher.engines.base import Engine, profile_key
 from models_py.teacher.engines.openai.batch_files import (
     ENDPOINT,
     InputFile,
@@ -211,7 +211,7 @@ class _Session:
 
     def log_stop(self) -> None:
         count = len(self._open) + len(self._waiting)
-        _LOG.info("teachers.%s: stopped; the next run goes on with %d open batches", self._name, count)
+        _LOG.info("%s: stopped; the next run goes on with %d open batches", profile_key(self._name), count)
 
     # --- from requests to batches
 
@@ -230,7 +230,7 @@ class _Session:
                 yield from self._failed(input_file.requests, f"the batch was not created: {outcome.reason}")
         if refused and not self._taken:
             raise UserError(
-                f"teachers.{self._name}: {self._settings.asked_at} takes no batch ({refused[0][1]}). Correct "
+                f"{profile_key(self._name)}: {self._settings.asked_at} takes no batch ({refused[0][1]}). Correct "
                 "the teacher in the profile; a server without files and batches needs `engine: openai`."
             )
         for refused_requests, reason in refused:
@@ -305,7 +305,7 @@ class _Session:
 
     def _created(self, batch: Batch, batch_id: str) -> None:
         self._store.created(batch, batch_id)
-        _LOG.info("teachers.%s: %s is open, %s requests", self._name, batch_id, f"{len(batch.lines):,}")
+        _LOG.info("%s: %s is open, %s requests", profile_key(self._name), batch_id, f"{len(batch.lines):,}")
 
     def _find(self, batch: Batch) -> bool | Broken:
         """Whether the server has a batch with this token; then its id is stored. Broken: nobody can tell now."""
@@ -327,7 +327,7 @@ class _Session:
             if isinstance(page, Broken):
                 return page
             if isinstance(page, Rejected):
-                _LOG.warning("teachers.%s: batches cannot be listed: %s", self._name, page.reason)
+                _LOG.warning("%s: batches cannot be listed: %s", profile_key(self._name), page.reason)
                 return None
             data = page.body.get("data")
             listed = [one for one in data if isinstance(one, Mapping)] if isinstance(data, list) else []
@@ -392,7 +392,7 @@ class _Session:
 
     def _end(self, watched: _Watched, state: Mapping[str, Any]) -> Iterator[TeacherReply]:
         """Every reply of a batch that has ended; for what has none, the reason."""
-        _LOG.info("teachers.%s: %s is over: %s", self._name, watched.batch.name, status_of(state))
+        _LOG.info("%s: %s is over: %s", profile_key(self._name), watched.batch.name, status_of(state))
         unread = ""
         for name in ("output_file_id", "error_file_id"):
             if not state.get(name):
@@ -471,8 +471,8 @@ class _Session:
                 unknown += 1
         if unreadable or unknown:
             _LOG.warning(
-                "teachers.%s: left out of %s: %d lines that cannot be read, %d of unknown requests",
-                self._name,
+                "%s: left out of %s: %d lines that cannot be read, %d of unknown requests",
+                profile_key(self._name),
                 watched.batch.name,
                 unreadable,
                 unknown,
@@ -490,7 +490,7 @@ class _Session:
 
     def _out_of_sight(self, watched: _Watched, reason: str) -> Iterator[TeacherReply]:
         """The batch cannot be looked at: after a time it is left to the next run."""
-        _LOG.warning("teachers.%s: %s cannot be looked at: %s", self._name, watched.batch.name, reason)
+        _LOG.warning("%s: %s cannot be looked at: %s", profile_key(self._name), watched.batch.name, reason)
         now = time.monotonic()
         if watched.out_of_sight_since is None:
             watched.out_of_sight_since = now
@@ -504,7 +504,7 @@ class _Session:
         self._store.delivered(watched.batch, watched.asked)
 
     def _failed(self, requests: Iterable[TeacherRequest], reason: str) -> Iterator[TeacherReply]:
-        _LOG.warning("teachers.%s: %s", self._name, reason)
+        _LOG.warning("%s: %s", profile_key(self._name), reason)
         for request in requests:
             yield TeacherReply(request.request_id, error=reason)
 
@@ -513,7 +513,7 @@ class _Session:
     def _wait_for_room(self, watched: _Watched, state: Mapping[str, Any]) -> None:
         del self._open[watched.batch]
         self._waiting.append((watched, str(state.get("input_file_id"))))
-        _LOG.info("teachers.%s: %s waits until less is enqueued", self._name, watched.batch.name)
+        _LOG.info("%s: %s waits until less is enqueued", profile_key(self._name), watched.batch.name)
 
     def _create_next(self) -> Iterator[TeacherReply]:
         if not self._waiting:
@@ -536,4 +536,4 @@ class _Session:
         total = sum(len(watched.batch.lines) for watched in self._open.values())
         waiting = f"; {len(self._waiting)} more wait until less is enqueued" if self._waiting else ""
         words = f"{len(self._open)} batches open, {done:,} of their {total:,} requests done{waiting}"
-        _LOG.info("teachers.%s: %s", self._name, words)
+        _LOG.info("%s: %s", profile_key(self._name), words)

@@ -11,6 +11,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from models_py.errors import UserError
+from models_py.teacher.engines.base import profile_key
 from models_py.teacher.engines.openai.server import Rejected
 from models_py.teacher.engines.openai.verdicts import TOKEN_LIMITS
 from models_py.teacher.request import TeacherReply, TeacherRequest
@@ -33,7 +34,7 @@ class Bodies:
     """The bodies of one teacher's requests; it remembers which fields of second tries the server refused."""
 
     def __init__(self, teacher: str, settings: "ServerSettings") -> None:
-        self._teacher = f"teachers.{teacher}"
+        self._teacher = f"{profile_key(teacher)}"
         self._settings = settings
         self._refused: set[str] = set()
 

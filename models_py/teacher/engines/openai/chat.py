@@ -17,7 +17,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from models_py.errors import UserError
-from models_py.teacher.engines.base import Engine
+from models_py.teacher.engines.base import Engine, profile_key
 from models_py.teacher.engines.openai.address import COMPLETIONS
 from models_py.teacher.engines.openai.body import Bodies
 from models_py.teacher.engines.openai.pacing import CoolDown, TokenBucket, backoff, wait
@@ -182,11 +182,11 @@ class _Session:
         return None
 
     def _check_hope(self, reason: str, *, unreachable: bool = False) -> None:
-        where = f"teachers.{self._name}: {self._settings.asked_at}"
+        where = f"{profile_key(self._name)}: {self._settings.asked_at}"
         if unreachable and not self._answered:
             raise UserError(
                 f"{where} cannot be reached ({reason}). See that the server runs and that "
-                f"teachers.{self._name}.base_url is right, then run again."
+                f"{profile_key(self._name)}.base_url is right, then run again."
             )
         if self._failures >= _HOPELESS:
             which = f"the last {_HOPELESS}" if self._answered else f"the first {_HOPELESS}"
@@ -200,7 +200,7 @@ class _Session:
         if waits_s > _GIVE_UP_S:
             what = "asks to wait" if waits_s == asked_s else "has answered nothing else for"
             raise UserError(
-                f"teachers.{self._name}: {self._settings.asked_at} answers 429 (too many requests) and {what} "
+                f"{profile_key(self._name)}: {self._settings.asked_at} answers 429 (too many requests) and {what} "
                 f"{waits_s / 60:.0f} minutes. Lower requests_per_minute, tokens_per_minute or concurrency and run "
                 "again: replies that came are kept."
             )

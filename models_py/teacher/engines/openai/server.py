@@ -26,6 +26,7 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 
 from models_py.errors import UserError
+from models_py.teacher.engines.base import profile_key
 from models_py.teacher.engines.openai.address import COMPLETIONS, endpoint, shown_url
 from models_py.teacher.engines.openai.pacing import retry_after
 from models_py.teacher.engines.openai.redaction import Redaction
@@ -231,7 +232,7 @@ class Server:
 
     def _hopeless(self, verdict: Verdict, said: str, moved: str) -> UserError:
         """What to tell of an answer after which no request can succeed."""
-        teacher, model, url = f"teachers.{self._teacher}", self._settings.model, self._settings.asked_at
+        teacher, model, url = f"{profile_key(self._teacher)}", self._settings.model, self._settings.asked_at
         kept = "Replies that came are kept."
         told = {
             Verdict.CREDIT: f": {url}: the account of {self._shown_key} has no credit left ({said}). "
@@ -307,11 +308,11 @@ def read_key(teacher: str, settings: "ServerSettings") -> str | None:
     key = os.environ.get(name, "").strip()
     if not key:
         raise UserError(
-            f"teachers.{teacher}.api_key_env: the environment variable {name} is not set. "
+            f"{profile_key(teacher)}.api_key_env: the environment variable {name} is not set. "
             f"Set it (export {name}=...), or write api_key_env: null for a server that wants no key."
         )
     if not re.fullmatch(r"[\x21-\x7e]+", key):
-        raise UserError(f"teachers.{teacher}.api_key_env: the value of {name} holds characters no key has.")
+        raise UserError(f"{profile_key(teacher)}.api_key_env: the value of {name} holds characters no key has.")
     return key
 
 

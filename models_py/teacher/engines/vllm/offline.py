@@ -30,7 +30,7 @@ from models_py.environment import environment_kept
 from models_py.errors import UserError
 from models_py.student.gguf import STUDENTS, GgufModel, checked_header, is_gguf, made_folder, open_gguf
 from models_py.student.shards import cut_off, missing_shards, weight_files
-from models_py.teacher.engines.base import Engine
+from models_py.teacher.engines.base import Engine, profile_key
 from models_py.teacher.engines.vllm.own_log import OwnLog, in_a_line
 from models_py.teacher.engines.vllm.process_guard import ProcessGuard
 from models_py.teacher.repetition import repeats_itself
@@ -114,7 +114,7 @@ class VllmEngine(Engine):
 
     def check_ready(self) -> None:
         """Raises UserError for a model's files that are not there or break off; a hub model's are not looked for."""
-        key = f"teachers.{self.name}.model"
+        key = f"{profile_key(self.name)}.model"
         folder = Path(self.settings.model)
         if is_gguf(self.settings.model):
             checked_header(self.settings.model, key)
@@ -140,7 +140,7 @@ class VllmEngine(Engine):
         first = next(waiting, None)
         if first is None or stop.is_set():
             return
-        llm = self._loaded()
+        llm = self.loaded()
         from vllm.v1.engine.exceptions import EngineDeadError
 
         try:
@@ -150,8 +150,8 @@ class VllmEngine(Engine):
             where = self._log.where
             self.close()
             raise UserError(
-                f"teachers.{self.name}.model: vLLM broke down while running {self.settings.model} ({cause}){where}. "
-                "Run again: replies that came are kept."
+                f"{profile_key(self.name)}.model: vLLM broke down while running {self.settings.model} ({cause})"
+                f"{where}. Run again: replies that came are kept."
             ) from error
 
     @property
@@ -206,7 +206,7 @@ class VllmEngine(Engine):
             (queued,) = llm.enqueue_chat([messages], params, use_tqdm=False, chat_template_kwargs=template_arguments)
         except ChatTemplateResolutionError as error:
             raise UserError(
-                f"teachers.{self.name}.chat_template: {self.settings.model} has no chat template; name a Jinja file"
+                f"{profile_key(self.name)}.chat_template: {self.settings.model} has no chat template; name a Jinja file"
             ) from error
         except (VLLMClientError, ValueError, TypeError) as error:
             return TeacherReply(request.request_id, error=in_a_line(error))
@@ -226,7 +226,7 @@ class VllmEngine(Engine):
         extra = dict(values.pop("extra_body", {}))
         template_arguments = extra.pop("chat_template_kwargs", {})
         adapter, known = _sampling_params()
-        field = f"teachers.{self.name}.sampling.extra_body"
+        field = f"{profile_key(self.name)}.sampling.extra_body"
         if unknown := sorted(extra.keys() - known):
             raise UserError(f"{field}.{unknown[0]}: vLLM knows no such sampling parameter. Remove or correct it.")
         try:
@@ -237,7 +237,8 @@ class VllmEngine(Engine):
         except (VLLMClientError, ValueError, TypeError) as error:
             raise UserError(f"{field}: {in_a_line(error)}") from error
 
-    def _loaded(self) -> Any:
+    def loaded(self) -> Any:
+        """vLLM's own `LLM` of the model, loaded once. Raises UserError where it cannot be."""
         if self._llm is None:
             started = time.monotonic()
             with ExitStack() as resources:
@@ -250,7 +251,7 @@ class VllmEngine(Engine):
                     students = (self._warehouse or scratch) / STUDENTS
                     model = str(made_folder(self._gguf(self._file_hashes()), students))
                 self._busy_with = f"vLLM loads {self.settings.model}{self._log.where}"
-                _log.info("teachers.%s: %s", self.name, self._busy_with)
+                _log.info("%s: %s", profile_key(self.name), self._busy_with)
                 resources.callback(ProcessGuard().close)
                 with environment_kept(ENVIRONMENT):  # it sets LD_PRELOAD and thread counts for its children
                     self._llm = self._load(model)
@@ -258,7 +259,7 @@ class VllmEngine(Engine):
                 self._busy_with = ""
             self._defaults = self._llm.model_config.get_diff_sampling_param()
             Thread(target=_tell_of_death, args=[self._llm.llm_engine.engine_core], daemon=True).start()
-            _log.info("teachers.%s: loaded in %.0f s", self.name, time.monotonic() - started)
+            _log.info("%s: loaded in %.0f s", profile_key(self.name), time.monotonic() - started)
         return self._llm
 
     def _load(self, model: str) -> Any:
@@ -280,11 +281,11 @@ class VllmEngine(Engine):
         except Exception as error:  # configuration, files, memory: each has its own type
             if isinstance(error, ModuleNotFoundError) and error.name == "vllm":
                 raise UserError(
-                    f"teachers.{self.name}.engine: vLLM is not installed. `make setup WITH=vllm` installs it."
+                    f"{profile_key(self.name)}.engine: vLLM is not installed. `make setup WITH=vllm` installs it."
                 ) from error
             cause = self._log.root_cause() or in_a_line(error)
             raise UserError(
-                f"teachers.{self.name}.model: vLLM cannot load {settings.model} ({cause}){self._log.where}"
+                f"{profile_key(self.name)}.model: vLLM cannot load {settings.model} ({cause}){self._log.where}"
             ) from error
 
     def _gguf_identity(self) -> str:
@@ -294,7 +295,7 @@ class VllmEngine(Engine):
         return f"{gguf.file.name}:{gguf.identity[:12]}"
 
     def _gguf(self, hashes: FileHashes) -> GgufModel:
-        return open_gguf(self.settings.model, f"teachers.{self.name}.model", "auto", hashes)
+        return open_gguf(self.settings.model, f"{profile_key(self.name)}.model", "auto", hashes)
 
     def _file_hashes(self) -> FileHashes:
         return FileHashes(self._warehouse and self._warehouse / "file_hashes.json")
@@ -306,7 +307,7 @@ class VllmEngine(Engine):
             parts = {path.name: hashes.of(path) for path in files if not path.name.startswith(".")}
         except OSError as error:
             raise UserError(
-                f"teachers.{self.name}.model: {error.filename or folder} cannot be read ({error.strerror}); "
+                f"{profile_key(self.name)}.model: {error.filename or folder} cannot be read ({error.strerror}); "
                 "name the folder that save_pretrained wrote, or a hub id"
             ) from error
         hashes.save()
@@ -317,7 +318,7 @@ class VllmEngine(Engine):
             return file_sha256(path)
         except OSError as error:
             raise UserError(
-                f"teachers.{self.name}.chat_template: {path} cannot be read ({error.strerror}); name a Jinja file"
+                f"{profile_key(self.name)}.chat_template: {path} cannot be read ({error.strerror}); name a Jinja file"
             ) from error
 
 
