@@ -29,17 +29,21 @@ from pydantic import (
 from pydantic_core import ArgsKwargs
 
 from dagster_project.profile.words import problem
+from dagster_project.root import PROJECT_ROOT
 from models_py.cleaning.settings import EvaluationFile, NearDuplicates
-from models_py.errors import UserError
+from models_py.errors import UserError, unknown
+from models_py.evaluation.annotation_file import AnnotationFile
+from models_py.evaluation.answer_settings import Generation, InstructionFile
 from models_py.evaluation.held_out import HeldOutSet
 from models_py.paths import absolute
 from models_py.sources.spec import Source
 from models_py.student.gguf import STUDENTS
 from models_py.student.spec import Student
 from models_py.teacher.money import Price
-from models_py.teacher.spec import EngineSettings, TeacherSpec
+from models_py.teacher.spec import EngineSettings, PromptSettings, TeacherSpec
 from models_py.training.settings import TrainingSettings
 
+BASE = "base"  # of evaluation.opponents: the student that a checkpoint was made from
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
@@ -188,15 +192,39 @@ class Recipe(_Settings):
         return self.model_dump(exclude={"training", "training_seeds"})
 
 
+_Engine = Annotated[EngineSettings, Field(discriminator="engine"), _AtRoot, _InWords]
+_BUNDLED = InstructionFile("bundled", path=str(PROJECT_ROOT / "seeds" / "evaluation" / "instructions.jsonl"))
+
+
 class Evaluation(_Settings):
-    """What the fine-tuned students will be asked.
+    """What the fine-tuned students are asked, and who judges it.
 
     contamination: files of which no training row is to hold a copy.
     held_out: pairs whose answers they are to find likely.
+    instructions: what every model answers, as `generation` says.
+    judges: who compares the answers, engines as of teachers, each with its own prompt.
+    opponents: whom a checkpoint is compared with: its base student, the checkpoint of a recipe of its training seed.
+    annotations: verdicts of other people's judges, files in AlpacaEval's format.
     """
 
     contamination: tuple[Annotated[EvaluationFile, _AtRoot, _InWords], ...] = ()
     held_out: tuple[Annotated[HeldOutSet, _AtRoot, _InWords], ...] = ()
+    instructions: tuple[Annotated[InstructionFile, _AtRoot, _InWords], ...] = (_BUNDLED,)
+    generation: Annotated[Generation, _InWords] = Generation()
+    judges: dict[Name, _Engine] = {}
+    opponents: tuple[str, ...] = (BASE, "original")
+    annotations: tuple[Annotated[AnnotationFile, _AtRoot, _InWords], ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> "Evaluation":
+        for key, files in (("instructions", self.instructions), ("annotations", self.annotations)):
+            names = [file.name for file in files]
+            if twice := next((name for name in names if names.count(name) > 1), None):
+                raise problem(f"{key}: {twice} is named twice; each needs a name of its own")
+        for name, judge in self.judges.items():
+            if judge.prompts != PromptSettings(verdict=judge.prompts.verdict):
+                raise problem(f"judges.{name}.prompts: a judge has one prompt, verdict; leave out the others")
+        return self
 
 
 # --- the profile
@@ -207,7 +235,7 @@ class Profile(_Settings):
 
     warehouse: Annotated[Path, AfterValidator(_absolute), _InWords]
     sources: tuple[Annotated[Source, _AtRoot, _InWords], ...]
-    teachers: dict[Name, Annotated[EngineSettings, Field(discriminator="engine"), _AtRoot, _InWords]]
+    teachers: dict[Name, _Engine]
     students: Annotated[dict[Name, Annotated[Student, _AtRoot, _InWords]], BeforeValidator(_named)]
     recipes: dict[Name, Recipe]
     lake: LakeSettings = LakeSettings()
@@ -232,6 +260,14 @@ class Profile(_Settings):
             if self._seeds_of(recipe) and (recipe.training or self.training).seed:
                 where = f"recipes.{name}." if recipe.training else ""
                 raise problem(f"{where}training.seed: the training_seeds say it already; leave it out")
+        for name, teacher in self.teachers.items():
+            if teacher.prompts.verdict is not None:
+                raise problem(
+                    f"teachers.{name}.prompts.verdict: only judges (evaluation.judges) are asked for verdicts"
+                )
+        for opponent in self.evaluation.opponents:
+            if opponent not in (known := [BASE, "original", *self.recipes]):
+                raise problem(f"evaluation.opponents: {unknown('base or a recipe', opponent, known)}")
         return self
 
     _file: Path = PrivateAttr()
@@ -297,6 +333,13 @@ class Profile(_Settings):
         return [
             TeacherSpec(name, settings, self.prices.get(settings.model_name or ""))
             for name, settings in self.teachers.items()
+        ]
+
+    def judge_specs(self) -> list[TeacherSpec]:
+        """Every judge, in the profile's order, under its whole key: it is no teacher and has a budget of its own."""
+        return [
+            TeacherSpec(f"evaluation.judges.{name}", settings, self.prices.get(settings.model_name or ""))
+            for name, settings in self.evaluation.judges.items()
         ]
 
     def scorer_of(self, student: str) -> str:

@@ -1,24 +1,17 @@
-"""What a model answers to an instruction, as plain values, and which engine makes it answer.
+"""What a model is asked and what it answers, as plain values; what both engines do alike with them.
 
-    for answer in answers(model, asked, Generation(max_tokens=128), warehouse):
-        ...      # Answer(instruction_id="51ab...", answer="The Baltic.", finish_reason="stop", tokens=5, ...)
+    Answer(instruction_id="51ab...", answer="The Baltic.", finish_reason="stop", tokens=5, ...)
 
 Whatever the engine, a model reads the prompt of its own chat template, the very ids that it was trained on, and ends
-where it ends its turn. Greedy answers of both engines are the same as long as no two tokens are within rounding of each
-other; from the first such place on they may differ. torch and vllm are imported where they are needed.
+where it ends its turn. Nothing here runs a model.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Literal
 
 from models_py.conversation import NO_CONTEXT, Context
-from models_py.errors import UserError
 from models_py.evaluation.answer_settings import Generation
-from models_py.evaluation.model import EvaluatedModel
-from models_py.progress import OnProgress, silent
 from models_py.student.chat import Failure, StudentChat
 from models_py.student.template import Unrenderable, instruction_text
 
@@ -60,46 +53,6 @@ class Prompt:
     instruction_id: str
     ids: list[int]
     room: int
-
-
-def answers(
-    model: EvaluatedModel,
-    asked: Sequence[Asked],
-    generation: Generation,
-    warehouse: Path | None = None,
-    on_progress: OnProgress = silent,
-) -> Iterator[Answer]:
-    """An answer to each, as they come, in no order. warehouse: where vLLM writes its log.
-
-    Raises UserError for a model that cannot be loaded and for an engine that is not there.
-    """
-    if engine_of(generation) == "vllm":
-        from models_py.evaluation.answer_vllm import vllm_answers
-
-        yield from vllm_answers(model, asked, generation, warehouse, on_progress)
-    else:
-        from models_py.evaluation.answer_transformers import transformers_answers
-
-        yield from transformers_answers(model, asked, generation, on_progress)
-
-
-def engine_of(generation: Generation) -> Literal["vllm", "transformers"]:
-    """Who generates. Raises UserError where vLLM is asked for and not installed."""
-    has_vllm = find_spec("vllm") is not None
-    if generation.engine == "auto":
-        return "vllm" if has_vllm and _has_gpu() else "transformers"
-    if generation.engine == "vllm" and not has_vllm:
-        raise UserError(
-            "evaluation.generation.engine: vLLM is not installed. `make setup WITH=vllm` installs it; transformers "
-            "does without."
-        )
-    return generation.engine
-
-
-def _has_gpu() -> bool:
-    import torch
-
-    return torch.cuda.is_available()
 
 
 def prompts(chat: StudentChat, asked: Sequence[Asked], generation: Generation) -> Iterator[Prompt | Answer]:

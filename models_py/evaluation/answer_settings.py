@@ -55,6 +55,12 @@ class InstructionFile:
         """Where its rows lie."""
         return _Files(self.name, path=self.path, paths=self.paths, format=self.format, limit=self.limit)
 
+    @property
+    def settings(self) -> dict[str, object]:
+        """What says which instructions are found in it, beside the bytes of its files."""
+        fields = None if self.fields is None else dict(self.fields)
+        return {"name": self.name, "format": self.format, "fields": fields, "limit": self.limit}
+
     def at(self, root: Path) -> "InstructionFile":
         """The same, its relative paths seen from `root`."""
         moved = self.files.at(root)

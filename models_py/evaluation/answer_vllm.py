@@ -32,9 +32,9 @@ def vllm_answers(
     """
     chat = load_chat(model.student)
     ready: dict[str, Prompt] = {}
-    for number, one in enumerate(prompts(chat, asked, generation)):
+    for place, one in enumerate(prompts(chat, asked, generation)):
         if isinstance(one, Prompt):
-            ready[str(number)] = one
+            ready[str(place)] = one
         else:
             yield one
     if not ready:

@@ -31,6 +31,8 @@ TAGGED: Mapping[str, tuple[str, ...]] = {phase: (phase,) for phase in PHASES}
 # What `TeacherRequest.phase` may be, by the phase of the run that it belongs to.
 REQUESTS_OF: Mapping[str, tuple[str, ...]] = {phase: (*TAGGED[phase], *PLAIN[phase]) for phase in PHASES}
 REQUESTS = (*REQUESTS_OF[INSTRUCTION_REFLECTION], *REQUESTS_OF[RESPONSE_REFLECTION])
+# What a judge is asked about two answers: no phase of the run, but answered by the same engines, in the same ledger.
+VERDICT = "verdict"
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ class PromptSettings:
     """Which words are used: a bundled variant, and files that replace it by phase.
 
     conversation: replaces what shows the system text and the earlier turns of a pair that has any (prompt.py).
+    verdict: what a judge is asked about two answers (models_py/evaluation/verdict_prompt.py); teachers have none.
 
     record_first: the record, then the criteria. criteria_first: what all requests share comes first, so that a
     server's prefix cache computes it once. plain: for small models, no criteria, no tags, one text a request.
@@ -47,6 +48,7 @@ class PromptSettings:
     new_answer: Path | None = None
     better_answer: Path | None = None
     conversation: Path | None = None
+    verdict: Path | None = None
 
     def __post_init__(self) -> None:
         own, other = (PLAIN, TAGGED) if self.variant == "plain" else (TAGGED, PLAIN)

@@ -67,23 +67,23 @@ def in_lines(found: Sequence[Reason]) -> list[str]:
 
 def remedy(name: str, settings: EngineSettings, found: Sequence[Reason]) -> str:
     """What to do about a teacher of which no reply can be used."""
-    most = found[0].status if found else "failed"
+    most, where = found[0].status if found else "failed", profile_key(name)
     if most == "truncated":
         limit = settings.sampling.max_tokens
-        return f"Raise {profile_key(name)}.sampling.max_tokens ({limit:,}); what a model reasons counts, too."
+        return f"Raise {where}.sampling.max_tokens ({limit:,}); what a model reasons counts, too."
     if most == "refused":
-        return f"Name another model under {profile_key(name)}, or your own words under {profile_key(name)}.prompts."
+        return f"Name another model under {where}, or your own words under {where}.prompts."
     if most == "repetitive":
         return (
-            f"Name a larger model under {profile_key(name)}, simpler words ({profile_key(name)}.prompts.variant: plain), "
-            f"or a warmer {profile_key(name)}.sampling.temperature: small models say the same over and over."
+            f"Name a larger model under {where}, simpler words ({where}.prompts.variant: plain), or a "
+            f"warmer {where}.sampling.temperature: small models say the same over and over."
         )
     if most != "failed":
         query = f"select reply from reflection.teacher_replies where teacher = '{name}' and status = '{most}' limit 3"
         return (
             f'Look at the replies (make sql Q="{query}"): a model that keeps to the format is needed, or your own '
-            f"words under {profile_key(name)}.prompts."
+            f"words under {where}.prompts."
         )
     if isinstance(settings, RecordedSettings):
-        return f"Record replies to these pairs, or correct {profile_key(name)}.replies."
-    return f"Correct {profile_key(name)} in the profile, or mend the server, and run again."
+        return f"Record replies to these pairs, or correct {where}.replies."
+    return f"Correct {where} in the profile, or mend the server, and run again."

@@ -45,6 +45,13 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyCo
             story.add("training.student_checkpoints", **row)
             settings = canonical_json(TrainingSettings(seed=number).hashed).decode()
             story.add("profile.training_settings", recipe=recipe, training_seed=number, settings=settings)
+            for instruction in ("i", "j"):
+                answer = {"model": made, "generation": "g", "instruction_id": instruction}
+                story.add("evaluation.answers", **answer, answer=f"by {made}", status="ok")
+    for instruction_set in ("one", "two"):
+        for instruction in ("i", "j"):
+            asked = {"instruction_set": instruction_set, "instruction_id": instruction, "generation": "g"}
+            story.add("evaluation.instructions", **asked)
     for held_out, content_id in (("one", "a"), ("one", "b"), ("two", "a")):
         story.add("evaluation.held_out_rows", held_out=held_out, content_id=content_id)
     for model in ("fp-toy", checkpoint_id("paper_1", "v", "fp-toy", TrainingSettings(seed=1))):

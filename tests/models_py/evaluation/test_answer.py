@@ -11,9 +11,10 @@ import torch
 
 from models_py.conversation import Context, Message
 from models_py.errors import UserError
-from models_py.evaluation.answer import Answer, Asked, answers, engine_of
+from models_py.evaluation.answer import Answer, Asked
 from models_py.evaluation.answer_settings import Generation
 from models_py.evaluation.model import EvaluatedModel
+from models_py.evaluation.write_answers import answers, engine_of
 from models_py.progress import Progress
 from models_py.student.loading import load_chat, load_model
 
@@ -168,9 +169,9 @@ def test_sampled_answers_are_drawn_from_their_seed(tiny: EvaluatedModel) -> None
 
 
 def test_vllm_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    from models_py.evaluation import answer
+    from models_py.evaluation import write_answers
 
-    monkeypatch.setattr(answer, "find_spec", lambda name: None)
+    monkeypatch.setattr(write_answers, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"evaluation\.generation\.engine: vLLM is not installed"):
         engine_of(Generation(engine="vllm"))
     assert engine_of(Generation()) == "transformers"

@@ -238,7 +238,7 @@ class VllmEngine(Engine):
             raise UserError(f"{field}: {in_a_line(error)}") from error
 
     def loaded(self) -> Any:
-        """vLLM's own `LLM` of the model, loaded once. Raises UserError where it cannot be."""
+        """VLLM's own `LLM` of the model, loaded once. Raises UserError where it cannot be."""
         if self._llm is None:
             started = time.monotonic()
             with ExitStack() as resources:
