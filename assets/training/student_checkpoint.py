@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 
 from assets.profile.students import current_base
+from assets.training.provenance import completing, provenance
 from assets.training.training_pairs import current_version
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.profile.schema import Profile
@@ -138,9 +139,10 @@ def _train(lake: Lake, profile: Profile, origin: Origin, folder: Path, progress:
         student=origin.student,
         settings=origin.settings,
         out_dir=folder,
-        manifest={"recipe": origin.recipe, "data_version": origin.data_version, "snapshot_id": lake.snapshot_id()},
+        manifest=provenance(lake, profile, origin.recipe, origin.data_version),
         model=_written(origin.student, lake, profile),
         on_progress=progress,
+        finish=completing(lake, profile, origin.recipe, origin.student),
     )
 
 

@@ -19,10 +19,11 @@ import duckdb
 from dagster_project.lakehouse.lake import Lake
 from dagster_project.lakehouse.sql_files import load_models
 from dagster_project.profile.schema import Profile
+from models_py.card_text import FILE as CARD
+from models_py.card_text import SourceOfRows
 from models_py.errors import UserError
 from models_py.export import llama_factory
-from models_py.export.card import FILE as CARD
-from models_py.export.card import CardFacts, SourceOfRows, card
+from models_py.export.card import CardFacts, card
 from models_py.export.data_files import DEFAULT, FOLDERS, Written, write_data
 from models_py.export.folder import seal
 from models_py.export.shapes import CANDIDATES, PREFERENCE, Row, Shape
@@ -100,17 +101,9 @@ select
     {columns},
     recipes.first_choice,
     recipes.response_reflection,
-    teachers.engine,
-    teachers.model as teacher_model,
-    teachers.instruction_prompt_version,
-    teachers.response_prompt_version,
-    students.model as student_model,
-    students.revision,
-    students.student_fingerprint,
-    students.scored_by
+    parts.* exclude (recipe)
 from profile.recipes as recipes
-inner join profile.teachers as teachers using (teacher)
-inner join profile.students as students using (student)
+inner join selection.recipe_parts as parts using (recipe)
 where recipes.recipe = $recipe
 """
 _FROZEN_AT = """

@@ -7,19 +7,14 @@ Only what is known is said: languages are not, licences as the profile states th
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jinja2
-import yaml
-
+from models_py.card_text import TAG, SourceOfRows, card_text
 from models_py.export.data_files import Written, features
 from models_py.export.licenses import license_metadata
 from models_py.export.shapes import CANDIDATES, PREFERENCE, Shape
 
-FILE = "README.md"
-TAG = "reflection-lake"
 _TYPES = {
     "messages": "list of {role, content}",
     "message": "{role, content}",
@@ -36,15 +31,6 @@ _LLAMA_FACTORY = (
     "LLaMA-Factory: `dataset_dir` is this folder, `dataset: {name}` (`dataset_info.json` tells it the rest)."
 )
 _SIZES = (("1K", 10**3), ("10K", 10**4), ("100K", 10**5), ("1M", 10**6), ("10M", 10**7))
-
-
-@dataclass(frozen=True, slots=True)
-class SourceOfRows:
-    """A source of the exported rows. license: as the profile states it."""
-
-    name: str
-    rows: int
-    license: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +56,10 @@ class CardFacts:
 
 def card(facts: CardFacts) -> str:
     """The text of README.md."""
-    front = yaml.safe_dump(_front_matter(facts), sort_keys=False, allow_unicode=True)
-    body = _template().render(
+    return card_text(
+        _front_matter(facts),
+        Path(__file__).with_name("card.md.jinja"),
+        {"type": lambda type: _TYPES.get(type, type)},
         title=f"{facts.name}, {facts.shape.name}",
         what=facts.what,
         place=facts.place,
@@ -84,7 +72,6 @@ def card(facts: CardFacts) -> str:
         sources=facts.sources,
         rights=facts.rights,
     )
-    return f"---\n{front}---\n\n{body}\n"
 
 
 def _front_matter(facts: CardFacts) -> dict[str, Any]:
@@ -114,16 +101,3 @@ def _size(rows: int) -> str:
     if below is None:
         return f"n>{_SIZES[-1][0]}"
     return f"n<{_SIZES[0][0]}" if below == 0 else f"{_SIZES[below - 1][0]}<n<{_SIZES[below][0]}"
-
-
-@cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
-    environment.filters["cell"] = _cell
-    environment.filters["type"] = lambda type: _TYPES.get(type, type)
-    return environment.from_string(Path(__file__).with_name("card.md.jinja").read_text("utf-8"))
-
-
-def _cell(value: object) -> str:
-    """A value as it may stand in a table: on one line, its bars escaped."""
-    return " ".join(str(value).split()).replace("|", "\\|")

@@ -17,7 +17,8 @@ from models_py.student.shards import missing_shards
 from models_py.student.spec import TEMPLATE_FILE, TOKENIZER_PATTERNS, Student
 
 _MEMORY = "hub_models.json"
-_SMALL_FILES = ("config.json", "generation_config.json", TEMPLATE_FILE, *TOKENIZER_PATTERNS)
+# README.md states the licence.
+_SMALL_FILES = ("config.json", "generation_config.json", "README.md", TEMPLATE_FILE, *TOKENIZER_PATTERNS)
 # What transformers would load comes first. Repositories hold other copies of their weights beside these.
 _WEIGHTS = (
     ("model*.safetensors", "model.safetensors.index.json"),

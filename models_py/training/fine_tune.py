@@ -21,7 +21,7 @@ import logging
 import math
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,7 @@ def fine_tune(
     manifest: Mapping[str, Any],
     model: str | None = None,
     on_progress: OnProgress = silent,
+    finish: Callable[[Path, dict[str, Any]], None] | None = None,
 ) -> Manifest:
     """Fine-tune all weights of `student` on `rows`, publish the checkpoint as `out_dir` and return its manifest.
 
@@ -78,7 +79,8 @@ def fine_tune(
     negative log-likelihood in nats a target token, of the base and of the published weights, over the same
     training rows: all of them, or 256 evenly spaced ones. `manifest` brings recipe, data_version, snapshot_id and
     whatever else the caller wants stored; the result, the settings and the versions are added to it. `model` is what
-    the manifest calls the student's model, by default where it lies here.
+    the manifest calls the student's model, by default where it lies here. `finish` may add to the folder and to the
+    content of the manifest before all is sealed and published.
 
     A checkpoint that `out_dir` already holds is not trained again. The same rows, settings and seed give the same
     weights on the same CPU and number of threads; GPUs do not promise that.
@@ -113,6 +115,8 @@ def fine_tune(
                 folder, student, recipe=recipe, chat=chat, rows=kept, settings=settings, on_progress=on_progress
             )
             content = {**origin, **_told_of_rows(kept, dropped), "versions": package_versions(), **outcome}
+            if finish is not None:
+                finish(folder, content)
             write_manifest(folder, sealed(folder, content))
     published = read_manifest(out_dir)
     if published is None:

@@ -6,11 +6,13 @@ import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+import yaml
 
 from assets.profile.base_students import base_students
 from assets.profile.recipes import recipes
@@ -22,12 +24,13 @@ from assets.training.loss_curves import loss_curves
 from assets.training.student_checkpoint import _written, student_checkpoint
 from assets.training.training_pairs import training_pairs
 from dagster_project.lakehouse.lake import Commit
+from dagster_project.steps.project_version import project_version
 from models_py.content import FileHashes, content_id
 from models_py.errors import UserError
 from models_py.student.resolve import find_student
 from models_py.training import fine_tune
 from models_py.training.loss_log import LOSS_LOG
-from models_py.training.manifest import read_manifest, sealed, write_manifest
+from models_py.training.manifest import damage, read_manifest, sealed, write_manifest
 from models_py.training.settings import TrainingRow
 from tests.assets.conftest import CAT, DOG, OWL, Flow, version
 from tests.sql.story import refresh
@@ -93,6 +96,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         manifest: dict[str, Any],
         model: str,
         on_progress: Any,
+        finish: Any,
     ) -> Any:
         calls.append({"outputs": [row.output for row in rows], "model": model, **manifest})
         out_dir.mkdir(parents=True)
@@ -107,7 +111,15 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
             "rows": len(rows),
             "dropped": [],
             "seconds": 0.1 * len(calls),
+            "settings": settings.hashed,
+            "target_tokens": 12,
+            "loss_rows": len(rows),
+            "device": "cpu",
+            "dtype": {"computed": "float32", "stored": "float32"},
+            "versions": {"torch": "2.13.0"},
         }
+        stored["student"] |= {"model": model, "revision": None}
+        finish(out_dir, stored)
         write_manifest(out_dir, sealed(out_dir, stored))
         return read_manifest(out_dir)
 
@@ -408,6 +420,53 @@ def test_every_training_seed_has_a_checkpoint_and_a_further_one_trains_no_other(
     assert ready.lake.read("select name, checkpoint_id from training.current_checkpoints").rows() == [
         ("original", first)
     ]
+
+
+def test_a_checkpoint_says_where_it_comes_from_to_programs_and_to_people(
+    ready: Flow, trained: list[dict[str, Any]]
+) -> None:
+    select(ready, top_k=2, seed=4)
+    frozen = freeze(ready)
+    made = version(ready.run(CHECKPOINT))
+    folder = ready.profile.checkpoints_dir / "original" / made
+    manifest = json.loads((folder / "manifest.json").read_text())
+    teacher = ready.lake.read("from profile.teachers").to_dicts()[0]
+    student = ready.lake.read("from profile.students").to_dicts()[0]
+    assert (manifest["data_version"], manifest["catalog"]) == (frozen, "catalog.sqlite")
+    assert manifest["selection"] == {
+        "policy": "original",
+        "top_k": 2,
+        "seed": 4,
+        "first_choice": "ifd",
+        "response_reflection": "selected",
+    }
+    assert manifest["rows_by_candidate"] == {"original": 2}
+    assert manifest["teacher"] == {"name": "recorded", **{k: teacher[k] for k in ("engine", "identity", "model")}}
+    assert manifest["prompt_versions"] == {
+        "instruction_reflection": teacher["instruction_prompt_version"],
+        "response_reflection": teacher["response_prompt_version"],
+    }
+    assert manifest["scorer"] == {"name": "toy", "fingerprint": student["scorer_fingerprint"]}
+    assert manifest["project"] == project_version()
+    assert datetime.fromisoformat(manifest["created_at"]).tzinfo is not None
+    card = (folder / "README.md").read_text()
+    front = yaml.safe_load(card.split("---")[1])
+    assert (front["license"], front["library_name"]) == ("unknown", "transformers")
+    for line in (
+        "| rows | 2 |",
+        "| of which original | 2 |",
+        "| loss before | 5.0000 nats a token |",
+        "| policy | original |",
+        "| top_k | 2 |",
+        "| learning_rate | 2e-05 |",
+        f"| data version of the rows | {frozen} |",
+        "make serve PROFILE=mine RECIPE=original",
+    ):
+        assert line in card
+    assert str(ready.folder) not in card + json.dumps(manifest)
+    assert damage(folder) is None
+    (folder / "README.md").write_text("mine")
+    assert damage(folder) == "README.md is not what was published: cut or edited"
 
 
 def test_the_curve_of_every_training_is_a_table_and_a_plot(ready: Flow, trained: list[dict[str, Any]]) -> None:

@@ -8,7 +8,8 @@ import pytest
 from datasets import Dataset, Features, load_dataset
 from huggingface_hub import DatasetCard
 
-from models_py.export.card import CardFacts, SourceOfRows, card
+from models_py.card_text import SourceOfRows
+from models_py.export.card import CardFacts, card
 from models_py.export.data_files import FILES, Written, features, write_data
 from models_py.export.shapes import ALPACA, CANDIDATES, MESSAGES, PREFERENCE, SHAPES, SHAREGPT, Shape
 from tests.models_py.export.test_shapes import CHAT, CONTEST, GREETED, PLAIN
