@@ -20,7 +20,8 @@ from models_py.student.resolve import make_student
 from models_py.student.scorer import Scorer, ScoreRequest
 from models_py.student.spec import ResolvedStudent, Student
 from models_py.training.examples import labelled_rows
-from models_py.training.fine_tune import fine_tune, mean_loss
+from models_py.training.fine_tune import fine_tune
+from models_py.training.losses import mean_loss
 from models_py.training.manifest import Manifest
 from models_py.training.settings import TrainingRow, TrainingSettings
 from tests.support.profiles import SEEDS

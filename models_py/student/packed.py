@@ -48,7 +48,7 @@ class PackedPath:
         self.head: Any = model.get_output_embeddings() if self.body is not None else None
         if self.head is None or self.body is model or not getattr(model, "_supports_attention_backend", False):
             raise UnsupportedAttention("it has no body and output layer of the usual kind")
-        self._configs = _configs(model)
+        self._configs = configurations(model)
         self.shares_heads = shares_heads
         self._compiled: list[Any] = []
         self._token_losses: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = _losses_in_place
@@ -95,7 +95,7 @@ class PackedPath:
             host, ends, seen = (t.pin_memory().to(self.model.device, non_blocking=True) for t in (host, ends, seen))
         tokens, positions, rows, targets = host.to(self.model.device).split(sizes)
         longest = max(s.inputs for s in batch)
-        with _attention(self._configs):
+        with inside_documents(self._configs):
             output = self.body(
                 input_ids=tokens.unsqueeze(0),
                 position_ids=positions.unsqueeze(0),
@@ -210,7 +210,7 @@ def _float32_head(head: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _attention(configs: Sequence[Any]) -> Iterator[None]:
+def inside_documents(configs: Sequence[Any]) -> Iterator[None]:
     """Let a model attend inside documents for a while; before and after it is the model that was handed in."""
     before = [(config, config._attn_implementation_internal) for config in configs]
     for config, _ in before:
@@ -222,7 +222,7 @@ def _attention(configs: Sequence[Any]) -> Iterator[None]:
             config._attn_implementation_internal = implementation
 
 
-def _configs(model: Any) -> list[Any]:
+def configurations(model: Any) -> list[Any]:
     """The distinct configurations of a model's parts."""
     from transformers import PreTrainedConfig
 

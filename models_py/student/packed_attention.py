@@ -8,7 +8,8 @@ Where there is a head, the first document, all others go on from it: they see it
 Linear layers see one long matrix; only here documents are told apart. On CUDA in half precision torch's own
 variable-length kernel does it, elsewhere documents are taken one length at a time. Sliding windows and soft-capped
 scores are part of a model's attention and are computed; whatever else a model hands to its attention is refused.
-Grouped queries: key/value heads may be fewer than query heads. It knows no cache and no padding.
+Grouped queries: key/value heads may be fewer than query heads. Gradients flow through it. It knows no cache and no
+padding.
 """
 
 import functools
@@ -20,10 +21,9 @@ import torch
 
 ATTENTION = "reflection_packed"  # its name among transformers' attention functions
 
-# What transformers hands to every attention and what changes nothing here: no dropout, no cache, positions are done.
+# What transformers hands to every attention and what changes nothing here: no cache, positions are done.
 _HARMLESS = {
     "cache_position",
-    "dropout",
     "logits_to_keep",
     "output_attentions",
     "output_hidden_states",
@@ -59,6 +59,7 @@ def attention_forward(
     sliding_window: int | None = None,
     softcap: float | None = None,
     is_causal: bool | None = None,
+    dropout: float = 0.0,
     cu_seq_lens_q: torch.Tensor | None = None,
     cu_seq_lens_k: torch.Tensor | None = None,
     max_length_q: int | None = None,
@@ -74,10 +75,16 @@ def attention_forward(
         raise UnsupportedAttention("a mask of its own")
     if cu_seq_lens_q is None or cu_seq_lens_k is None or max_length_q is None or max_length_k is None:
         raise UnsupportedAttention("it does not pass on where documents end")
+    if dropout:
+        raise UnsupportedAttention("dropout of what is attended to")
     for name, argument in more.items():
         if argument is not None and name not in _HARMLESS:
             raise UnsupportedAttention(f"the argument {name}")
-    out = torch.ops.reflection_lake.packed_attention(
+    if torch.is_autocast_enabled(query.device.type):  # rotated queries and keys come in float32
+        query, key, value = (t.to(torch.get_autocast_dtype(query.device.type)) for t in (query, key, value))
+    # What autograd follows is plain functions; the one name for all of it is what a compiled layer keeps.
+    attend = _packed_attention if torch.is_grad_enabled() else torch.ops.reflection_lake.packed_attention
+    out = attend(
         query[0].transpose(0, 1),  # (T, H, D)
         key[0].transpose(0, 1),
         value[0].transpose(0, 1),
@@ -201,7 +208,7 @@ def by_document(
 ) -> torch.Tensor:
     """The same without a kernel of its own: neighbours of equal length together, each length by itself."""
     attend = functools.partial(_capped, softcap=softcap) if softcap else _plain
-    out = query.new_empty(query.shape[0], query.shape[1], value.shape[2])
+    out = []
     start = 0
     documents = ((b - a, head if a else 0) for a, b in itertools.pairwise(boundaries))  # own tokens, those before them
     for (length, before), group in itertools.groupby(documents):
@@ -212,8 +219,8 @@ def by_document(
         q, k, v = (t[rows].unflatten(0, (count, length)).transpose(1, 2) for t in (query, key, value))
         if before:
             k, v = (_after_head(t[:before], own) for t, own in ((key, k), (value, v)))
-        out[rows] = attend(q, k, v, scale, window).transpose(1, 2).flatten(0, 1)
-    return out
+        out.append(attend(q, k, v, scale, window).transpose(1, 2).flatten(0, 1))
+    return torch.cat(out)
 
 
 def _after_head(head: torch.Tensor, own: torch.Tensor) -> torch.Tensor:

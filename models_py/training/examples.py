@@ -35,6 +35,15 @@ class LabelledRow:
     thinks: bool = False
     history_truncated: bool = False
 
+    @property
+    def target_tokens(self) -> int:
+        """Tokens that the loss counts."""
+        return len(self.labels) - self.labels.count(IGNORED)
+
+    def without_targets(self) -> "LabelledRow":
+        """The same to read, with nothing that the loss counts."""
+        return LabelledRow(self.input_ids, [IGNORED] * len(self.labels))
+
 
 def labelled_rows(
     rows: Sequence[TrainingRow], chat: StudentChat, *, all_answers: bool = False

@@ -7,11 +7,20 @@ count in the loss and all. seconds: since the training began, over all its runs.
 """
 
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 LOSS_LOG = "loss_log.jsonl"
 STEP_FIELDS = ("step", "epoch", "loss", "learning_rate", "grad_norm", "target_tokens", "tokens", "seconds")
+
+
+def write_loss_log(folder: Path, history: Iterable[Mapping[str, Any]]) -> None:
+    """Write what a trainer has logged; entries without a loss are none of a step."""
+    with (folder / LOSS_LOG).open("w", encoding="utf-8") as file:
+        for entry in history:
+            if "loss" in entry:
+                file.write(json.dumps({name: entry[name] for name in STEP_FIELDS if name in entry}) + "\n")
 
 
 def read_loss_log(folder: Path) -> list[dict[str, Any]]:

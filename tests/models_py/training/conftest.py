@@ -1,10 +1,16 @@
 """A student of 20,000 weights: enough to train, save, load and stop; too small to say anything."""
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from models_py.progress import OnProgress
 from models_py.student.spec import DEFAULT_CHAT_TEMPLATE, DEFAULT_REVERSE_PROMPT, ResolvedStudent
+from models_py.training import fine_tune
+from models_py.training.process import Task
 from models_py.training.settings import TrainingRow, TrainingSettings
 
 TEXT = "Request: Reply: name a colour that is warm or cold. Red, blue and green are colours; so is grey.\n"
@@ -56,3 +62,18 @@ def rows() -> list[TrainingRow]:
 @pytest.fixture(scope="session")
 def settings() -> TrainingSettings:
     return TrainingSettings(epochs=2, learning_rate=1e-2, batch_size=4, device_batch_size=2, seed=3)
+
+
+@pytest.fixture(scope="module")
+def trained_here() -> Iterator[None]:
+    """Training in this process: what it does is the same, and starting another one takes ten times as long."""
+    from models_py.training.trainer import train
+
+    def here(task: Task, on_progress: OnProgress) -> dict[str, Any]:
+        task.work.mkdir(parents=True, exist_ok=True)
+        outcome: dict[str, Any] = json.loads(json.dumps(train(task, on_progress)))
+        return outcome
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fine_tune, "trained_apart", here)
+        yield

@@ -1,7 +1,6 @@
 import dataclasses
 import json
 import math
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,11 +16,15 @@ from models_py.progress import Progress
 from models_py.student.chat import StudentChat
 from models_py.student.spec import ResolvedStudent
 from models_py.training.examples import labelled_rows
-from models_py.training.fine_tune import LOSS_LOG, _Trainer, fine_tune, mean_loss
+from models_py.training.fine_tune import fine_tune
+from models_py.training.loss_log import LOSS_LOG
+from models_py.training.losses import mean_loss
 from models_py.training.manifest import Manifest, damage
 from models_py.training.settings import TrainingRow, TrainingSettings
+from models_py.training.trainer import _Trainer
 from tests.models_py.training.conftest import save_tiny_student
 
+pytestmark = pytest.mark.usefixtures("trained_here")
 ROOT = Path(__file__).parents[3]
 MANIFEST = {"recipe": "paper", "data_version": "d1", "snapshot_id": 7}
 
@@ -34,6 +37,7 @@ class Tuned(NamedTuple):
 
 @pytest.fixture(scope="module")
 def tuned(
+    trained_here: None,
     student: ResolvedStudent,
     rows: list[TrainingRow],
     settings: TrainingSettings,
@@ -157,46 +161,6 @@ def test_the_loss_of_a_cpu_is_trls_own(
     fine_tune(rows, student=student, settings=settings, out_dir=tmp_path / "trl", manifest=MANIFEST)
     ours, theirs = weights(tuned.folder), weights(tmp_path / "trl")
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-4) for name in ours)
-
-
-@pytest.mark.slow
-@pytest.mark.kill
-def test_a_killed_run_publishes_nothing_and_the_next_one_is_as_if_nothing_had_been(
-    tuned: Tuned, student: ResolvedStudent, rows: list[TrainingRow], tmp_path: Path
-) -> None:
-    """The child dies by SIGKILL in its second step; until then it prints nothing and opens no connection."""
-    out = tmp_path / "paper"
-    code = """
-import json, os, signal, socket, sys
-from pathlib import Path
-def refuse(*arguments):
-    os.write(2, b"network")
-socket.socket.connect = socket.getaddrinfo = refuse
-from models_py.student.spec import ResolvedStudent
-from models_py.training.fine_tune import fine_tune
-from models_py.training.manifest import Manifest
-from models_py.training.settings import TrainingRow, TrainingSettings
-student, rows, settings, out = map(json.loads, sys.argv[1:])
-def die_in_the_second_step(progress):
-    if progress.done == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-fine_tune([TrainingRow(*row) for row in rows], student=ResolvedStudent(**student),
-          settings=TrainingSettings(**settings), out_dir=Path(out), manifest={}, on_progress=die_in_the_second_step)
-"""
-    settings = json.loads((tuned.folder / "manifest.json").read_text())["settings"]
-    asked = (
-        dataclasses.asdict(student),
-        [(row.pair_id, row.instruction, row.input, row.output) for row in rows],
-        settings,
-        str(out),
-    )
-    killed = run(code, *map(json.dumps, asked))
-    assert (killed.returncode, killed.stdout, killed.stderr) == (-signal.SIGKILL, "", "")
-    assert [path.name.split("-")[0] for path in tmp_path.iterdir()] == [".paper.partial"]
-
-    fine_tune(rows, student=student, settings=TrainingSettings(**settings), out_dir=out, manifest=MANIFEST)
-    assert list(tmp_path.iterdir()) == [out]
-    assert same(weights(out), weights(tuned.folder))
 
 
 @pytest.mark.slow
@@ -325,10 +289,14 @@ def test_mean_loss_of_an_indifferent_model_is_the_log_of_its_vocabulary(
     assert mean_loss(model, kept, pad_id=0) == pytest.approx(math.log(model.config.vocab_size), rel=1e-6)
 
 
-def test_importing_it_leaves_the_log_of_a_vllm_teacher_as_it_was() -> None:
+def test_importing_the_trainer_leaves_the_log_of_a_vllm_teacher_as_it_was() -> None:
     """TRL would silence it for the whole process."""
     code = (
-        "import os; del os.environ['VLLM_LOGGING_LEVEL']; import models_py.training.fine_tune; "
+        "import os; del os.environ['VLLM_LOGGING_LEVEL']; import models_py.training.trainer; "
         "print(os.environ.get('VLLM_LOGGING_LEVEL'))"
     )
     assert run(code).stdout == "None\n"
+
+
+def test_the_process_that_waits_for_a_training_loads_no_torch() -> None:
+    assert run("import sys, models_py.training.fine_tune; print('torch' in sys.modules)").stdout == "False\n"
