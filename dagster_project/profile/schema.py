@@ -41,7 +41,7 @@ from models_py.student.gguf import STUDENTS
 from models_py.student.spec import Student
 from models_py.teacher.money import Price
 from models_py.teacher.spec import EngineSettings, PromptSettings, TeacherSpec
-from models_py.training.settings import TrainingSettings
+from models_py.training.settings import TrainingSettings, with_preset
 
 BASE = "base"  # of evaluation.opponents: the student that a checkpoint was made from
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
@@ -128,6 +128,7 @@ def _distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:
 _InWords = WrapValidator(_in_words)
 _AtRoot = AfterValidator(_at_root)
 Name = Annotated[str, AfterValidator(_usable)]
+Training = Annotated[TrainingSettings, BeforeValidator(with_preset), _InWords]
 TrainingSeeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), AfterValidator(_distinct)]
 
 
@@ -175,7 +176,7 @@ class Recipe(_Settings):
     rows_as: str | None = None
     drop_near_duplicates: bool = False
     drop_contaminated: bool = False
-    training: Annotated[TrainingSettings, _InWords] | None = None
+    training: Training | None = None
     training_seeds: TrainingSeeds | None = None
 
     @model_validator(mode="after")
@@ -245,7 +246,7 @@ class Profile(_Settings):
     max_bad_fraction: Annotated[float, Field(ge=0, le=1)] = 0.05
     response_reflection: Literal["selected", "all"] = "selected"
     first_choice: Literal["ifd", "guarded"] = "ifd"
-    training: Annotated[TrainingSettings, _InWords] = TrainingSettings()
+    training: Training = TrainingSettings()
     training_seeds: TrainingSeeds | None = None
     near_duplicates: Annotated[NearDuplicates, _InWords] | None = None
     evaluation: Evaluation = Evaluation()

@@ -1,6 +1,6 @@
 """Rows in, a published checkpoint out. The training itself runs in a process of its own.
 
-    fine_tune ──task──> python -m models_py.training.process ──> trainer.py ──> a folder not yet published
+    fine_tune ──task──> python -m models_py.training.child ──>   trainer.py ──> a folder not yet published
         ^                        │ progress, the outcome             │
         └────────────────────────┘                                   └──> .<checkpoint>.training: saved states, the log
 
@@ -23,8 +23,9 @@ from models_py.progress import OnProgress, silent
 from models_py.publish import published_folder
 from models_py.student.spec import ResolvedStudent
 from models_py.training.manifest import Manifest, check_same_origin, read_manifest, sealed, write_manifest
-from models_py.training.process import BrokenDownError, Task, trained_apart
+from models_py.training.process import BrokenDownError, trained_apart
 from models_py.training.settings import TrainingRow, TrainingSettings
+from models_py.training.task import Task
 
 
 def fine_tune(

@@ -1,6 +1,6 @@
 """The process that trains: started, listened to, ended.
 
-    parent                                            child: python -m models_py.training.process TASK
+    parent                                            child: python -m models_py.training.child TASK
       │  the task, pickled, in the work folder          │
       │ <── {"progress": {"done": 3, "total": 24, ...}} │  a line of JSON each, on what was standard output
       │ <── {"user_error": "..."} or {"outcome": {..}}  │
@@ -18,39 +18,18 @@ import re
 import signal
 import subprocess
 import sys
-import threading
-import traceback
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from models_py.errors import UserError
-from models_py.progress import OnProgress, Progress, silent
-from models_py.student.spec import ResolvedStudent
-from models_py.training.settings import TrainingRow, TrainingSettings
+from models_py.progress import OnProgress, Progress
+from models_py.training import child as training_child
+from models_py.training.task import Task
 
 LOG = "training.log"
 _ROOT = Path(__file__).parents[2]
 _END_S = 10.0  # from the request to end until the kill
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What a training process is told. folder: an empty one to fill. work: keeps saved states and the log."""
-
-    recipe: str
-    rows: tuple[TrainingRow, ...]
-    student: ResolvedStudent
-    settings: TrainingSettings
-    folder: Path
-    work: Path
-
-    @property
-    def name(self) -> str:
-        """What the checkpoint will be called."""
-        return self.work.name.removeprefix(".").removesuffix(".training")
 
 
 class BrokenDownError(UserError):
@@ -94,7 +73,7 @@ def _command(told: Path, processes: int) -> list[str]:
     start = [sys.executable]
     if processes > 1:
         start += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    return [*start, "-m", __name__, str(told)]
+    return [*start, "-m", training_child.__name__, str(told)]
 
 
 def _heard(child: "subprocess.Popen[bytes]", on_progress: OnProgress) -> dict[str, Any] | None:
@@ -137,37 +116,3 @@ def _broken_down(code: int, log: Path) -> str:
         f"The training process broke down: {cause}. Its log is {log}. Run again: it goes on from what it saved; remove "
         f"{log.parent} to begin anew."
     )
-
-
-def main() -> None:
-    """Train what the task in the file of the first argument says, as a child of `trained_apart`."""
-    channel = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-    def tell(said: Mapping[str, Any]) -> None:
-        channel.write(json.dumps(said).encode() + b"\n")
-        channel.flush()
-
-    task: Task = pickle.loads(Path(sys.argv[1]).read_bytes())
-    is_first = task.settings.processes == 1 or os.environ["RANK"] == "0"
-    from models_py.training.trainer import train
-
-    try:
-        outcome = train(task, (lambda progress: tell({"progress": asdict(progress)})) if is_first else silent)
-    except UserError as error:
-        traceback.print_exc()
-        tell({"user_error": str(error)})
-    else:
-        if is_first:
-            tell({"outcome": outcome})
-
-
-def _end_with_parent() -> NoReturn:
-    while os.read(0, 1024):
-        pass
-    os._exit(1)
-
-
-if __name__ == "__main__":
-    main()

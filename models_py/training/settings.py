@@ -153,11 +153,9 @@ class TrainingSettings:
         for name, known in (("loss_on", LOSS_ON), ("schedule", SCHEDULES), ("method", METHODS)):
             if getattr(self, name) not in known:
                 yield f"training.{name} is {getattr(self, name)}; it must be one of {', '.join(known)}."
-        yield from (
-            f"training.report_to: {unknown('a tracker', one, TRACKERS)}"
-            for one in self.report_to
-            if one not in TRACKERS
-        )
+        for one in self.report_to:
+            if one not in TRACKERS:
+                yield f"training.report_to is {one}; it must be some of {', '.join(TRACKERS)}."
         if not self.packing and min(self.device_batch_size, self.batch_size) > 0 and self.batch_size % self.rows_a_pass:
             yield (
                 f"training.batch_size is {self.batch_size}, which is no multiple of training.device_batch_size "
@@ -196,9 +194,10 @@ def with_preset(values: object) -> object:
     if not isinstance(values, dict) or "preset" not in values:
         return values
     own = {name: value for name, value in values.items() if name != "preset"}
-    if values["preset"] not in PRESETS:
-        raise UserError(f"training.preset: {unknown('a preset', values['preset'], PRESETS)}")
-    return {**PRESETS[values["preset"]], **own}
+    preset = values["preset"]
+    if not isinstance(preset, str) or preset not in PRESETS:
+        raise UserError(f"preset: {unknown('a preset', preset, PRESETS)}")
+    return {**PRESETS[preset], **own}
 
 
 def _plain(value: Any) -> Any:

@@ -54,8 +54,8 @@ from models_py.training.loss_log import write_loss_log
 from models_py.training.losses import mean_loss, packed, padded, target_nll
 from models_py.training.manifest import package_versions, require_better
 from models_py.training.plan import Step, planned, spent, utilisation
-from models_py.training.process import Task
 from models_py.training.settings import TrainingSettings
+from models_py.training.task import Task
 
 with environment_kept():  # it silences vLLM, whose log a teacher in this process is to fill
     from trl.trainer.sft_config import SFTConfig

@@ -19,7 +19,7 @@ from models_py.errors import UserError
 from models_py.student.spec import Student
 from models_py.teacher.request import Sampling
 from models_py.teacher.spec import PromptSettings, RecordedSettings
-from models_py.training.settings import TrainingSettings
+from models_py.training.settings import Budget, Lora, TrainingSettings
 from tests.support.profiles import SMALLEST, write_profile
 from tests.support.properties import SHARED_FIXTURES, examples
 from tests.support.values import as_a, known
@@ -165,6 +165,19 @@ def test_a_recipe_may_train_in_another_way(tmp_path: Path) -> None:
     assert profile.trainings_of("longer") == [replace(common, epochs=5, loss_on="all_answers")]
 
 
+def test_a_preset_a_budget_and_an_adapter_are_read_from_the_profile(tmp_path: Path) -> None:
+    recipe = dict(SMALLEST["recipes"]["first"])
+    own = {"method": "lora", "lora": {"rank": 4, "target_modules": ["q_proj"]}, "budget": {"rows": 90}}
+    training = {"preset": "fast", "epochs": 1}
+    profile = load(
+        tmp_path, {**SMALLEST, "recipes": {"first": recipe, "other": {**recipe, "training": own}}, "training": training}
+    )
+    common = TrainingSettings(epochs=1, packing=True, device_batch_size=4)
+    lora = Lora(rank=4, target_modules=("q_proj",))
+    assert profile.trainings_of("first") == [common]
+    assert profile.trainings_of("other") == [replace(common, method="lora", lora=lora, budget=Budget(rows=90))]
+
+
 def test_a_training_seed_is_a_training_of_its_own_and_leaves_the_selections_seed(tmp_path: Path) -> None:
     recipe = {**SMALLEST["recipes"]["first"], "seed": 9}
     recipes = {"first": recipe, "once": {**recipe, "training": {"epochs": 5}, "training_seeds": [4]}}
@@ -195,6 +208,10 @@ def test_training_seeds_that_say_nothing_are_refused(tmp_path: Path, keys: dict[
     [
         ({"epochs": 0}, r"recipes\.longer\.training: training\.epochs is 0"),
         ({"epoch": 2}, r"recipes\.longer\.training\.epoch: .*epochs"),
+        ({"preset": "quick"}, r"recipes\.longer\.training\.preset: 'quick' is not a preset.*paper, fast"),
+        ({"budget": {"rows": 3, "steps": 2}}, r"training\.budget says rows: 3, steps: 2; give exactly one"),
+        ({"budget": {"row": 3}}, r"recipes\.longer\.training\.budget\.row: 'row' is not a key here.*rows"),
+        ({"method": "lora", "lora": {"rank": "big"}}, r"recipes\.longer\.training\.lora\.rank: "),
         ({"loss_on": "answers"}, r"training\.loss_on is answers; it must be one of last_answer, all_answers"),
     ],
 )

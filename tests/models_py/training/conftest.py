@@ -10,8 +10,8 @@ import pytest
 from models_py.progress import OnProgress
 from models_py.student.spec import DEFAULT_CHAT_TEMPLATE, DEFAULT_REVERSE_PROMPT, ResolvedStudent
 from models_py.training import fine_tune
-from models_py.training.process import Task
 from models_py.training.settings import TrainingRow, TrainingSettings
+from models_py.training.task import Task
 
 TEXT = "Request: Reply: name a colour that is warm or cold. Red, blue and green are colours; so is grey.\n"
 
