@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets.evaluation import held_out_rows, instructions
+from assets.evaluation import benchmark_tasks, held_out_rows, instructions
 from assets.profile import recipes, sources, students, teachers, training_settings
 from assets.raw import near_duplicates
 from assets.selection import contaminated_texts
@@ -32,6 +32,7 @@ _READ = {
     key("selection", "contaminated_texts"): contaminated_texts.observed,
     key("evaluation", "held_out_rows"): held_out_rows.observed,
     key("evaluation", "instructions"): instructions.observed,
+    key("evaluation", "benchmark_tasks"): benchmark_tasks.observed,
 }
 
 

@@ -34,6 +34,7 @@ from models_py.cleaning.settings import EvaluationFile, NearDuplicates
 from models_py.errors import UserError, unknown
 from models_py.evaluation.annotation_file import AnnotationFile
 from models_py.evaluation.answer_settings import Generation, InstructionFile
+from models_py.evaluation.benchmark_settings import Benchmarks
 from models_py.evaluation.held_out import HeldOutSet
 from models_py.paths import absolute
 from models_py.sources.spec import Source
@@ -201,15 +202,16 @@ class Evaluation(_Settings):
     """What the fine-tuned students are asked, and who judges it.
 
     contamination: files of which no training row is to hold a copy.
-    held_out: pairs whose answers they are to find likely.
     instructions: what every model answers, as `generation` says.
     judges: who compares the answers, engines as of teachers, each with its own prompt.
     opponents: whom a checkpoint is compared with: its base student, the checkpoint of a recipe of its training seed.
     annotations: verdicts of other people's judges, files in AlpacaEval's format.
+    held_out: pairs whose answers they are to find likely. benchmarks: tasks of lm-eval.
     """
 
     contamination: tuple[Annotated[EvaluationFile, _AtRoot, _InWords], ...] = ()
     held_out: tuple[Annotated[HeldOutSet, _AtRoot, _InWords], ...] = ()
+    benchmarks: Annotated[Benchmarks, _AtRoot, _InWords] | None = None
     instructions: tuple[Annotated[InstructionFile, _AtRoot, _InWords], ...] = (_BUNDLED,)
     generation: Annotated[Generation, _InWords] = Generation()
     judges: dict[Name, _Engine] = {}

@@ -52,14 +52,25 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyCo
         for instruction in ("i", "j"):
             asked = {"instruction_set": instruction_set, "instruction_id": instruction, "generation": "g"}
             story.add("evaluation.instructions", **asked)
-    for held_out, content_id in (("one", "a"), ("one", "b"), ("two", "a")):
-        story.add("evaluation.held_out_rows", held_out=held_out, content_id=content_id)
-    for model in ("fp-toy", checkpoint_id("paper_1", "v", "fp-toy", TrainingSettings(seed=1))):
-        story.add("evaluation.held_out_scores", model=model, content_id="a", nll=1.0, tokens=2, status="ok")
+    _evaluate(story)
     for number, phase in enumerate(("instruction_reflection", "response_reflection") * 2):
         story.add("reflection.teacher_replies", request_id=str(number), teacher="gpt", phase=phase, status="ok")
     with freeze(story.tell(), "v").connect() as connection:
         yield connection
+
+
+def _evaluate(story: Story) -> None:
+    """Two held-out sets that share a row, two tasks that make a mean, for a checkpoint and its base."""
+    groups = '[{"group": "all", "metric": "acc", "filters": null, "is_weighted": true}]'
+    for task in ("one", "two"):
+        story.add("evaluation.benchmark_tasks", benchmark_id=task, task=task, groups=groups)
+    for held_out, content_id in (("one", "a"), ("one", "b"), ("two", "a")):
+        story.add("evaluation.held_out_rows", held_out=held_out, content_id=content_id)
+    for model in ("fp-toy", checkpoint_id("paper_1", "v", "fp-toy", TrainingSettings(seed=1))):
+        story.add("evaluation.held_out_scores", model=model, content_id="a", nll=1.0, tokens=2, status="ok")
+        for task, metric in (("one", "acc"), ("one", "acc_norm"), ("two", "acc")):
+            figure = {"model": model, "benchmark_id": task, "task": task, "metric": metric, "filter": "none", "n": 2}
+            story.add("evaluation.benchmark_runs", **figure, value=0.5)
 
 
 @pytest.mark.parametrize("table", MODELS)

@@ -282,6 +282,14 @@ def test_a_pattern_without_files_is_refused_when_the_sources_are_wanted(tmp_path
             "near_duplicates.threshold: 2.0 is no similarity to ask for; use 0.5 to 1",
         ),
         ("near_duplicates", True, "near_duplicates: expected keys, found True"),
+        ("evaluation.benchmarks", {}, "evaluation.benchmarks.tasks: is missing; name at least one task or group of lm"),
+        ("evaluation.benchmarks", {"tasks": ["a", "a"]}, "evaluation.benchmarks.tasks: a is named twice"),
+        ("evaluation.benchmarks", {"tasks": ["a"], "limit": 0}, "evaluation.benchmarks.limit: 0 is below 1"),
+        (
+            "evaluation.benchmarks",
+            {"task": ["a"]},
+            "evaluation.benchmarks.task: 'task' is not a key here (did you mean tasks?)",
+        ),
         ("evaluation.held_out", [{"name": "exam"}], "evaluation.held_out.exam: give either path or paths"),
         (
             "evaluation.held_out",
