@@ -507,6 +507,40 @@ TABLES: tuple[Table, ...] = (
         Column("filter", "varchar", "how the answer was read, none as a rule"),
         Column("value", "double", "1 or 0 as a rule"),
     ),
+    _table(
+        "evaluation.recipe_comparison",
+        "Each recipe in each metric, beside its base student, the untouched originals, as many random rows and as many "
+        "longest ones.",
+        "subject, metric",
+        Column("subject", "varchar", "recipe, or a base student's label"),
+        Column("kind", "varchar", "checkpoint | base"),
+        Column("metric", "varchar", "`loss on <held-out set>` (nats a token), `<task> <metric>` of a benchmark"),
+        Column("higher_is_better", "boolean", "whether a higher value is the better one"),
+        Column("training_rows", "bigint", "rows it was trained on, NULL of a base"),
+        Column("target_tokens", "bigint", "target tokens of these rows"),
+        Column("steps", "bigint", "optimizer steps"),
+        Column("value", "double", "the metric, the mean over training seeds"),
+        Column("low", "double", "lower end of its 95 % interval, bootstrap over the rows that are asked"),
+        Column("high", "double", "upper end"),
+        Column("by_seed", "json", "the metric of each training seed: array of {training_seed, value}"),
+        Column("n", "bigint", "rows asked, for which every model has a value"),
+        Column("left_out", "bigint", "rows asked for which some model has none"),
+        *(
+            column
+            for reference, what in (
+                ("base", "base student"),
+                ("original", "recipe of untouched originals"),
+                ("random_rows", "recipe of as many rows, drawn at random"),
+                ("longest", "recipe of as many rows, those of the longest answers"),
+            )
+            for column in (
+                Column(reference, "varchar", f"{what}, NULL where there is none"),
+                Column(f"minus_{reference}", "double", "by how much the value is higher than that one's"),
+                Column(f"minus_{reference}_low", "double", "lower end of the 95 % interval, paired by row"),
+                Column(f"minus_{reference}_high", "double", "upper end"),
+            )
+        ),
+    ),
 )
 
 # Tables that every recipe has rows in -> what the asset that makes a recipe's rows is called.

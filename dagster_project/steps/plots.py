@@ -27,6 +27,7 @@ _STYLE: dict[Any, Any] = {
     "axes.titlesize": 9.0,
 }
 _BINS = 30
+_PANELS = 4
 _NAMED_LINES = 8  # more names than that hide the lines
 
 
@@ -46,6 +47,14 @@ def remembered_loss_plot(
     return _remembered(lake, "loss", whose, shown, lambda: loss_plot(curves))
 
 
+def remembered_comparison_plot(
+    lake: Lake, whose: str, metrics: Mapping[str, Sequence[tuple[str, float, float, float, Sequence[float]]]]
+) -> dg.MarkdownMetadataValue:
+    """`comparison_plot` of some metrics; of each the subjects: name, value, low, high, values by training seed."""
+    shown = [[metric, [[*row[:-1], list(row[-1])] for row in rows]] for metric, rows in metrics.items()]
+    return _remembered(lake, "comparison", whose, shown, lambda: comparison_plot(metrics))
+
+
 def _remembered(
     lake: Lake, what: str, whose: str, shown: object, draw: Callable[[], bytes]
 ) -> dg.MarkdownMetadataValue:
@@ -58,13 +67,13 @@ def _remembered(
 
 
 @contextmanager
-def _drawn(png: io.BytesIO) -> Iterator[Any]:
+def _drawn(png: io.BytesIO, inches: tuple[float, float] = _INCHES) -> Iterator[Any]:
     """A figure that is written to `png` at the end, without pyplot: nothing is left to close."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=_INCHES, layout="constrained", facecolor="none")
+        figure = Figure(figsize=inches, layout="constrained", facecolor="none")
         yield figure
         figure.savefig(png, format="png", dpi=100, transparent=True)
 
@@ -80,6 +89,24 @@ def loss_plot(curves: Mapping[str, Sequence[tuple[int, float]]]) -> bytes:
         axes.set_title("training loss by step")
         if len(curves) <= _NAMED_LINES:
             axes.legend(frameon=False, fontsize=8)
+    return png.getvalue()
+
+
+def comparison_plot(metrics: Mapping[str, Sequence[tuple[str, float, float, float, Sequence[float]]]]) -> bytes:
+    """A panel a metric, the first few: each subject's interval as a bar, a point a training seed: a PNG."""
+    shown = dict([*metrics.items()][:_PANELS])
+    subjects = max(map(len, shown.values()))
+    png = io.BytesIO()
+    with _drawn(png, (_INCHES[0], 0.9 + 0.22 * subjects)) as figure:
+        for axes, (metric, rows) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown.items(), strict=True):
+            names = [name for name, *_ in rows]
+            for at, (_, value, low, high, seeds) in enumerate(rows):
+                axes.plot([low, high], [at, at], color=_FILL, linewidth=5, alpha=0.45, solid_capstyle="butt")
+                axes.plot([value], [at], color=_FILL, marker="|", markersize=10, markeredgewidth=2)
+                axes.plot(seeds, [at] * len(seeds), color=_INK, linestyle="none", marker="o", markersize=3)
+            axes.set_yticks(range(len(names)), names if axes.get_subplotspec().is_first_col() else [])
+            axes.set_ylim(subjects - 0.5, -0.5)
+            axes.set_title(metric)
     return png.getvalue()
 
 

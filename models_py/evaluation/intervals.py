@@ -29,7 +29,7 @@ def share(holds: NDArray[np.bool_], seed: int = 0) -> Estimate:
     """Of how many pairs something holds, (N,) in, 0 to 1 out. Raises ValueError without pairs."""
     n = _counted(len(holds))
     drawn = np.random.default_rng(seed).binomial(n, holds.mean(), RESAMPLES) / n  # what resampling a yes or no comes to
-    return Estimate(float(holds.mean()), *_interval(drawn), n)
+    return Estimate(float(holds.mean()), *interval(drawn), n)
 
 
 def mean(values: Values, seed: int = 0) -> Estimate:
@@ -37,7 +37,7 @@ def mean(values: Values, seed: int = 0) -> Estimate:
     n = _counted(len(values))
     random = np.random.default_rng(seed)
     drawn = np.array([values[random.integers(0, n, n)].mean() for _ in range(RESAMPLES)])
-    return Estimate(float(values.mean()), *_interval(drawn), n)
+    return Estimate(float(values.mean()), *interval(drawn), n)
 
 
 def roc_auc(good: Values, bad: Values, seed: int = 0) -> Estimate:
@@ -53,10 +53,11 @@ def roc_auc(good: Values, bad: Values, seed: int = 0) -> Estimate:
     compared = n**2 - (times**2).sum(1)  # (R,) comparisons of different pairs
     won = np.einsum("rn,nm,rm->r", times, wins, times, optimize=True)
     drawn = won[compared > 0] / compared[compared > 0]
-    return Estimate(float(wins.sum() / (n * (n - 1))), *_interval(drawn), n)
+    return Estimate(float(wins.sum() / (n * (n - 1))), *interval(drawn), n)
 
 
-def _interval(drawn: Values) -> tuple[float, float]:
+def interval(drawn: Values) -> tuple[float, float]:
+    """The middle 95 % of resampled values, (R,)."""
     low, high = np.percentile(drawn, _COVERED)
     return float(low), float(high)
 

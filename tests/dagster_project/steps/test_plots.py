@@ -10,7 +10,7 @@ from matplotlib.image import imread
 
 from dagster_project.lakehouse.lake import Lake
 from dagster_project.steps import plots
-from dagster_project.steps.plots import loss_plot, remembered_replies_plot, replies_plot
+from dagster_project.steps.plots import comparison_plot, loss_plot, remembered_replies_plot, replies_plot
 from tests.support.values import known
 
 STATUSES = {"ok": 98_765, "missing_tag": 432, "truncated": 21, "refused": 20, "placeholder": 3, "failed": 1}
@@ -37,6 +37,14 @@ def test_loss_curves_are_one_small_picture(trainings: int, steps: int) -> None:
     assert len(png) < 60_000
     assert pixels(png).shape == (240, 750, 4)
     assert pixels(png)[..., 3].max() > 0.9
+
+
+@pytest.mark.parametrize(("metrics", "subjects"), [(1, 1), (3, 12), (9, 25)])
+def test_compared_recipes_are_one_small_picture(metrics: int, subjects: int) -> None:
+    rows = [(f"recipe {at}", 2.0 - at / 50, 1.8 - at / 50, 2.2 - at / 50, [1.9, 2.0, 2.1]) for at in range(subjects)]
+    png = comparison_plot({f"loss on set {number}": rows for number in range(metrics)})
+    assert len(png) < 70_000
+    assert pixels(png).shape == (round(100 * (0.9 + 0.22 * subjects)), 750, 4)
 
 
 def test_a_plot_is_neither_dark_nor_light_on_no_ground_of_its_own() -> None:
