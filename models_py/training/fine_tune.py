@@ -56,11 +56,12 @@ def fine_tune(
     finite, and when the process breaks down. Nothing is published then.
     """
     out_dir = out_dir.absolute()
+    model = model or student.model
     origin = {
         **manifest,
         "student": {
             "name": student.name,
-            "model": model or student.model,
+            "model": model,
             "revision": student.revision,
             "fingerprint": student.fingerprint,
         },
@@ -75,7 +76,8 @@ def fine_tune(
     try:
         with published_folder(out_dir) as folder:
             recipe = str(manifest.get("recipe", out_dir.name))
-            outcome = trained_apart(Task(recipe, tuple(rows), student, settings, folder, work), on_progress)
+            task = Task(recipe, tuple(rows), student, model, settings, folder, work)
+            outcome = trained_apart(task, on_progress)
             content = {**origin, **outcome}
             if finish is not None:
                 finish(folder, content)

@@ -9,11 +9,12 @@ from models_py.training.settings import TrainingRow, TrainingSettings
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A training. folder: an empty one to fill. work: keeps saved states and the log."""
+    """A training. model: what the student is called. folder: an empty one to fill. work: keeps states and the log."""
 
     recipe: str
     rows: tuple[TrainingRow, ...]
     student: ResolvedStudent
+    model: str
     settings: TrainingSettings
     folder: Path
     work: Path

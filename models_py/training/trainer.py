@@ -29,6 +29,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import peft
 import torch
 import transformers
 from datasets import Dataset
@@ -49,12 +50,14 @@ from models_py.student.packed import configurations, inside_documents
 from models_py.student.packed_attention import UnsupportedAttention, register
 from models_py.student.spec import ResolvedStudent
 from models_py.training import saved_state
+from models_py.training.adapter import frozen_base, merged, save_adapter, told_of_adapter, with_adapter
 from models_py.training.examples import LabelledRow, labelled_rows, require_rows
 from models_py.training.loss_log import write_loss_log
 from models_py.training.losses import mean_loss, packed, padded, target_nll
+from models_py.training.machine import require_able_machine
 from models_py.training.manifest import package_versions, require_better
 from models_py.training.plan import Step, planned, spent, utilisation
-from models_py.training.settings import TrainingSettings
+from models_py.training.settings import ALL_LINEAR, TrainingSettings
 from models_py.training.task import Task
 
 with environment_kept():  # it silences vLLM, whose log a teacher in this process is to fill
@@ -93,7 +96,7 @@ def train(task: Task, on_progress: OnProgress) -> dict[str, Any]:
         if all(row.thinks for row in kept):  # who has learned from thoughts alone is asked for them, as by its own
             chat.tokenizer.chat_template = chat.own_template
         training = _Training(task, chat, kept, place, on_progress)
-        return {**_told_of_rows(kept, dropped), "versions": package_versions(), **training.run()}
+        return {**_told_of_rows(kept, dropped), "versions": training.versions, **training.run()}
 
 
 def _told_of_rows(kept: Sequence[LabelledRow], dropped: Sequence[tuple[str, str]]) -> dict[str, Any]:
@@ -146,6 +149,8 @@ class _Training:
             _require_equal_packs(model, self.rows, pad_id, bf16)
         trainer.fit()
         told = trainer.told()
+        if settings.method != "full":
+            told["adapter"] = told_of_adapter(model, settings.lora)
         del trainer  # it and the model refer to each other; what follows needs the memory
         trained = self._whole(model)
         del model
@@ -172,31 +177,58 @@ class _Training:
         }
 
     @property
+    def versions(self) -> dict[str, str]:
+        """Of what shapes the checkpoint."""
+        return package_versions() | ({"peft": peft.__version__} if self.task.settings.method != "full" else {})
+
+    @property
     def made_of(self) -> dict[str, Any]:
         """What a saved state must have been made of to be gone on from."""
         return {
             "rows": _rows_fingerprint(self.rows),
             "settings": self.task.settings.hashed,
             "student": self.task.student.fingerprint,
-            "versions": package_versions(),
+            "versions": self.versions,
             "processes": self.place.processes,
             "device": torch.cuda.get_device_name() if self.on_cuda else "cpu",
         }
 
     def _to_train(self) -> Any:
         """The model as the trainer gets it; it moves it where it computes."""
-        model = _load_base(self.task.student)
-        return _sharded(model, self.on_cuda) if self.place.processes > 1 else model
+        settings, place = self.task.settings, self.place
+        if settings.method == "full":
+            model = _load_base(self.task.student)
+        else:
+            # One dtype for all weights that are shared out together, and an adapter's are float32.
+            base = frozen_base(self.task.student, settings, bf16=place.bf16 and place.processes == 1)
+            model = self._with_adapter(base)
+        return _sharded(model, self.on_cuda) if place.processes > 1 else model
+
+    def _with_adapter(self, base: Any) -> Any:
+        try:
+            return with_adapter(base, self.task.settings)
+        except ValueError as error:
+            raise UserError(
+                f"training.lora.target_modules: {self.task.student.name} has no such layers ({error}); name layers of "
+                f"{type(base).__name__}, or leave it out for {ALL_LINEAR}."
+            ) from error
 
     def _whole(self, model: Any) -> Any:
-        """The trained model in one piece, in the first process; None in the others."""
-        if self.place.processes == 1:
+        """The trained model in one piece, its adapter saved and merged, in the first process; None in the others."""
+        has_adapter, weights = self.task.settings.method != "full", None
+        if self.place.processes > 1:
+            options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=has_adapter)
+            weights = get_model_state_dict(model, options=options)
+        elif not has_adapter:
             return model
-        weights = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
         if self.place.rank > 0:
             return None
         whole = _load_base(self.task.student)
-        whole.load_state_dict(weights)
+        if has_adapter:
+            save_adapter(model, self.task.folder, base=self.task.model, weights=weights)
+            whole = merged(whole, self.task.folder)
+        else:
+            whole.load_state_dict(weights)
         return whole.to("cuda") if self.on_cuda else whole
 
     def _give_back(self) -> None:
@@ -439,7 +471,11 @@ def _arguments(training: _Training) -> SFTConfig:
 
 @contextlib.contextmanager
 def _placed(settings: TrainingSettings) -> Iterator[_Place]:
-    """Where this process stands among those of the training: torchrun has told it."""
+    """Where this process stands among those of the training: torchrun has told it.
+
+    Raises UserError where this machine cannot train so.
+    """
+    require_able_machine(settings)
     on_cuda = torch.cuda.is_available()
     bf16 = on_cuda and torch.cuda.is_bf16_supported(including_emulation=False)
     if settings.processes == 1:
@@ -461,8 +497,10 @@ def _sharded(model: Any, on_cuda: bool) -> Any:
     lists = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
     for layer in max(lists, key=len, default=torch.nn.ModuleList()):
         fully_shard(layer, mesh=mesh)
-    fully_shard(model, mesh=mesh)
-    model._is_distributed_loading_by_transformers = True  # so that the trainer wraps it no further
+    # Of the whole it would leave whole weights behind a measurement, and the optimizer would be given these.
+    fully_shard(model, mesh=mesh, reshard_after_forward=True)
+    base = model.get_base_model() if isinstance(model, peft.PeftModel) else model
+    base._is_distributed_loading_by_transformers = True  # so that the trainer wraps it no further
     return model
 
 

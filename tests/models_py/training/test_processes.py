@@ -1,0 +1,71 @@
+"""Two processes that share a training (FSDP2 over gloo) make of it what one makes."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from models_py.progress import Progress
+from models_py.student.spec import ResolvedStudent
+from models_py.training.fine_tune import fine_tune
+from models_py.training.loss_log import read_loss_log
+from models_py.training.settings import Lora, TrainingRow, TrainingSettings
+from tests.models_py.training.test_process import children
+
+pytestmark = pytest.mark.slow
+MANIFEST = {"recipe": "paper"}
+
+
+@pytest.mark.kill
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"epochs": 3, "device_batch_size": 1},
+        {"method": "lora", "lora": Lora(rank=4), "packing": True, "max_length": 64, "gradient_checkpointing": True},
+    ],
+)
+def test_two_processes_train_what_one_trains_also_when_they_are_killed(
+    more: dict[str, Any], student: ResolvedStudent, settings: TrainingSettings, trained_here: None, tmp_path: Path
+) -> None:
+    """At the same global batch: losses within 1e-4, weights within 1e-3, with passes that do not divide by two."""
+    from models_py.training import fine_tune as module
+    from models_py.training.process import trained_apart
+
+    rows = [TrainingRow(f"p{i}", f"name a colour {i}", "", "red and blue. " * (1 + i % 4)) for i in range(7)]
+    asked = dataclasses.replace(settings, learning_rate=1e-3, save_minutes=0, **more)
+    one = fine_tune(rows, student=student, settings=asked, out_dir=tmp_path / "one", manifest=MANIFEST)
+
+    def kill_the_first_time(progress: Progress) -> None:
+        if progress.done == 3:
+            for child in children():
+                child.kill()
+
+    both = dataclasses.replace(asked, processes=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "trained_apart", trained_apart)
+        with pytest.raises(Exception, match="broke down"):
+            fine_tune(
+                rows,
+                student=student,
+                settings=both,
+                out_dir=tmp_path / "two",
+                manifest=MANIFEST,
+                on_progress=kill_the_first_time,
+            )
+        assert children() == []
+        two = fine_tune(rows, student=student, settings=both, out_dir=tmp_path / "two", manifest=MANIFEST)
+    assert two.content["resumed_after_steps"][0] in (2, 3, 4)
+    assert (two.content["processes"], two.steps, two.content["settings"]) == (2, one.steps, one.content["settings"])
+    assert two.loss_before == pytest.approx(one.loss_before, abs=1e-5)
+    assert two.loss_after == pytest.approx(one.loss_after, abs=1e-4)
+    ours, theirs = read_loss_log(tmp_path / "one"), read_loss_log(tmp_path / "two")
+    for line, other in zip(ours, theirs, strict=True):
+        assert other["loss"] == pytest.approx(line["loss"], abs=1e-4)
+        assert other["grad_norm"] == pytest.approx(line["grad_norm"], rel=1e-3)
+        assert (other["tokens"], other["target_tokens"]) == (line["tokens"], line["target_tokens"])
+    weights = [load_file(tmp_path / name / "model.safetensors") for name in ("one", "two")]
+    assert all(torch.allclose(weights[0][name], weights[1][name], atol=1e-3) for name in weights[0])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
