@@ -43,7 +43,9 @@ def frozen_base(student: ResolvedStudent, settings: TrainingSettings, *, bf16: b
         local_files_only=True,
         trust_remote_code=False,
     )
-    return prepare_model_for_kbit_training(model, use_gradient_checkpointing=settings.gradient_checkpointing)
+    return prepare_model_for_kbit_training(  # type: ignore[no-untyped-call]
+        model, use_gradient_checkpointing=settings.gradient_checkpointing
+    )
 
 
 def with_adapter(model: Any, settings: TrainingSettings) -> Any:

@@ -70,7 +70,7 @@ class Lora:
     """The adapter of `method: lora` and `qlora`. `target_modules`: names of layers, or all linear ones."""
 
     rank: int = 16
-    alpha: float = 32.0
+    alpha: int = 32
     dropout: float = 0.0
     target_modules: str | tuple[str, ...] = ALL_LINEAR
 
@@ -81,7 +81,7 @@ class Lora:
     def _problems(self) -> Iterator[str]:
         if self.rank < 1:
             yield f"training.lora.rank is {self.rank}; it must be at least 1."
-        if not (self.alpha > 0 and math.isfinite(self.alpha)):
+        if self.alpha <= 0:
             yield f"training.lora.alpha is {self.alpha}; it must be above 0."
         if not 0 <= self.dropout < 1:
             yield f"training.lora.dropout is {self.dropout}; it is a share, 0 to below 1."

@@ -59,9 +59,7 @@ def test_a_budget_counts_one_thing(given: dict[str, int]) -> None:
         Budget(**given)
 
 
-@pytest.mark.parametrize(
-    "given", [{"rank": 0}, {"alpha": 0.0}, {"dropout": 1.0}, {"target_modules": ()}, {"alpha": float("inf")}]
-)
+@pytest.mark.parametrize("given", [{"rank": 0}, {"alpha": 0}, {"dropout": 1.0}, {"target_modules": ()}])
 def test_an_adapter_that_cannot_be_is_refused(given: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=r"training\.lora\."):
         Lora(**given)
