@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets.evaluation import benchmark_tasks, held_out_rows, instructions
+from assets.evaluation import annotations, benchmark_tasks, held_out_rows, instructions, judges, opponents
 from assets.profile import recipes, sources, students, teachers, training_settings
 from assets.raw import near_duplicates
 from assets.selection import contaminated_texts
@@ -33,6 +33,9 @@ _READ = {
     key("evaluation", "held_out_rows"): held_out_rows.observed,
     key("evaluation", "instructions"): instructions.observed,
     key("evaluation", "benchmark_tasks"): benchmark_tasks.observed,
+    key("evaluation", "judges"): judges.rows,
+    key("evaluation", "opponents"): opponents.observed,
+    key("evaluation", "annotations"): annotations.observed,
 }
 
 

@@ -12,7 +12,7 @@ from models_py.content import content_id
 from models_py.conversation import NO_CONTEXT, Context
 from models_py.teacher import parser
 from models_py.teacher.ledger import Ledger, LedgerRow
-from models_py.teacher.request import NEW_ANSWER, NEW_INSTRUCTION
+from models_py.teacher.request import NEW_ANSWER, NEW_INSTRUCTION, VERDICT
 
 TABLE = "reflection.teacher_replies"
 
@@ -47,7 +47,8 @@ def mirror_replies(lake: Lake, ledger: Ledger, run_id: str) -> None:
         _find_pairs(lake, pair_of, run_id)
         mirrored = dict(lake.read(f"select request_id, error from {TABLE}").iter_rows())
         contexts = {pair_id: Context.of(*context) for pair_id, *context in lake.read(_CONTEXTS).iter_rows()}
-        all_rows = _with_new_instructions(ledger.all_since(), pair_of, contexts)
+        of_pairs = (row for row in ledger.all_since() if row.phase != VERDICT)  # those are in evaluation.verdicts
+        all_rows = _with_new_instructions(of_pairs, pair_of, contexts)
         new = (row for row in all_rows if _is_new(row, mirrored))
         for batch in commit_batches(new):
             rows = [_columns(row, pair_of) for row in batch]

@@ -55,6 +55,14 @@ def remembered_comparison_plot(
     return _remembered(lake, "comparison", whose, shown, lambda: comparison_plot(metrics))
 
 
+def remembered_rates_plot(
+    lake: Lake, table: str, rates: Mapping[str, tuple[float, float, float]]
+) -> dg.MarkdownMetadataValue:
+    """`rates_plot` of a table's rates; rates: name -> (rate, low, high)."""
+    shown = [[name, *rate] for name, rate in rates.items()]
+    return _remembered(lake, "rates", table, shown, lambda: rates_plot(rates))
+
+
 def _remembered(
     lake: Lake, what: str, whose: str, shown: object, draw: Callable[[], bytes]
 ) -> dg.MarkdownMetadataValue:
@@ -125,4 +133,21 @@ def replies_plot(statuses: Mapping[str, int], latencies_s: Sequence[float]) -> b
             axes.hist(latencies_s, bins=_BINS, color=_FILL)
             axes.set_xlim(left=0)
             axes.set_title("replies by seconds")
+    return png.getvalue()
+
+
+def rates_plot(rates: Mapping[str, tuple[float, float, float]]) -> bytes:
+    """Rates from 0 to 1 with their intervals, a line each, and where half is: a PNG."""
+    png = io.BytesIO()
+    with _drawn(png) as figure:
+        figure.set_figheight(max(_INCHES[1], 0.25 * len(rates) + 0.8))
+        axes = figure.subplots()
+        for place, (rate, low, high) in enumerate(rates.values()):
+            axes.plot([low, high], [place, place], color=_FILL, linewidth=1.5)
+            axes.plot([rate], [place], color=_FILL, marker="o", markersize=5)
+        axes.axvline(0.5, color=_INK, linewidth=0.8, linestyle=":")
+        axes.set_yticks(range(len(rates)), list(rates))
+        axes.set_xlim(0, 1)
+        axes.invert_yaxis()
+        axes.set_title("win rate, 95 % interval")
     return png.getvalue()

@@ -18,6 +18,8 @@ same for all pairs of a phase, so that a server's prefix cache reads it once. A 
 for criteria and tags: one file a request (request.py), which asks for one text and need not show the old answer.
 """
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -77,19 +79,36 @@ class Prompt:
     def messages(self, instruction: str, input: str, output: str, context: Context = NO_CONTEXT) -> tuple[Message, ...]:
         """Renders one pair; raises UserError when the template cannot take it."""
         before = {"system": context.system, "history": context.history}
-        try:
-            template = _compile(self.text)
-            values = template.new_context({"instruction": instruction, "input": input, "output": output, **before})
-            if not template.blocks:
-                messages = {"user": "".join(template.root_render_func(values)).strip()}
-            else:
-                messages = {role: "".join(template.blocks[role](values)).strip() for role in template.blocks}
-            if context and self.conversation:
+        values = {"instruction": instruction, "input": input, "output": output, **before}
+        messages = rendered(self.text, values, self.field)
+        if context and self.conversation:
+            with _told(self.field):
                 conversation = _compile(self.conversation).render(before).strip()
-                messages["user"] = f"{conversation}\n\n{messages['user']}"
-        except Exception as error:  # a template may call any filter on any text
-            raise UserError(f"{self.field}: the template cannot be rendered: {error}. Correct it.") from error
-        return tuple(Message(role, messages[role]) for role in _ROLES if role in messages)
+            messages["user"] = f"{conversation}\n\n{messages['user']}"
+        return in_order(messages)
+
+
+def rendered(text: str, values: Mapping[str, object], field: str) -> dict[str, str]:
+    """The messages that a template makes of values, by role. Raises UserError, naming the profile's field."""
+    with _told(field):
+        template = _compile(text)
+        context = template.new_context(dict(values))
+        if not template.blocks:
+            return {"user": "".join(template.root_render_func(context)).strip()}
+        return {role: "".join(template.blocks[role](context)).strip() for role in template.blocks}
+
+
+def in_order(messages: Mapping[str, str]) -> tuple[Message, ...]:
+    """The messages as they are sent: the system's first."""
+    return tuple(Message(role, messages[role]) for role in _ROLES if role in messages)
+
+
+@contextmanager
+def _told(field: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # a template may call any filter on any text
+        raise UserError(f"{field}: the template cannot be rendered: {error}. Correct it.") from error
 
 
 def load_prompts(teacher: str, settings: PromptSettings | None = None) -> dict[str, Prompt]:
@@ -155,8 +174,8 @@ def build_request(
 
 
 def _load(phase: str, path: Path, field: str, conversation: str) -> Prompt:
-    text = _read(path, field)
-    prompt = Prompt(phase, text, field, "" if _CONTEXT & _used(text, path, field) else conversation)
+    text = read_template(path, field)
+    prompt = Prompt(phase, text, field, "" if _CONTEXT & variables_of(text, path, field) else conversation)
     _check(prompt, path)
     return prompt
 
@@ -165,8 +184,8 @@ def _load_conversation(settings: PromptSettings, field: str) -> str:
     """The template of what stands before a pair. Raises UserError for one that does not show all of it."""
     own = BUNDLED / settings.variant / f"{CONVERSATION}.jinja"
     path = settings.conversation or (own if own.exists() else BUNDLED / own.name)
-    text = _read(path, field)
-    used = _used(text, path, field)
+    text = read_template(path, field)
+    used = variables_of(text, path, field)
     if unshown := sorted(_CONTEXT - used):
         raise UserError(f"{field}: {path} never shows {unshown[0]}. Add {{{{ {unshown[0]} }}}}, or a loop over it.")
     if unknown := sorted(used - _CONTEXT):
@@ -174,7 +193,7 @@ def _load_conversation(settings: PromptSettings, field: str) -> str:
     return text
 
 
-def _read(path: Path, field: str) -> str:
+def read_template(path: Path, field: str) -> str:
     """The text of a template that a profile may have replaced. Raises UserError."""
     try:
         if path.exists() and not path.is_file():  # a pipe or a device may never end
@@ -189,7 +208,7 @@ def _read(path: Path, field: str) -> str:
     return text
 
 
-def _used(text: str, path: Path, field: str) -> set[str]:
+def variables_of(text: str, path: Path, field: str) -> set[str]:
     """The variables of a template. Raises UserError for one that cannot be compiled."""
     try:
         _compile(text)
@@ -200,7 +219,7 @@ def _used(text: str, path: Path, field: str) -> set[str]:
 
 def _check(prompt: Prompt, path: Path) -> None:
     """Refuses what would only show after replies were paid for."""
-    used, blocks = _used(prompt.text, path, prompt.field), set(_compile(prompt.text).blocks)
+    used = variables_of(prompt.text, path, prompt.field)
     if unknown := sorted(used - _PAIR - _CONTEXT):
         raise UserError(
             f"{prompt.field}: {path} uses the unknown variable {unknown[0]!r}. "
@@ -212,14 +231,20 @@ def _check(prompt: Prompt, path: Path) -> None:
     is_tagged = prompt.phase in TAGGED
     if unshown := sorted(({"instruction", "output"} if is_tagged else {"instruction"}) - used):
         raise UserError(f"{prompt.field}: {path} never shows the pair's {unshown[0]}. Add {{{{ {unshown[0]} }}}}.")
-    if blocks and ("user" not in blocks or blocks - set(_ROLES)):
-        raise UserError(
-            f"{prompt.field}: {path} has the blocks {', '.join(sorted(blocks))}. Use user, or system and user, or none."
-        )
+    check_blocks(prompt.text, path, prompt.field)
     asked = "\n".join(message.content for message in prompt.messages("instruction", "input", "output"))
     for tag in (*(f"[{name}]" for name in TAGS[prompt.phase]), END_TAG) if is_tagged else ():
         if tag not in asked:
             raise UserError(f"{prompt.field}: {path} never names the tag {tag}, so no reply could be read. Ask for it.")
+
+
+def check_blocks(text: str, path: Path, field: str) -> None:
+    """Raises UserError for a template whose blocks are no messages."""
+    blocks = set(_compile(text).blocks)
+    if blocks and ("user" not in blocks or blocks - set(_ROLES)):
+        raise UserError(
+            f"{field}: {path} has the blocks {', '.join(sorted(blocks))}. Use user, or system and user, or none."
+        )
 
 
 def _environment() -> ImmutableSandboxedEnvironment:

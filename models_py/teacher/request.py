@@ -105,7 +105,7 @@ class TeacherRequest:
     request_id: str  # sha256 hex of identity, phase, prompt, messages and sampling
     teacher: str  # the name in the profile; not part of the id
     identity: str  # what answers: engine, model and version
-    phase: str  # one of REQUESTS
+    phase: str  # one of REQUESTS, or VERDICT
     content_id: str  # of the pair that is shown to the teacher
     prompt: str  # hash of the template's text
     messages: tuple[Message, ...]

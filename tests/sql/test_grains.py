@@ -45,13 +45,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyCo
             story.add("training.student_checkpoints", **row)
             settings = canonical_json(TrainingSettings(seed=number).hashed).decode()
             story.add("profile.training_settings", recipe=recipe, training_seed=number, settings=settings)
-            for instruction in ("i", "j"):
-                answer = {"model": made, "generation": "g", "instruction_id": instruction}
-                story.add("evaluation.answers", **answer, answer=f"by {made}", status="ok")
-    for instruction_set in ("one", "two"):
-        for instruction in ("i", "j"):
-            asked = {"instruction_set": instruction_set, "instruction_id": instruction, "generation": "g"}
-            story.add("evaluation.instructions", **asked)
+    _add_evaluation(story)
     _evaluate(story)
     for number, phase in enumerate(("instruction_reflection", "response_reflection") * 2):
         story.add("reflection.teacher_replies", request_id=str(number), teacher="gpt", phase=phase, status="ok")
@@ -71,6 +65,25 @@ def _evaluate(story: Story) -> None:
         for task, metric in (("one", "acc"), ("one", "acc_norm"), ("two", "acc")):
             figure = {"model": model, "benchmark_id": task, "task": task, "metric": metric, "filter": "none", "n": 2}
             story.add("evaluation.benchmark_runs", **figure, value=0.5)
+
+
+def _add_evaluation(story: Story) -> None:
+    """Two checkpoints of a recipe, compared by two judges on two instructions that two sets have, and on a file."""
+    checkpoints = [checkpoint_id("paper_1", "v", "fp-toy", TrainingSettings(seed=number)) for number in (1, 2)]
+    for place, model in enumerate(checkpoints):
+        for instruction in ("i", "j"):
+            answer = {"model": model, "generation": "g", "instruction_id": instruction}
+            story.add("evaluation.answers", **answer, answer=f"by {model}", status="ok")
+        for name in ("one", "two"):
+            asked = {"instruction_set": name, "instruction_id": "ij"[place], "generation": "g"}
+            story.add("evaluation.instructions", **asked)
+    story.add("evaluation.opponents", model=checkpoints[0], opponent=checkpoints[1], why="original")
+    for judge in ("strict", "mild"):
+        story.add("evaluation.judges", judge=judge, prompt_version="v1")
+    for status in ("failed", "unreadable"):
+        judged = {"judge": "strict", "prompt_version": "v1", "generation": "g", "instruction_id": "i", "status": status}
+        story.add("evaluation.verdicts", **judged, model_1=checkpoints[0], model_2=checkpoints[1])
+        story.add("evaluation.annotations", annotation="file", source_row=len(status), annotator="gpt", preference=2.0)
 
 
 @pytest.mark.parametrize("table", MODELS)

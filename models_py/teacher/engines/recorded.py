@@ -25,6 +25,7 @@ from models_py.teacher.request import (
     INSTRUCTION_REFLECTION,
     NEW_INSTRUCTION,
     REQUESTS,
+    VERDICT,
     TeacherReply,
     TeacherRequest,
 )
@@ -129,8 +130,8 @@ def read_line(line: bytes, where: str) -> dict[str, Any]:
         raise UserError(f"{where}: not a JSON object ({error}). {_REMEDY}") from error
     if not isinstance(row, dict):
         raise UserError(f"{where}: not a JSON object. {_REMEDY}")
-    if row.get("phase") not in REQUESTS:
-        raise UserError(f"{where}: phase is {row.get('phase')!r}, not one of {', '.join(REQUESTS)}. {_REMEDY}")
+    if row.get("phase") not in (known := (*REQUESTS, VERDICT)):
+        raise UserError(f"{where}: phase is {row.get('phase')!r}, not one of {', '.join(known)}. {_REMEDY}")
     for field in ("content_id", "reply"):
         if not isinstance(row.get(field), str):
             raise UserError(f"{where}: {field} is missing or not text. {_REMEDY}")

@@ -1,0 +1,162 @@
+"""Comparing answers: a judge is an engine as a teacher's is, asked about two answers in one order at a time.
+
+    judge = open_judge(spec, ledger_path)
+    for judged in judge_all(comparisons, judge, ledger, account):
+        ...      # Judged(comparison, request_id, reply, Verdict("ok", 8.0, 7.0))
+
+Requests go through the teacher's ledger (phase `verdict`), so what was answered is never paid for twice; a verdict that
+cannot be read is asked again with a changed sampling, as often as `parse_attempts` says. Equal texts are asked about
+once, whoever wrote them.
+"""
+
+from collections import defaultdict
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from models_py.content import fingerprint
+from models_py.conversation import NO_CONTEXT, Context
+from models_py.evaluation.verdict import PARSER_VERSION, Verdict, read_verdict
+from models_py.evaluation.verdict_prompt import VerdictPrompt, load_verdict_prompt
+from models_py.progress import OnProgress, silent
+from models_py.teacher.ask_missing import ask_missing
+from models_py.teacher.ledger import Ledger
+from models_py.teacher.money import Account, Spent
+from models_py.teacher.open_teacher import FIRST_TRY, OpenTeacher, Try
+from models_py.teacher.reply_text import how_it_ended
+from models_py.teacher.request import VERDICT, TeacherReply, TeacherRequest
+from models_py.teacher.spec import TeacherSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two answers to one instruction in the order in which they are shown, and whose they are."""
+
+    instruction_id: str
+    model_1: str
+    model_2: str
+    instruction: str
+    input: str
+    answer_1: str
+    answer_2: str
+    context: Context = NO_CONTEXT
+
+    @property
+    def shown_id(self) -> str:
+        """Of all texts that are shown."""
+        turns = [[turn.role, turn.content] for turn in self.context.history]
+        texts = [self.instruction, self.input, self.answer_1, self.answer_2]
+        return fingerprint(VERDICT, self.context.system, turns, *texts)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a judge said of a comparison."""
+
+    comparison: Comparison
+    request_id: str
+    reply: TeacherReply
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """A judge that is ready: `asked` answers its requests as a teacher does."""
+
+    asked: OpenTeacher
+    prompt: VerdictPrompt
+
+    @property
+    def name(self) -> str:
+        """Its key in the profile."""
+        return self.asked.spec.name
+
+    @property
+    def prompt_version(self) -> str:
+        """Which verdicts are current: a hash of prompt, sampling, identity, second tries and parser."""
+        settings, identity = self.asked.spec.settings, self.asked.engine.identity
+        sampling = settings.sampling.payload()
+        return fingerprint(VERDICT, self.prompt.text, sampling, identity, settings.parse_attempts, PARSER_VERSION)
+
+    def request(self, comparison: Comparison, this_try: Try = FIRST_TRY) -> TeacherRequest:
+        """The question about one comparison."""
+        one = comparison
+        request = TeacherRequest(
+            request_id="",
+            teacher=self.name,
+            identity=self.asked.engine.identity,
+            phase=VERDICT,
+            content_id=one.shown_id,
+            prompt=self.prompt.version,
+            messages=self.prompt.messages(one.instruction, one.input, one.context, one.answer_1, one.answer_2),
+            sampling=self.asked.sampling(this_try, VERDICT),
+            parse_attempt=this_try.parse_attempt,
+        )
+        return replace(request, request_id=request.hash)
+
+
+def open_judge(spec: TeacherSpec, ledger_path: Path | None = None) -> Judge:
+    """Checks prompt and files; asks nothing, loads no model. Raises UserError naming the profile's field."""
+    engine = spec.settings.open_engine(spec.name, ledger_path)
+    asked = OpenTeacher(spec, engine, {})
+    asked.account(Spent())
+    return Judge(asked, load_verdict_prompt(spec.name, spec.settings.prompts.verdict))
+
+
+def judge_all(
+    comparisons: Sequence[Comparison],
+    judge: Judge,
+    ledger: Ledger,
+    *,
+    account: Account | None = None,
+    on_progress: OnProgress = silent,
+) -> Generator[Judged, None, None]:
+    """The verdict on every comparison, as replies come; none on those that a stop or the budget left unasked."""
+    rounds: defaultdict[int, list[tuple[int, Try]]] = defaultdict(list)  # by the number of tries before
+    rounds[0] = [(place, FIRST_TRY) for place in range(len(comparisons))]
+    while rounds:
+        tries = rounds.pop(min(rounds))
+        requests = _Requests(comparisons, judge, tries)
+        for index, reply in ask_missing(requests, judge.asked.engine, ledger, account, on_progress):
+            place, this_try = tries[index]
+            verdict = read_verdict(reply.reply, reply.finish_reason, reply.error)
+            following = _next_try(judge, comparisons[place], this_try, reply, verdict)
+            if following is None:
+                yield Judged(comparisons[place], reply.request_id, reply, verdict)
+            else:
+                rounds[following.parse_attempt].append((place, following))
+        if account is not None and account.reached:
+            return  # a second try may fit where a first did not, and would hide that comparisons are left
+
+
+def request_ids(comparisons: Sequence[Comparison], judge: Judge) -> Iterator[str]:
+    """Of every try that these comparisons may get."""
+    for comparison in comparisons:
+        for this_try in judge.asked.tries():
+            yield judge.request(comparison, this_try).request_id
+
+
+def _next_try(judge: Judge, comparison: Comparison, this_try: Try, reply: TeacherReply, verdict: Verdict) -> Try | None:
+    """What follows an unreadable verdict, as far as the judge has an answer to that."""
+    was_cut = verdict.status == "unreadable" and how_it_ended(reply.finish_reason) == "length"
+    following = judge.asked.next_try(this_try, "truncated" if was_cut else verdict.status)
+    if following is None or not judge.asked.engine.answers(judge.request(comparison, following)):
+        return None
+    return following
+
+
+@dataclass(frozen=True, slots=True)
+class _Requests(Sequence[TeacherRequest]):
+    """The requests of some tries, made when they are asked for."""
+
+    comparisons: Sequence[Comparison]
+    judge: Judge
+    tries: Sequence[tuple[int, Try]] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.tries)
+
+    def __getitem__(self, index: Any) -> Any:
+        place, this_try = self.tries[index]
+        return self.judge.request(self.comparisons[place], this_try)
