@@ -66,6 +66,7 @@ MAX_LENGTH = 2048
 PADDED_BATCH = 8
 # name: hidden, intermediate, layers, heads, key/value heads, vocabulary, tied embeddings
 SHAPES = {
+    "tiny": (64, 128, 2, 4, 2, 8_192, True),  # whether it works, not how fast it is
     "135m": (576, 1536, 30, 9, 3, 49_152, True),
     "0.5b": (896, 4864, 24, 14, 2, 151_936, True),
     "1.5b": (1536, 8960, 28, 12, 2, 151_936, True),
@@ -558,17 +559,8 @@ def take_turns(
     return max(wall for wall, _ in peaks), max(cpu for _, cpu in peaks)
 
 
-def report(
-    arguments: argparse.Namespace,
-    dtype: str,
-    modes: dict[str, Mode],
-    *,
-    peak_wall: float,
-    peak_cpu: float,
-    linear: float | None,
-) -> None:
-    """Print the table, write JSON and plot."""
-    device = arguments.device
+def lines_of(modes: dict[str, Mode], device: str, *, peak_wall: float, peak_cpu: float) -> list[dict[str, Any]]:
+    """What there is to say of each mode, a line each."""
     yardstick = modes["a"][0] if "a" in modes else next(iter(modes.values()))[0]
     table = []
     for measured, *_ in modes.values():
@@ -585,6 +577,21 @@ def report(
             "agreement": agreement(yardstick, measured),
         }
         table.append(line)
+    return table
+
+
+def report(
+    arguments: argparse.Namespace,
+    dtype: str,
+    modes: dict[str, Mode],
+    *,
+    peak_wall: float,
+    peak_cpu: float,
+    linear: float | None,
+) -> None:
+    """Print the table, write JSON and plot."""
+    device = arguments.device
+    table = lines_of(modes, device, peak_wall=peak_wall, peak_cpu=peak_cpu)
     print(
         "\n| mode | dtype | rows | rows/s | tokens/s | CPU s/row | x (a) wall | x (a) | of GEMM peak | peak GiB |"
         " equal choices |\n|---|---|---|---|---|---|---|---|---|---|---|"
