@@ -12,6 +12,8 @@ OUT ?=
 PORT ?=
 RECIPE ?=
 FILES ?=
+MODEL ?=
+SET ?=
 CANDIDATES ?=
 REPO ?=
 CONFIRM ?=
@@ -28,7 +30,7 @@ WITH ?=
 # What is written in these reaches the program as it stands: make expands no `$` in it, and neither does the shell.
 AS_WRITTEN := Q AS_OF FORMAT OUT REPO
 $(foreach name,$(AS_WRITTEN),$(eval override $(name) := $$(value $(name))))
-export $(AS_WRITTEN) PORT PAIR TEACHER FILE DATA RECIPE FILES
+export $(AS_WRITTEN) PORT PAIR TEACHER FILE DATA RECIPE FILES MODEL SET
 export HF_HUB_DISABLE_TELEMETRY := 1
 # Idle OpenMP threads sleep instead of spinning: on a few busy cores that is several times faster.
 export OMP_WAIT_POLICY ?= passive
@@ -36,7 +38,7 @@ ifneq ($(PROFILE),)
 export REFLECTION_PROFILE := $(PROFILE)
 endif
 
-.PHONY: help setup run evaluate check profiles test fuzz soak lint ui serve export push sql sql-readme estimate prompt export-replies import-replies bench evidence clean
+.PHONY: help setup run evaluate check profiles test fuzz soak lint ui serve export push sql sql-readme estimate prompt export-replies import-replies export-answers bench evidence clean
 .SILENT:
 
 help: ## this list
@@ -92,6 +94,11 @@ EXPORTED = $(if $(RECIPE),"$$RECIPE") $(if $(FORMAT),--format "$$FORMAT") $(if $
 export: ## the rows of RECIPE as a data set in a folder: make export RECIPE=name OUT=folder [FORMAT=messages|alpaca|sharegpt|preference] [FILES=jsonl] [CANDIDATES=1]
 	$(SETUP)
 	$(BIN)/python -m dagster_project.commands.export $(EXPORTED) $(if $(OUT),--out "$$OUT")
+
+export-answers: ## what MODEL answered in `make evaluate`, for other judges: make export-answers MODEL=name OUT=file [FORMAT=alpaca_eval|mt_bench] [SET=name]
+	$(SETUP)
+	$(BIN)/python -m dagster_project.commands.export_answers $(if $(MODEL),"$$MODEL") $(if $(OUT),--out "$$OUT") $(if $(FORMAT),--format "$$FORMAT") \
+		$(if $(SET),--set "$$SET")
 
 push: ## the same to the Hugging Face hub: make push RECIPE=name REPO=owner/name [FORMAT=...] [CONFIRM=1] [PUBLIC=1]; says what it would upload, CONFIRM=1 does it
 	$(SETUP)

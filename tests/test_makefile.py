@@ -103,3 +103,9 @@ def test_nothing_is_uploaded_or_public_but_for_a_1(make: Make) -> None:
     of = ("push", "RECIPE=paper", "REPO=me/pairs")
     assert make(*of)[0][1:] == make(*of, "CONFIRM=0", "PUBLIC=no")[0][1:] == ["paper", "--repo", "me/pairs"]
     assert make(*of, "CONFIRM=1", "PUBLIC=1")[0][1:] == ["paper", "--repo", "me/pairs", "--confirm", "--public"]
+
+
+def test_whose_answers_are_exported_and_where_is_passed_on(make: Make) -> None:
+    assert make("export-answers")[0] == ["dagster_project.commands.export_answers"]
+    arguments, _ = make("export-answers", "MODEL=toy (base)", "OUT=$it's here", "FORMAT=mt_bench", "SET=mine")
+    assert arguments[1:] == ["toy (base)", "--out", "$it's here", "--format", "mt_bench", "--set", "mine"]

@@ -1,7 +1,4 @@
-"""evaluation.verdicts and win_rates: a judge behind a real server compares answers, in both orders and once.
-
-The answers are written by hand: what models this small write is the same for all of them.
-"""
+"""evaluation.verdicts and win_rates: a judge behind a real server compares answers, in both orders and once."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -11,33 +8,19 @@ from typing import Any
 import pytest
 
 from assets.evaluation.annotations import annotations
-from assets.evaluation.instructions import instructions
 from assets.evaluation.judges import judges
 from assets.evaluation.opponents import opponents
 from assets.evaluation.verdicts import verdicts
 from assets.evaluation.win_rates import win_rates
 from assets.reflection.mirror_replies import mirror_replies
-from dagster_project.lakehouse.lake import Commit
 from models_py.errors import UserError
 from models_py.teacher.ledger import Ledger
 from tests.assets.conftest import version
 from tests.support.lakes import snapshots
 from tests.support.servers import ChatServer, completion
-from tests.support.trained import Trained
+from tests.support.trained import INSTRUCTION_SET, Trained, answer_by_hand
 
-QUESTIONS = ["Name a sea.", "Why is the sky blue?", "Count to three."]
-SET = {"instructions": [{"name": "set", "path": "set.jsonl"}], "generation": {"max_tokens": 6}}
-
-
-# All say the same to the third question, and both checkpoints to the second.
-_ANSWERS = """
-insert into evaluation.answers (model, generation, instruction_id, answer, status)
-select model, generation, instruction_id,
-    case source_row when 1 then concat('The ', name, ' Sea.') when 2 then if(kind = 'base', 'No idea.', 'Light.')
-                    else '1 2 3' end,
-    'ok'
-from evaluation.models cross join evaluation.instructions
-"""
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 DIFFERING = 4  # pairs of answers of a checkpoint and its base
 
 
@@ -71,24 +54,20 @@ def judge() -> Iterator[Judge]:
 def answered(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """`half`, `paper` and their base have answered three instructions."""
     trained = Trained(tmp_path_factory.mktemp("trained") / "mine")
-    rows = "".join(json.dumps({"instruction": question}) + "\n" for question in QUESTIONS)
-    (trained.folder / "set.jsonl").write_text(rows)
-    trained.configure(**SET)
-    trained.run(instructions)
-    trained.lake.write(lambda connection: connection.execute(_ANSWERS), Commit("answers by hand"))
+    answer_by_hand(trained)
     return trained
 
 
 @pytest.fixture
 def trained(answered: Trained, tmp_path: Path) -> Trained:
     trained = answered.copy(tmp_path / "mine")
-    trained.configure(**SET)
+    trained.configure(**INSTRUCTION_SET)
     return trained
 
 
 def judged_by(trained: Trained, judge: Judge, settings: Mapping[str, Any] | None = None, **evaluation: object) -> Any:
     """Have it judge, and the result of evaluation.verdicts."""
-    trained.configure(**{**SET, "judges": {"gpt": judge.settings(**(settings or {}))}, **evaluation})
+    trained.configure(**{**INSTRUCTION_SET, "judges": {"gpt": judge.settings(**(settings or {}))}, **evaluation})
     for asset in (judges, opponents):
         trained.run(asset)
     return trained.run(verdicts)
@@ -225,7 +204,7 @@ def test_another_prompt_is_another_judge_and_the_old_verdicts_come_back(
 def test_a_prompt_that_cannot_ask_is_refused(trained: Trained, judge: Judge, template: str, told: str) -> None:
     (trained.folder / "mine.jinja").write_text(template)
     settings = judge.settings(prompts={"verdict": "mine.jinja"})
-    trained.configure(**SET, judges={"gpt": settings})
+    trained.configure(**INSTRUCTION_SET, judges={"gpt": settings})
     with pytest.raises(UserError, match=told):
         trained.run(judges)
 
@@ -250,7 +229,7 @@ def test_a_recorded_judge_answers_from_what_another_said(trained: Trained, judge
     of_verdicts = [line for line in lines if json.loads(line)["phase"] == "verdict"]
     assert len(of_verdicts) == len(judge.asked)
     (trained.folder / "verdicts.jsonl").write_text("".join(of_verdicts))
-    trained.configure(**SET, judges={"tape": {"engine": "recorded", "replies": "verdicts.jsonl"}})
+    trained.configure(**INSTRUCTION_SET, judges={"tape": {"engine": "recorded", "replies": "verdicts.jsonl"}})
     for asset in (judges, opponents, verdicts):
         trained.run(asset)
     assert rates(trained) == before
@@ -270,7 +249,7 @@ def test_verdicts_are_no_replies_of_a_teacher(trained: Trained, judge: Judge) ->
 
 def test_opponents_are_whom_the_profile_names(trained: Trained) -> None:
     def met(*names: str) -> list[tuple[Any, ...]]:
-        trained.configure(**SET, opponents=list(names))
+        trained.configure(**INSTRUCTION_SET, opponents=list(names))
         trained.run(opponents)
         query = """
         select models.name, others.name, why from evaluation.opponents
@@ -305,3 +284,19 @@ def test_annotations_stand_beside_our_own_verdicts(trained: Trained, judge: Judg
     assert trained.lake.scalar("select count(*) from evaluation.annotations") == 4
     plot = trained.run(win_rates).metadata["rates_plot"].value
     assert plot.startswith("![rates](data:image/png;base64,")
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="needs ../shared/data")
+def test_published_verdicts_come_out_as_published(trained: Trained) -> None:
+    files = [
+        {"name": "recycled", "path": str(SHARED / "alpaca_eval_verdicts.jsonl")},
+        {"name": "weighted", "path": str(SHARED / "alpaca_eval_weighted.jsonl")},
+    ]
+    trained.configure(**INSTRUCTION_SET, annotations=files)
+    columns = "judge, model, opponent, wins, losses, unreadable, 100 * win_rate, 100 * length_controlled_rate"
+    recycled, weighted = rates(trained, columns)
+    assert recycled[:6] == ("recycled", "recycled-wizardlm-7b-v1.0", "text_davinci_003", 635, 170, 0)
+    assert recycled[6:] == (pytest.approx(78.882, abs=0.0005), pytest.approx(38.82, abs=0.005))
+    assert weighted[:3] == ("weighted", "model", "baseline")
+    assert weighted[6] == pytest.approx(2.5915, abs=0.00005)
+    assert weighted[7] > weighted[6]

@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.evaluation.instructions import instructions
 from assets.profile.base_students import base_students
 from assets.profile.recipes import recipes
 from assets.profile.students import students
@@ -55,3 +56,25 @@ class Trained:
         known = {"lake": self.lake, "profile": self.profile}
         given = {name: one for name, one in known.items() if name in asset.required_resource_keys}
         return asset(dg.build_asset_context(instance=self.instance), **given)
+
+
+# All say the same to the third question, and both checkpoints to the second.
+_ANSWERS = """
+insert into evaluation.answers (model, generation, instruction_id, answer, status, created_at)
+select model, generation, instruction_id,
+    case source_row when 1 then concat('The ', name, ' Sea.') when 2 then if(kind = 'base', 'No idea.', 'Light.')
+                    else '1 2 3' end,
+    'ok', timestamp '2026-01-31 12:00:00'
+from evaluation.models cross join evaluation.instructions
+"""
+INSTRUCTION_SET = {"instructions": [{"name": "set", "path": "set.jsonl"}], "generation": {"max_tokens": 6}}
+
+
+def answer_by_hand(trained: Trained) -> None:
+    """Three instructions with answers of every model: what models this small write is the same for all of them."""
+    questions = ("Name a sea.", "Why is the sky blue?", "Count to three.")
+    rows = (json.dumps({"instruction": question}) + "\n" for question in questions)
+    (trained.folder / "set.jsonl").write_text("".join(rows))
+    trained.configure(**INSTRUCTION_SET)
+    trained.run(instructions)
+    trained.lake.write(lambda connection: connection.execute(_ANSWERS), Commit("answers by hand"))
