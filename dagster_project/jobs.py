@@ -27,7 +27,7 @@ def jobs(profile_name: str) -> list[UnresolvedAssetJobDefinition]:
     chosen = dg.AssetSelection.assets(["selection", "response_choices"]).upstream()
     second = (chosen | dg.AssetSelection.groups("reflection")) - first - raw - students
     selected = dg.AssetSelection.groups("selection") - first - second
-    trained = dg.AssetSelection.groups("training")
+    trained = dg.AssetSelection.groups("training", "lineage")
     tags = {PROFILE_TAG: profile_name}
     selections = [raw, students, first, second, selected, trained]
     phases = [

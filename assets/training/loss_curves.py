@@ -15,7 +15,11 @@ from models_py.training.loss_log import read_loss_log
 TABLE = "training.loss_curves"
 # A checkpoint that had to be trained again was recorded again, and its curve is another.
 _MISSING = f"""
-select checkpoints.recipe, checkpoints.checkpoint_id, checkpoints.created_at as trained_at
+select
+    checkpoints.recipe,
+    checkpoints.checkpoint_id,
+    checkpoints.created_at as trained_at,
+    checkpoints.checkpoint_id in (select checkpoint_id from {TABLE}) as is_trained_again
 from training.student_checkpoints as checkpoints
 where not exists (
     select 1 from {TABLE} as curves
@@ -43,16 +47,22 @@ def loss_curves(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], profile: dg.ResourceParam[Profile]
 ) -> dg.MaterializeResult:
     unread: list[str] = []
+    new: list[dict[str, Any]] = []
+    commit = Commit("loss curves", asset="training/loss_curves", run_id=context.run_id)
     with lake.exclusively(TABLE):
-        for recipe, made, trained_at in lake.read(_MISSING).rows():
+        for recipe, made, trained_at, is_trained_again in lake.read(_MISSING).rows():
             try:
                 steps = read_loss_log(profile.checkpoints_dir / recipe / made)
             except (OSError, ValueError) as error:
                 unread.append(f"{recipe}/{made}: {error}")
                 continue
             rows = [{"checkpoint_id": made, "trained_at": trained_at, **step} for step in steps]
-            commit = Commit(f"loss curve of {made}", asset="training/loss_curves", run_id=context.run_id)
-            lake.replace(TABLE, {"checkpoint_id": made}, rows, commit)
+            if is_trained_again:
+                lake.replace(TABLE, {"checkpoint_id": made}, rows, commit)
+            else:
+                new += rows
+        if new:
+            lake.append({TABLE: new}, commit)
     return table_result(lake, TABLE, metadata=_shown(lake, unread))
 
 

@@ -14,7 +14,7 @@ from models_py.errors import UserError
 TABLE = "training.training_pairs"
 _CONTENT = ("rank", "pair_id", "candidate", "instruction", "input", "output")  # what the data version hashes
 _CONTEXT = ("system", "history")  # where a row has it, the version hashes it too
-_ORIGIN = ("source", "file", "source_row")
+_ORIGINS = "selection.recycled_pair_origins"  # no part of what a row is: it is frozen beside it
 
 
 def training_pairs(recipe: str) -> dg.AssetsDefinition:
@@ -77,10 +77,10 @@ def _version(rows: pl.DataFrame) -> str:
 
 
 def _selected(lake: Lake, recipe: str) -> pl.DataFrame:
-    columns = ", ".join(_CONTENT + _CONTEXT + _ORIGIN)
+    columns = ", ".join(_CONTENT + _CONTEXT)
     rows = lake.read(
-        f"select {columns} from selection.recycled_pairs "
-        f"left join (select pair_id, {', '.join(_ORIGIN)} from raw.raw_pairs) using (pair_id) "
+        f"select {columns}, origins.* exclude (recipe, pair_id) "
+        f"from selection.recycled_pairs left join {_ORIGINS} as origins using (recipe, pair_id) "
         "where recipe = ? order by rank",
         [recipe],
     )

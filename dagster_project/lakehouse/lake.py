@@ -270,9 +270,10 @@ class Lake:
         """
         frames = {table: _conform(new, table) for table, new in rows.items()}
 
-        def change(connection: duckdb.DuckDBPyConnection) -> None:
+        def change(connection: duckdb.DuckDBPyConnection) -> int:
             for table, frame in frames.items():
                 _insert(connection, table, frame)
+            return sum(frame.height for frame in frames.values())
 
         return self.write(change, commit)
 
@@ -281,9 +282,10 @@ class Lake:
         frame = _conform(rows, table)
         holds = " and ".join(f"{_identifier(column)} = ?" for column in where)
 
-        def change(connection: duckdb.DuckDBPyConnection) -> None:
+        def change(connection: duckdb.DuckDBPyConnection) -> int:
             connection.execute(f"delete from {_identifier(table)} where {holds}", list(where.values()))
             _insert(connection, table, frame)
+            return frame.height
 
         return self.write(change, commit)
 
@@ -298,11 +300,12 @@ class Lake:
             if not any(_differs(connection, table, frame) for table, frame in frames.items()):
                 return _snapshot(connection)
 
-        def change(connection: duckdb.DuckDBPyConnection) -> None:
-            for table, frame in frames.items():
-                if _differs(connection, table, frame):
-                    connection.execute(f"delete from {_identifier(table)}")
-                    _insert(connection, table, frame)
+        def change(connection: duckdb.DuckDBPyConnection) -> int:
+            differing = {table: frame for table, frame in frames.items() if _differs(connection, table, frame)}
+            for table, frame in differing.items():
+                connection.execute(f"delete from {_identifier(table)}")
+                _insert(connection, table, frame)
+            return sum(frame.height for frame in differing.values())
 
         return self.write(change, commit)
 
@@ -332,12 +335,14 @@ class Lake:
         if self._answers.get(claim, before.of(*below)) is not None:
             return
 
-        def change(connection: duckdb.DuckDBPyConnection) -> None:
+        def change(connection: duckdb.DuckDBPyConnection) -> int:
             connection.execute(f"create or replace temp table fresh as {model.file.sql}")
             if not _same(connection, model.table, model.columns):
                 connection.execute(f"delete from {model.table}")
                 connection.execute(f"insert into {model.table} by name select * from fresh")
+            (rows,) = connection.execute("select count(*) from temp.fresh").fetchone() or (0,)
             connection.execute("drop table temp.fresh")
+            return int(rows)
 
         committed = self.write(change, commit)
         after = self._state()
@@ -346,7 +351,10 @@ class Lake:
             self._answers.put(claim, after.of(*below), b"")
 
     def write(self, change: Callable[[duckdb.DuckDBPyConnection], object], commit: Commit) -> int:
-        """Run `change` in one transaction under the lake's lock, from the start again on a conflict; the snapshot."""
+        """Run `change` in one transaction under the lake's lock, from the start again on a conflict; the snapshot.
+
+        Where `change` returns a number of rows that it brought, the commit tells it.
+        """
         self.prepare()
         return self._transact(change, commit)
 
@@ -786,10 +794,11 @@ def _commit(
 ) -> int:
     extra = {key: value for key, value in asdict(commit).items() if key not in {"message", "author"} and value}
     connection.execute("begin")
+    rows = change(connection)
+    extra |= {"rows": rows} if isinstance(rows, int) else {}
     connection.execute(
         "call lake.set_commit_message(?, ?, extra_info => ?)", [commit.author, commit.message, json.dumps(extra)]
     )
-    change(connection)
     connection.execute("commit")
     committed = connection.execute("select id from lake.last_committed_snapshot()").fetchone()
     if committed is None or committed[0] is None:  # nothing changed, nothing was committed

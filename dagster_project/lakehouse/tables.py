@@ -369,6 +369,26 @@ TABLES: tuple[Table, ...] = (
         Column("source", "varchar", "source of the raw pair as it was then, NULL = frozen by 0.1", volatile=True),
         Column("file", "varchar", "its file as it was then", volatile=True),
         Column("source_row", "bigint", "its row in that file, from 1, as it was then", volatile=True),
+        *(
+            Column(name, type, f"{description}; NULL = frozen before this was kept", volatile=True)
+            for name, type, description in (
+                ("teacher", "varchar", "teacher whose rewrites competed"),
+                ("scorer_fingerprint", "varchar", "student whose statistics decided"),
+                ("is_mixed_in", "boolean", "true when `mix` put the untouched original back"),
+                ("ifd", "double", "IFD of the row"),
+                ("r_ifd", "double", "reversed IFD of the row, also NULL when not asked"),
+                ("first_choice", "varchar", "original | instruction"),
+                ("first_reason", "varchar", "why the first choice fell as it did"),
+                ("ifd_original", "double", "IFD of the original"),
+                ("ifd_instruction", "double", "IFD of the rewritten instruction with its answer"),
+                ("second_choice", "varchar", "original | instruction | response | both"),
+                ("second_reason", "varchar", "why the second choice fell as it did"),
+                ("r_ifd_base", "double", "reversed IFD of the first choice"),
+                ("r_ifd_reflected", "double", "and of the same with the better answer"),
+                ("instruction_request_id", "varchar", "request of the first phase"),
+                ("response_request_id", "varchar", "request of the second phase, about the first choice"),
+            )
+        ),
         Column("created_at", "timestamp", "when the set was frozen, UTC", volatile=True),
     ),
     _table(
@@ -630,4 +650,4 @@ TABLES: tuple[Table, ...] = (
 # Tables that every recipe has rows in -> what the asset that makes a recipe's rows is called.
 SHARED_BY_RECIPES = {"training.training_pairs": "training_pairs", "training.student_checkpoints": "student_checkpoint"}
 TABLES_BY_NAME = {table.name: table for table in TABLES}
-SCHEMAS = ("profile", "raw", "reflection", "scoring", "selection", "training", "evaluation")
+SCHEMAS = ("profile", "raw", "reflection", "scoring", "selection", "training", "evaluation", "lineage")

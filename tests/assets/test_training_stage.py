@@ -148,6 +148,31 @@ def test_rows_student_and_settings_have_the_ids_of_the_first_release(
     assert fingerprint == "ae4f74555eb4dec1cbb68747995e5b73a5f112486613186012d5c1999596ef63"
 
 
+def test_where_each_row_comes_from_is_frozen_with_it_and_stays_when_the_source_changes(
+    ready: Flow, trained: list[dict[str, Any]]
+) -> None:
+    ifds = "round(ifd_original, 6), round(ifd, 6)"
+    columns = f"rank, source, source_row, teacher, first_choice, first_reason, {ifds}, is_current"
+    frozen = freeze(ready)
+    rows = [
+        (rank, "mine", line, "recorded", None, "awaiting_reflection", ifd, ifd, True)
+        for rank, line, ifd in ((1, 1, 0.904837), (2, 2, 0.818731), (3, 3, 0.740818))
+    ]
+    lineage = f"select {columns} from lineage.row_lineage order by data_version <> '{frozen}', rank"
+    assert ready.lake.read(lineage).rows() == rows
+    gone = "delete from raw.raw_pairs where source_row = 2"
+    ready.lake.write(lambda connection: connection.execute(gone), Commit("an edited source"))
+    refresh(ready.lake)
+    made = version(ready.run(CHECKPOINT)) if freeze(ready) != frozen else ""
+    assert ready.lake.read(lineage).rows() == [
+        *((*row[:-1], False) for row in rows),
+        (1, *rows[0][1:]),
+        (2, *rows[2][1:]),
+    ]
+    seen = "select checkpoints from lineage.row_lineage where is_current"
+    assert ready.lake.read(seen)["checkpoints"].to_list() == [[made], [made]]
+
+
 def test_the_same_rows_are_frozen_once(ready: Flow) -> None:
     first = version(ready.run(ROWS))
     snapshot = ready.lake.snapshot_id()

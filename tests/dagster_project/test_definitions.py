@@ -21,7 +21,7 @@ from dagster_project.up_to_date import BRING_UP_TO_DATE
 from tests.support.processes import finish, python
 from tests.support.profiles import toy_profile
 
-STAGES = ["profile", "raw", "reflection", "scoring", "selection", "training", "evaluation"]
+STAGES = ["profile", "raw", "reflection", "scoring", "selection", "training", "evaluation", "lineage"]
 RECIPES = ["paper", "paper_gated", "paper_top", "original"]
 PER_RECIPE = {"training_pairs", "student_checkpoint"}
 

@@ -171,7 +171,21 @@ def test_a_commit_says_who_what_and_why(lake: Lake) -> None:
     row = lake.read(
         "select author, commit_message, commit_extra_info from lake.snapshots() order by snapshot_id desc limit 1"
     ).row(0)
-    assert row == ("reflection-lake", "it's told", '{"asset": "raw/raw_pairs", "run_id": "r1", "data_version": "v1"}')
+    extra = '{"asset": "raw/raw_pairs", "run_id": "r1", "data_version": "v1", "rows": 1}'
+    assert row == ("reflection-lake", "it's told", extra)
+
+
+def test_every_change_of_the_lake_is_a_row(lake: Lake) -> None:
+    lake.append({PAIRS: pairs("a", "b")}, Commit("two", asset="raw/raw_pairs", run_id="r1", data_version="v1"))
+    lake.mirror({PAIRS: pairs("a")}, Commit("one left", asset="raw/raw_pairs"))
+    lake.write(lambda connection: connection.execute(f"delete from {PAIRS}"), Commit("by hand"))
+    columns = "asset, data_version, row_count, run_id, commit_message"
+    rows = lake.read(f"select {columns} from lineage.data_versions order by snapshot_id desc limit 3").rows()
+    assert rows == [
+        (None, None, None, None, "by hand"),
+        ("raw/raw_pairs", None, 1, None, "one left"),
+        ("raw/raw_pairs", "v1", 2, "r1", "two"),
+    ]
 
 
 @pytest.mark.parametrize(
