@@ -15,6 +15,11 @@ FILES ?=
 MODEL ?=
 SET ?=
 CANDIDATES ?=
+CHECKPOINT ?=
+ASSET ?=
+FROM ?=
+TO ?=
+NOW ?=
 REPO ?=
 CONFIRM ?=
 PUBLIC ?=
@@ -30,7 +35,7 @@ WITH ?=
 # What is written in these reaches the program as it stands: make expands no `$` in it, and neither does the shell.
 AS_WRITTEN := Q AS_OF FORMAT OUT REPO
 $(foreach name,$(AS_WRITTEN),$(eval override $(name) := $$(value $(name))))
-export $(AS_WRITTEN) PORT PAIR TEACHER FILE DATA RECIPE FILES MODEL SET
+export $(AS_WRITTEN) PORT PAIR TEACHER FILE DATA RECIPE FILES MODEL SET CHECKPOINT ASSET FROM TO
 export HF_HUB_DISABLE_TELEMETRY := 1
 # Idle OpenMP threads sleep instead of spinning: on a few busy cores that is several times faster.
 export OMP_WAIT_POLICY ?= passive
@@ -38,7 +43,7 @@ ifneq ($(PROFILE),)
 export REFLECTION_PROFILE := $(PROFILE)
 endif
 
-.PHONY: help setup run evaluate check profiles test fuzz soak lint ui serve export push sql sql-readme estimate prompt export-replies import-replies export-answers bench evidence clean
+.PHONY: help setup run evaluate check profiles test fuzz soak lint ui serve export push sql rows versions diff reproduce compact sql-readme estimate prompt export-replies import-replies export-answers bench evidence clean
 .SILENT:
 
 help: ## this list
@@ -109,6 +114,26 @@ sql: ## one read-only query: make sql Q="select ..." [AS_OF=snapshot] [FORMAT=li
 	$(SETUP)
 	$(BIN)/python -m dagster_project.commands.sql $(if $(AS_OF),--as-of "$$AS_OF") $(if $(FORMAT),--format "$$FORMAT") \
 		$(if $(OUT),--out "$$OUT") -- "$$Q"
+
+rows: ## the exact rows that a checkpoint was trained on: make rows CHECKPOINT=id-or-name-or-folder [FORMAT=csv] [OUT=file]
+	$(SETUP)
+	$(BIN)/python -m dagster_project.commands.rows $(if $(CHECKPOINT),"$$CHECKPOINT") $(if $(FORMAT),--format "$$FORMAT") $(if $(OUT),--out "$$OUT")
+
+versions: ## what changed the lake, newest first: make versions [ASSET=training/paper] [FORMAT=line]
+	$(SETUP)
+	$(BIN)/python -m dagster_project.commands.versions $(if $(ASSET),"$$ASSET") $(if $(FORMAT),--format "$$FORMAT") $(if $(OUT),--out "$$OUT")
+
+diff: ## how a training set changed, row by row, and why: make diff FROM=version-or-checkpoint [TO=...] [RECIPE=name]
+	$(SETUP)
+	$(BIN)/python -m dagster_project.commands.diff $(if $(FROM),--from "$$FROM") $(if $(TO),--to "$$TO") $(if $(RECIPE),--recipe "$$RECIPE")
+
+reproduce: ## the rows of a checkpoint selected again, on the snapshot it names: make reproduce CHECKPOINT=id-or-name-or-folder
+	$(SETUP)
+	$(BIN)/python -m dagster_project.commands.reproduce $(if $(CHECKPOINT),"$$CHECKPOINT")
+
+compact: ## merge the lake's small files, expire the snapshots that no checkpoint names; NOW=1 removes files at once
+	$(SETUP)
+	$(BIN)/python -m dagster_project.commands.compact $(if $(filter 1,$(NOW)),--now)
 
 sql-readme: ## sql/README.md, made from the files of sql/
 	$(SETUP)

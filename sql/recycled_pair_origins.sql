@@ -42,11 +42,11 @@ select
     decisions.ifd, -- IFD of the row
     decisions.r_ifd, -- reversed IFD of the row, NULL when not asked
     first_choices.choice as first_choice, -- original | instruction, NULL when neither could be chosen
-    first_choices.reason as first_reason, -- why
+    first_choices.reason as first_reason, -- why it fell so
     first_choices.ifd_original, -- IFD of the original
     first_choices.ifd_instruction, -- IFD of the rewritten instruction with its answer
     second_choices.choice as second_choice, -- original | instruction | response | both, NULL when nothing could be chosen
-    second_choices.reason as second_reason, -- why
+    second_choices.reason as second_reason, -- why it fell so
     second_choices.r_ifd_base, -- reversed IFD of the first choice
     second_choices.r_ifd_reflected, -- and of the same with the better answer
     instruction_reflections.request_id as instruction_request_id, -- request of the first phase

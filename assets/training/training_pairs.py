@@ -7,13 +7,10 @@ from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from dagster_project.steps.code_version import code_version
 from dagster_project.steps.results import OWNERS, key, table_result
-from models_py.content import fingerprint
-from models_py.conversation import Context
 from models_py.errors import UserError
+from models_py.training.rows_version import ROW_COLUMNS, rows_version
 
 TABLE = "training.training_pairs"
-_CONTENT = ("rank", "pair_id", "candidate", "instruction", "input", "output")  # what the data version hashes
-_CONTEXT = ("system", "history")  # where a row has it, the version hashes it too
 _ORIGINS = "selection.recycled_pair_origins"  # no part of what a row is: it is frozen beside it
 
 
@@ -36,7 +33,7 @@ def training_pairs(recipe: str) -> dg.AssetsDefinition:
             version = _frozen_version(lake, recipe)
             if version is None:
                 rows = _selected(lake, recipe)
-                version = _version(rows)
+                version = rows_version(rows)
                 # The selection may have gone back between the two looks.
                 if lake.scalar(f"select count(*) from {TABLE} where {stored}", [recipe, version]) == 0:
                     frame = rows.with_columns(recipe=pl.lit(recipe), data_version=pl.lit(version))
@@ -68,16 +65,8 @@ def _frozen_version(lake: Lake, recipe: str) -> str | None:
     return str(same.item()) if same.height else None
 
 
-def _version(rows: pl.DataFrame) -> str:
-    contexts = rows.select(_CONTEXT).iter_rows()
-    content = rows.select(_CONTENT).iter_rows()
-    return fingerprint(
-        [[*row, *(context if Context.of(*context) else ())] for row, context in zip(content, contexts, strict=True)]
-    )[:16]
-
-
 def _selected(lake: Lake, recipe: str) -> pl.DataFrame:
-    columns = ", ".join(_CONTENT + _CONTEXT)
+    columns = ", ".join(ROW_COLUMNS)
     rows = lake.read(
         f"select {columns}, origins.* exclude (recipe, pair_id) "
         f"from selection.recycled_pairs left join {_ORIGINS} as origins using (recipe, pair_id) "

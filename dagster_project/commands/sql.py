@@ -39,15 +39,10 @@ def main(arguments: list[str] | None = None) -> int:
     any_encoding()
     try:
         lake = open_lake(load_profile(options.profile))
-        format = _format(options.format, options.out)
+        format = format_of(options.format, options.out)
         with lake.locked(as_of=options.as_of) as connection:
             check(connection, options.query)
-            result = connection.execute(options.query)
-            if format in FORMATS:
-                _write(result, format, options.out, lake)
-            else:
-                print(_view(result, format, options.max_rows))
-        sys.stdout.flush()
+            show(connection.execute(options.query), format, options.out, lake, options.max_rows)
     except BrokenPipeError:  # whoever read it has seen enough; at its end Python flushes once more
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
@@ -66,8 +61,20 @@ def _failed(why: str) -> int:
     return 1
 
 
-def _format(format: str, out: str) -> str:
-    """What was asked for, by name or by the ending of the file; empty for what fits the terminal."""
+def show(result: duckdb.DuckDBPyConnection, format: str, out: str, lake: Lake, max_rows: int | None = None) -> None:
+    """Print what a query gave, or write it to the file `out`. format: from `format_of`."""
+    if format in FORMATS:
+        _write(result, format, out, lake)
+    else:
+        print(_view(result, format, max_rows))
+    sys.stdout.flush()
+
+
+def format_of(format: str, out: str) -> str:
+    """What was asked for, by name or by the ending of the file; empty for what fits the terminal.
+
+    Raises UserError for a format that there is not.
+    """
     format = format.lower() or Path(out).suffix.lstrip(".").lower()
     known = FORMATS if out else (*FORMATS, "table", "line", "")
     if format not in known:

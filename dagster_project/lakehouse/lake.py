@@ -19,13 +19,13 @@ import re
 import shlex
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import polars as pl
@@ -86,6 +86,7 @@ inner join __ducklake_metadata_lake.ducklake_schema as schemas using (schema_id)
 where file.path_is_relative and file.begin_snapshot {which}
 order by all
 """
+_MERGE = "ducklake_merge_adjacent_files"
 _ATTEMPTS = 12
 _ROWS_REMEMBERED = 100  # of an answer; a larger one is computed anew
 _MASK = r"\1***"
@@ -125,6 +126,17 @@ class Facts:
     preview: list[tuple[object, ...]]
     data_version: str
     snapshot_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Compacted:
+    """What `Lake.compact` did. merged: table, files before, files after. waiting: files that the next call removes."""
+
+    merged: list[tuple[str, int, int]]
+    expired: int  # snapshots
+    kept: int
+    removed: int  # files
+    waiting: int
 
 
 class Lake:
@@ -375,6 +387,32 @@ class Lake:
                         raise
                     time.sleep(random.uniform(0, min(2.0, 0.02 * 2**attempt)))
         raise AssertionError("unreachable")
+
+    def compact(self, keep: Collection[int], *, at_once: bool = False) -> Compacted:
+        """Merge small files and expire every snapshot but those of `keep` and the latest, under the writer's lock.
+
+        Whoever reads now may still need the files that are replaced: they are removed by the next call, or `at_once`.
+        """
+        self.prepare()
+        with self._locked(self._lock), self.connect(read_only=False) as connection:
+
+            def call(function: str, *options: str) -> list[tuple[Any, ...]]:
+                return connection.execute(f"call {function}({', '.join([literal('lake'), *options])})").fetchall()
+
+            removed = len(call("ducklake_cleanup_old_files", "cleanup_all => true"))
+            merged = [(f"{schema}.{table}", before, after) for schema, table, before, after in call(_MERGE)]
+            latest = _snapshot(connection)
+            if merged and self._data_files is not None:
+                self._data_files.remember(_data_files(connection, since=latest))
+            known = [one for (one,) in connection.execute("select snapshot_id from lake.snapshots()").fetchall()]
+            gone = [one for one in known if one != latest and one not in keep]
+            if gone:
+                call("ducklake_expire_snapshots", f"versions => [{', '.join(map(str, gone))}]")
+            removed += len(call("ducklake_cleanup_old_files", "cleanup_all => true")) if at_once else 0
+            waiting = (
+                0 if at_once else len(call("ducklake_cleanup_old_files", "cleanup_all => true", "dry_run => true"))
+            )
+        return Compacted(merged, len(gone), len(known) - len(gone), removed, waiting)
 
     def _full_disk(self, error: duckdb.Error) -> UserError:
         return UserError(

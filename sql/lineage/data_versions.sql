@@ -13,10 +13,10 @@ with commits as (
 select
     snapshot_id, -- snapshot of the lake, for AS_OF
     snapshot_time, -- when it was committed
-    extra ->> '$.asset' as asset, -- asset that committed it, NULL = the lake's own (tables and views)
+    replace(extra ->> '$.asset', '.', '/') as asset, -- asset that committed it, NULL = the lake's own (tables and views)
     extra ->> '$.data_version' as data_version, -- version of what it made, NULL where that is only known when all is committed
     (extra ->> '$.rows')::bigint as row_count, -- rows it brought, NULL = not kept
     extra ->> '$.run_id' as run_id, -- Dagster's run
     commit_message, -- what it did
-    author -- who
+    author -- who committed it
 from commits

@@ -125,7 +125,7 @@ def test_a_catalog_in_postgres_serves_readers_and_writers(server: str, tmp_path:
         0
     ) == (
         "it's told",
-        '{"asset": "raw"}',
+        '{"asset": "raw", "rows": 1}',
     )
     counted = "select count(*) from raw.raw_pairs"
     assert lake.recall(counted).item() == 1

@@ -1,0 +1,51 @@
+"""`make compact`: merge the lake's small files, and expire every snapshot that no checkpoint names.
+
+    python -m dagster_project.commands.compact [--now] [--profile NAME]
+
+Rows, checkpoints and their snapshots stay: make rows and make reproduce go on working. AS_OF reaches what is left.
+Files that were replaced are removed by the next `make compact`, since somebody may be reading them; NOW=1 removes them
+at once.
+"""
+
+import argparse
+import sys
+
+from rich.console import Console
+
+from dagster_project.commands.terminal import any_encoding, say_error
+from dagster_project.lakehouse.lake import open_lake
+from dagster_project.lakehouse.sql_files import policies
+from dagster_project.profile.load import load_profile
+from models_py.errors import UserError
+
+_NAMED = "select distinct snapshot_id from training.student_checkpoints where snapshot_id is not null"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit status 0, or 1 with one message on standard error."""
+    parser = argparse.ArgumentParser(prog="make compact", description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--now", action="store_true", help="remove replaced files at once: nobody reads the lake")
+    parser.add_argument("--profile", help="profile whose lake it is (default: REFLECTION_PROFILE, else quickstart)")
+    options = parser.parse_args(arguments)
+    any_encoding()
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        lake = open_lake(load_profile(options.profile, policies()))
+        named = {int(one) for one in lake.read(_NAMED)["snapshot_id"]}
+        done = lake.compact(named, at_once=options.now)
+    except UserError as error:
+        say_error(error)
+        return 1
+    for table, before, after in done.merged:
+        console.print(f"  merged  {table:<40}{before:>8,} files → {after:,}")
+    console.print(
+        f"  expired {done.expired:,} snapshots; {done.kept:,} are kept, {len(named):,} of them named by checkpoints"
+    )
+    console.print(
+        f"  removed {done.removed:,} files" + (f"; {done.waiting:,} wait for the next" if done.waiting else "")
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""`make versions`: what changed the lake, newest first: asset, data version, snapshot, rows, time.
+
+    python -m dagster_project.commands.versions [ASSET] [--format csv] [--out FILE] [--profile NAME]
+
+ASSET is an asset (`training/paper/training_pairs`) or the beginning of one (`training`). It is lineage.data_versions
+with the checkpoints that name each snapshot.
+"""
+
+import argparse
+import sys
+
+from dagster_project.commands.sql import format_of, show
+from dagster_project.commands.terminal import any_encoding, say_error
+from dagster_project.lakehouse.lake import Lake, open_lake
+from dagster_project.lakehouse.sql_files import policies
+from dagster_project.profile.load import load_profile
+from models_py.errors import UserError, unknown
+
+_VERSIONS = """
+with named as (
+    select
+        snapshot_id,
+        list(checkpoint_id order by created_at) as checkpoints
+    from training.student_checkpoints
+    group by snapshot_id
+)
+
+select
+    versions.snapshot_id as snapshot,
+    strftime(versions.snapshot_time, '%m-%d %H:%M') as time_utc,
+    versions.asset,
+    coalesce(versions.data_version, '') as data_version,
+    versions.row_count as rows,
+    coalesce(array_to_string(named.checkpoints, ', '), '') as checkpoint
+from lineage.data_versions as versions
+left join named on named.snapshot_id = versions.snapshot_id
+where versions.asset is not null
+    and ($asset = '' or versions.asset = $asset or starts_with(versions.asset, concat($asset, '/')))
+order by versions.snapshot_id desc
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit status 0, or 1 with one message on standard error."""
+    parser = argparse.ArgumentParser(prog="make versions", description=__doc__.split("\n", 1)[0])
+    parser.add_argument("asset", nargs="?", default="")
+    parser.add_argument("--format", default="", help="table, line, csv, json, jsonl or parquet (default: what fits)")
+    parser.add_argument("--out", default="", metavar="FILE", help="write there; its ending may name the format")
+    parser.add_argument("--profile", help="profile whose lake is read (default: REFLECTION_PROFILE, else quickstart)")
+    options = parser.parse_args(arguments)
+    any_encoding()
+    try:
+        lake = open_lake(load_profile(options.profile, policies()))
+        format = format_of(options.format, options.out)
+        asset = _asset(lake, options.asset.strip("/").replace(".", "/"))
+        with lake.connect() as connection:
+            show(connection.execute(_VERSIONS, {"asset": asset}), format, options.out, lake)
+    except UserError as error:
+        say_error(error)
+        return 1
+    return 0
+
+
+def _asset(lake: Lake, wanted: str) -> str:
+    """Raises UserError, with the nearest, for one that never changed the lake."""
+    known = lake.read("select distinct asset from lineage.data_versions where asset is not null order by asset")
+    assets = known["asset"].to_list()
+    if wanted and not any(one == wanted or one.startswith(f"{wanted}/") for one in assets):
+        raise UserError(f"ASSET: {unknown('an asset that ever changed this lake', wanted, assets)}.")
+    return wanted
+
+
+if __name__ == "__main__":
+    sys.exit(main())
