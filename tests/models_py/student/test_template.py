@@ -91,6 +91,8 @@ def test_prompt_and_answer_and_rest_are_what_the_template_writes(name: str) -> N
     after = chat.tokenizer(whole.removeprefix(conditioned), add_special_tokens=False)["input_ids"]
     example = as_a(TrainingExample, chat.training_example(USER["content"], "", ANSWER["content"]))
     assert example.input_ids == [*terms.conditioned, chat.end_of_turn_id]
+    prompt = len(terms.conditioned) - terms.target_tokens  # what is scored is what the loss counts, and the end
+    assert example.completion_mask == [0] * prompt + [1] * (terms.target_tokens + 1)
     assert chat.end_of_turn_id == next((i for i in after if i >= 256), chat.tokenizer.eos_token_id)
 
 
