@@ -13,7 +13,7 @@ from tests.conftest import PROJECT
 @pytest.mark.slow
 def test_all_three_make_the_same_steps(tmp_path: Path) -> None:
     results = tmp_path / "training.json"
-    command = [sys.executable, PROJECT / "benchmarks" / "training.py", "--quick", "--results", results]
+    command = [sys.executable, str(PROJECT / "benchmarks" / "training.py"), "--quick", "--results", str(results)]
     environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(PROJECT)}
     shown = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
     assert [line.split()[1] for line in shown.splitlines()[-3:]] == ["loop", "paper", "fast"]
