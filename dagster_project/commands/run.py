@@ -20,12 +20,13 @@ from rich.markup import escape
 from sqlalchemy.exc import DBAPIError
 
 from dagster_project.commands.check import check_before_run
+from dagster_project.commands.evaluation_view import print_evaluation
 from dagster_project.commands.home import dagster_home
 from dagster_project.commands.killed_runs import mark_killed_runs, running
 from dagster_project.commands.run_view import WATCH_TAG, RunWatcher, print_summary
 from dagster_project.commands.terminal import any_encoding, plain, say_error, second_stdout
 from dagster_project.definitions import build_definitions
-from dagster_project.jobs import MAIN_JOB, PROFILE_TAG
+from dagster_project.jobs import EVALUATE_JOB, MAIN_JOB, PROFILE_TAG
 from dagster_project.lakehouse.donors import check_donors
 from dagster_project.lakehouse.lake import open_lake
 from dagster_project.lakehouse.sql_files import policies
@@ -102,7 +103,8 @@ def _run(profile_name: str | None, job: str, console: Console) -> int:
             console.print(f"\n[bold red]Failed[/] {escape(plain(failure, lines=True))}")
         console.print("\nWhat was finished is kept: mend the cause and `make run` goes on from there.")
         return 1
-    print_summary(lake, profile, console, time.monotonic() - started)
+    show = print_evaluation if job == EVALUATE_JOB else print_summary
+    show(lake, profile, console, time.monotonic() - started)
     return 0
 
 

@@ -153,15 +153,20 @@ def print_summary(lake: Lake, profile: Profile, console: Console, seconds: float
         f"[bold]Lake[/]  {_short(lake.shown_catalog)}, snapshot {lake.snapshot_id()}"
         f"   [bold]time[/] {duration(seconds)}\n"
     )
-    bundled = profile.file.parent == PROFILES_DIR
-    name = profile.name if bundled else _short(str(profile.file))
-    profile_argument = "" if bundled and name == DEFAULT_PROFILE else f" PROFILE={name}"
+    which = profile_argument(profile)
     for command, purpose in (
-        (f"make ui{profile_argument}", "look at every asset, its rows and its lineage"),
-        (f'make sql{profile_argument} Q="from selection.selection_summary"', "compare the recipes"),
-        (f'make sql{profile_argument} Q="from selection.pair_decisions limit 20"', "why a pair was kept or dropped"),
+        (f"make ui{which}", "look at every asset, its rows and its lineage"),
+        (f'make sql{which} Q="from selection.selection_summary"', "compare the recipes"),
+        (f'make sql{which} Q="from selection.pair_decisions limit 20"', "why a pair was kept or dropped"),
     ):
         console.print(f"  {command:<62} [dim]{purpose}[/]")
+
+
+def profile_argument(profile: Profile) -> str:
+    """What a `make` line needs to be about that profile: nothing where it is the one that make takes by itself."""
+    bundled = profile.file.parent == PROFILES_DIR
+    name = profile.name if bundled else _short(str(profile.file))
+    return "" if bundled and name == DEFAULT_PROFILE else f" PROFILE={name}"
 
 
 def _print_left_out(lake: Lake, console: Console) -> None:

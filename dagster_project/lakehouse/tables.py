@@ -534,7 +534,7 @@ TABLES: tuple[Table, ...] = (
         "subject, metric",
         Column("subject", "varchar", "recipe, or a base student's label"),
         Column("kind", "varchar", "checkpoint | base"),
-        Column("metric", "varchar", "`loss on <held-out set>` (nats a token), `<task> <metric>` of a benchmark"),
+        Column("metric", "varchar", "`loss on <set>` (nats a token), `<task> <metric>`, `win rate on <set>, <judge>`"),
         Column("higher_is_better", "boolean", "whether a higher value is the better one"),
         Column("training_rows", "bigint", "rows it was trained on, NULL of a base"),
         Column("target_tokens", "bigint", "target tokens of these rows"),

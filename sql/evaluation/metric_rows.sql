@@ -30,14 +30,48 @@ benchmarks as (
         and runs.filter = items.filter
 ),
 
+-- Against the base student that it was made from; against itself that one ties.
+against_base as (
+    select
+        outcomes.judge,
+        outcomes.instruction_set,
+        outcomes.instruction_id,
+        outcomes.model,
+        outcomes.opponent as base,
+        outcomes.preference
+    from evaluation.verdict_outcomes as outcomes
+    inner join evaluation.models as models
+        on models.model = outcomes.model
+        and models.student_fingerprint = outcomes.opponent
+),
+
+judged as (
+    select judge, instruction_set, instruction_id, model, preference from against_base
+    union all
+    select distinct judge, instruction_set, instruction_id, base as model, 0.5::double as preference from against_base
+),
+
+win_rates as (
+    select
+        concat('win rate on ', instruction_set, ', ', judge) as metric,
+        model,
+        instruction_id as item,
+        preference as value,
+        1.0::double as weight,
+        true as higher_is_better
+    from judged
+),
+
 together as (
     from losses
     union all
     from benchmarks
+    union all
+    from win_rates
 )
 
 select
-    metric, -- what is measured: `loss on <held-out set>` in nats a token, `<task> <metric>` of a benchmark
+    metric, -- what is measured: `loss on <held-out set>` in nats a token, `<task> <metric>` of a benchmark, `win rate on <set>, <judge>` against the base student
     model, -- checkpoint_id, of a base student its fingerprint
     item, -- the row: content id, or number in the task's data
     value, -- what the model gave: nats of an answer, 1 or 0

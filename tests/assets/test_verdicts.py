@@ -102,6 +102,17 @@ def test_each_checkpoint_meets_its_base_in_both_orders_and_nobody_is_asked_twice
         assert (wins, ties, losses, unjudged, first_share) == (0, 1, 2, 0, 0.5)  # `half Sea` < `paper Sea` < `toy Sea`
 
 
+def test_win_rates_against_the_base_are_a_metric_of_the_comparison(trained: Trained, judge: Judge) -> None:
+    judged_by(trained, judge)
+    won = dict(rates(trained, "model_name, win_rate"))
+    metric = (
+        "select metric, name, sum(value) / sum(weight) from evaluation.metric_rows join evaluation.models using (model)"
+    )
+    rows = trained.lake.read(f"{metric} group by all order by name").rows()
+    assert [(name, rate) for _, name, rate in rows] == [*sorted(won.items()), ("toy (base)", 0.5)]
+    assert {one for one, _, _ in rows} == {"win rate on set, gpt"}
+
+
 def test_a_judge_that_likes_what_comes_first_ties_everything_and_is_found_out(trained: Trained, judge: Judge) -> None:
     judge.say = lambda one, two: "9 5"
     judged_by(trained, judge)
