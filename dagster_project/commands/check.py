@@ -37,6 +37,11 @@ from models_py.cleaning.evaluation_texts import read_evaluation_texts
 from models_py.cleaning.settings import EvaluationFile
 from models_py.disk import free_bytes, nearest_folder
 from models_py.errors import UnreachableError, UserError, refuse
+from models_py.evaluation.annotation_file import AnnotationFile
+from models_py.evaluation.annotations import read_annotations
+from models_py.evaluation.answer_settings import InstructionFile
+from models_py.evaluation.instructions import read_instructions
+from models_py.evaluation.judge import open_judge
 from models_py.paths import is_hub_id
 from models_py.sources import hub
 from models_py.sources.first_rows import check_fields
@@ -120,6 +125,14 @@ def findings(profile_name: str | Path | None = None, port: int = PORT) -> Iterat
         yield from _teacher(profile, spec, pairs, all_seen=all_seen)
     for student in profile.students.values():
         yield from _found(_student, profile, student)
+    for instructions in (
+        profile.evaluation.instructions if "instructions" in profile.evaluation.model_fields_set else ()
+    ):
+        yield from _found(_instructions, instructions)
+    for annotations in profile.evaluation.annotations:
+        yield from _found(_annotations, annotations)
+    for spec in profile.judge_specs():
+        yield from _found(_judge, spec)
     yield from _disk(profile, len(pairs))
     yield from _found(_port, profile, port)
 
@@ -220,6 +233,24 @@ def _evaluation(evaluation: EvaluationFile) -> str:
     texts = read_evaluation_texts([evaluation])
     rows = texts.select("file", "item_row").n_unique()
     return f"{evaluation.files.where}: {_count(texts.height, 'text')} in {_count(rows, 'row')}"
+
+
+def _instructions(file: InstructionFile) -> str:
+    """What models are asked. Raises UserError, and UnreachableError where it is on the hub and not here."""
+    _be_here(file.files)
+    return f"{file.files.where}: {_count(len(read_instructions([file]).instructions), 'instruction')}"
+
+
+def _annotations(file: AnnotationFile) -> str:
+    _be_here(file.files)
+    return f"{file.files.where}: {_count(len(read_annotations([file])), 'annotation')}"
+
+
+def _judge(spec: TeacherSpec) -> str:
+    """Whether it could be asked: its prompt, its price, its key."""
+    judge = open_judge(spec)
+    judge.asked.engine.check_ready()
+    return f"{spec.name}: {spec.settings.engine}, {_brief(spec.settings.asked_at)}"
 
 
 def _away(source: Source) -> list[str]:

@@ -23,14 +23,18 @@ from rich.table import Table
 from rich.text import Text
 
 from dagster_project.commands.missing_replies import ledger_copy, missing_replies
+from dagster_project.commands.missing_verdicts import missing_verdicts, verdicts_wanted
 from dagster_project.commands.terminal import any_encoding, plain, say_error
+from dagster_project.lakehouse.donors import take_replies
 from dagster_project.lakehouse.sql_files import policies
 from dagster_project.profile.load import load_profile
 from dagster_project.profile.schema import Profile
 from dagster_project.steps.step_progress import duration
 from models_py.errors import UserError
+from models_py.evaluation.judge import open_judge, request_ids
 from models_py.sources.read import check_bad_fraction, read_sources
 from models_py.teacher.attempts import stored_attempts
+from models_py.teacher.engines.base import profile_key
 from models_py.teacher.estimate import Amounts, PhaseEstimate, TeacherEstimate, scenarios
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.open_teacher import OpenTeacher, open_teacher
@@ -124,6 +128,23 @@ def _estimate(profile: Profile, options: argparse.Namespace, console: Console) -
         choosing = len(profile.scorers_for(teacher.spec.name))
         if profile.response_reflection == "selected" and choosing > 1 and result.missing:
             console.print(f"  {choosing} students choose; where they differ, up to twice as many response reflections.")
+    _estimate_judges(profile, console)
+
+
+def _estimate_judges(profile: Profile, console: Console) -> None:
+    """What `make evaluate` would ask the judges."""
+    specs = profile.judge_specs()
+    if not specs:
+        return
+    wanted = verdicts_wanted(profile)
+    with ledger_copy(profile) if profile.reuse else _ledger(profile) as ledger:
+        for spec in specs:
+            judge = open_judge(spec)
+            if profile.reuse:
+                take_replies(profile.reuse, ledger, request_ids(wanted.known, judge))
+            _print_estimate(judge.asked, missing_verdicts(judge, wanted, ledger), console)
+    if wanted.to_come:
+        console.print("  Of answers that are not there yet as many are counted as the profile has checkpoints for.")
 
 
 def _print_estimate(teacher: OpenTeacher, result: TeacherEstimate, console: Console) -> None:
@@ -131,10 +152,10 @@ def _print_estimate(teacher: OpenTeacher, result: TeacherEstimate, console: Cons
     at_once = f", {settings.calls_at_once} at once" if settings.calls_at_once else ""
     console.print(f"\n[bold]{teacher.spec.name}[/]  {settings.engine}, {escape(teacher.engine.identity)}{at_once}\n")
     table = Table(box=None, pad_edge=False, padding=(0, 4, 0, 0), header_style="none")
-    for column in ("", *(phase.phase for phase in result.phases), "both"):
+    parts: tuple[PhaseEstimate | TeacherEstimate, ...] = (*result.phases, *([result] if len(result.phases) > 1 else []))
+    for column in ("", *(part.phase if isinstance(part, PhaseEstimate) else "both" for part in parts)):
         table.add_column(column, no_wrap=not column)
     table.add_row("  answered", *(f"{p.wanted - p.missing:,} of {p.wanted:,}" for p in result.phases))
-    parts: tuple[PhaseEstimate | TeacherEstimate, ...] = (*result.phases, result)
     table.add_row("  missing", *(f"{part.missing:,}" for part in parts))
     if result.missing and not settings.is_free:
         for name, value, shown in _AMOUNTS:
@@ -169,7 +190,7 @@ def _notes(teacher: OpenTeacher, result: TeacherEstimate) -> Iterator[str]:
         return
     if not result.missing:
         return
-    if result.phases[0].missing and result.phases[1].missing:
+    if len(result.phases) > 1 and all(phase.missing for phase in result.phases):
         yield "Which bases the response phase is asked about is known only later; the pairs as they are stand for them."
     if result.expected.usd is None:
         yield f"Cost unknown: add prices.{settings.model_name} to the profile, in US dollars a million tokens."
@@ -181,7 +202,7 @@ def _notes(teacher: OpenTeacher, result: TeacherEstimate) -> Iterator[str]:
         )
     if result.stops_at:
         limit, share = result.stops_at
-        yield f"teachers.{name}.{limit} " + (
+        yield f"{profile_key(name)}.{limit} " + (
             f"would stop it after about {share:.0%} of that." if share else "is reached: nothing would be asked."
         )
     yield from filter(None, (_basis(phase) for phase in result.phases if phase.missing))

@@ -36,6 +36,7 @@ from models_py.evaluation.annotation_file import AnnotationFile
 from models_py.evaluation.answer_settings import Generation, InstructionFile
 from models_py.evaluation.benchmark_settings import Benchmarks
 from models_py.evaluation.held_out import HeldOutSet
+from models_py.evaluation.opponents import BASE
 from models_py.paths import absolute
 from models_py.sources.spec import Source
 from models_py.student.gguf import STUDENTS
@@ -44,7 +45,6 @@ from models_py.teacher.money import Price
 from models_py.teacher.spec import EngineSettings, PromptSettings, TeacherSpec
 from models_py.training.settings import TrainingSettings, with_preset
 
-BASE = "base"  # of evaluation.opponents: the student that a checkpoint was made from
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 

@@ -35,6 +35,7 @@ from models_py.teacher.request import (
     NEW_ANSWER,
     NEW_INSTRUCTION,
     RESPONSE_REFLECTION,
+    VERDICT,
     PendingPair,
     TeacherReply,
     TeacherRequest,
@@ -92,6 +93,12 @@ ASSUMED: Mapping[str, Scenarios] = {
             Scenario(1 / 4.0, 250, 0.0, 0.2, 1.0, 0.02),
             Scenario(1 / 3.0, 512, 0.0, 1.0, 2.0, 0.04),
         ),
+    ),
+    # Two scores and a few sentences.
+    VERDICT: (
+        Scenario(1 / 4.5, 50, 0.0, 0.0, 0.5, 0.01),
+        Scenario(1 / 4.0, 120, 0.0, 0.02, 1.0, 0.02),
+        Scenario(1 / 3.0, 300, 0.0, 0.1, 2.0, 0.04),
     ),
 }
 
@@ -191,23 +198,28 @@ def estimate(
     missing_pairs = sum(map(len, to_ask.values()))
     for name in second:
         to_ask[name] += _answers_to_come(teacher, name, [pair for pair in pairs if pair.content_id in heard[first]])
-    instructions = _phase(
+    instructions = phase_estimate(
         teacher, ledger, INSTRUCTION_REFLECTION, wanted=len(pairs), missing=missing_pairs, to_ask=to_ask
     )
     bases_of = {one.pair.pair_id: _bases(one) for one in known} if bases else {}
     before(RESPONSE_REFLECTION, [base for both in bases_of.values() for base in both.values()])
     wanted, missing = _missing_responses(teacher, pairs, bases_of, ledger, bases) if bases else (0, [])
     (name,) = teacher.requests(RESPONSE_REFLECTION)
-    responses = _phase(
+    responses = phase_estimate(
         teacher, ledger, RESPONSE_REFLECTION, wanted=wanted, missing=len(missing), to_ask={name: missing}
     )
+    return whole_estimate(teacher, ledger, (instructions, responses))
+
+
+def whole_estimate(teacher: OpenTeacher, ledger: Ledger, phases: tuple[PhaseEstimate, ...]) -> TeacherEstimate:
+    """What all phases take together, and which limit would end them."""
     spent = ledger.spent(teacher.spec.name)
-    expected = instructions.expected + responses.expected
+    expected = reduce(add, (phase.expected for phase in phases))
     return TeacherEstimate(
-        phases=(instructions, responses),
-        low=instructions.low + responses.low,
+        phases=phases,
+        low=reduce(add, (phase.low for phase in phases)),
         expected=expected,
-        high=instructions.high + responses.high,
+        high=reduce(add, (phase.high for phase in phases)),
         spent=spent,
         stops_at=stops_at(teacher.spec.settings.budget, spent, expected),
     )
@@ -384,7 +396,7 @@ def _bases(reflection: Reflection) -> dict[str, PendingPair]:
     return bases
 
 
-def _phase(
+def phase_estimate(
     teacher: OpenTeacher,
     ledger: Ledger,
     phase: str,
@@ -393,7 +405,7 @@ def _phase(
     missing: int,
     to_ask: Mapping[str, Sequence[Missing]],
 ) -> PhaseEstimate:
-    """missing: of what is wanted. to_ask: the requests for it, by name."""
+    """What one phase takes. missing: of what is wanted. to_ask: the requests for it, by name."""
     settings = teacher.spec.settings
     price = Price(0, 0) if settings.is_free else teacher.account(Spent()).price
     all_three, all_facts, seen_replies = [], list[Fact](), 0
