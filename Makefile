@@ -43,7 +43,7 @@ ifneq ($(PROFILE),)
 export REFLECTION_PROFILE := $(PROFILE)
 endif
 
-.PHONY: help setup run evaluate check profiles test fuzz soak lint ui serve export push sql rows versions diff reproduce compact sql-readme estimate prompt export-replies import-replies export-answers bench evidence clean
+.PHONY: help setup run evaluate check profiles test fuzz soak lint ui serve export push sql rows versions diff reproduce compact sql-readme estimate prompt export-replies import-replies export-answers bench evidence ablations clean
 .SILENT:
 
 help: ## this list
@@ -162,6 +162,10 @@ bench: ## the benchmarks, as ratios in one run
 evidence: ## what each statistic can see, into docs/evidence.md: make evidence DATA=folder-of-expert_revisions.jsonl (half an hour)
 	$(SETUP)
 	$(BIN)/python -m dagster_project.commands.evidence "$$DATA" $(ARGS)
+
+ablations: ## whether selection makes a better student, into docs/evidence.md: make ablations DATA=folder-of-expert_revisions.jsonl (hours)
+	$(SETUP) evaluation
+	$(BIN)/python -m dagster_project.commands.ablations "$$DATA" $(ARGS)
 
 clean: ## remove the quickstart's warehouse, keep those of other profiles and the environment
 	rm -rf warehouse/quickstart

@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     tables = "\n".join(_tables(comparisons, policies, made))
     _plot(comparisons, options.page.parent / "evidence" / "preferences.png")
-    _write(options.page, tables)
+    write_measured(options.page, MARKS, tables)
     console = Console(highlight=False, soft_wrap=True)
     console.print(tables, markup=False)
     console.print(f"\n{options.page}: {len(pairs)} pairs, {time.monotonic() - started:.0f} s")
@@ -181,16 +181,16 @@ def _decimal(estimate: Estimate) -> str:
 # ---- page and plot
 
 
-def _write(page: Path, tables: str) -> None:
+def write_measured(page: Path, marks: tuple[str, str], tables: str) -> None:
     """The tables between the marks of the page, which is made with nothing else where it is missing."""
     import torch
     import transformers
 
     machine = f"torch {torch.__version__}, transformers {transformers.__version__}, {platform.machine()} CPU, float32"
-    text = page.read_text(encoding="utf-8") if page.is_file() else "".join(MARKS)
-    before, _, rest = text.partition(MARKS[0])
-    _, _, after = rest.partition(MARKS[1])
-    page.write_text(f"{before}{MARKS[0]}{tables}\n\nMeasured with {machine}.\n{MARKS[1]}{after}", encoding="utf-8")
+    text = page.read_text(encoding="utf-8") if page.is_file() else "".join(marks)
+    before, _, rest = text.partition(marks[0])
+    _, _, after = rest.partition(marks[1])
+    page.write_text(f"{before}{marks[0]}{tables}\n\nMeasured with {machine}.\n{marks[1]}{after}", encoding="utf-8")
 
 
 def _plot(comparisons: pl.DataFrame, file: Path) -> None:

@@ -83,9 +83,12 @@ def _revised_pair(line: str, where: str) -> RevisedPair:
         instruction, given, output, revised = (str(row[name]) for name in _FIELDS)
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{where}: no JSON object with {', '.join(_FIELDS)} ({error!r}).") from error
-    return RevisedPair(
-        "\n".join(part for part in (instruction.strip(), given.strip()) if part), output.strip(), revised.strip()
-    )
+    return RevisedPair(folded(instruction, given), output.strip(), revised.strip())
+
+
+def folded(instruction: str, given: str) -> str:
+    """An instruction with its input below it, as one text."""
+    return "\n".join(part for part in (instruction.strip(), given.strip()) if part)
 
 
 def rewrite(kind: str, pairs: Sequence[RevisedPair], at: int) -> str | None:
@@ -109,11 +112,11 @@ def write_evidence_files(pairs: Sequence[RevisedPair], folder: Path) -> dict[str
     """pairs.jsonl and <kind>.jsonl with the replies of each kind's teacher; how many pairs each kind rewrites."""
     folder.mkdir(parents=True, exist_ok=True)
     sources = [{"instruction": pair.instruction, "output": pair.output} for pair in pairs]
-    _write(folder / PAIRS_FILE, sources)
+    write_lines(folder / PAIRS_FILE, sources)
     made = {}
     for kind in KINDS:
         texts = [rewrite(kind, pairs, at) for at in range(len(pairs))]
-        _write(
+        write_lines(
             folder / f"{kind}.jsonl",
             [line for pair, text in zip(pairs, texts, strict=True) for line in _replies(pair, text)],
         )
@@ -151,6 +154,7 @@ def _padded(text: str, at: int) -> str:
     return f"{text} {' '.join(padding)}"
 
 
-def _write(file: Path, rows: Sequence[dict[str, str]]) -> None:
+def write_lines(file: Path, rows: Sequence[dict[str, str]]) -> None:
+    """The rows as JSON Lines."""
     with published_file(file) as partial:
         partial.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
