@@ -56,6 +56,7 @@ from models_py.teacher.open_teacher import OpenTeacher, open_teacher
 from models_py.teacher.prompt import load_prompts
 from models_py.teacher.request import PendingPair
 from models_py.teacher.spec import TeacherSpec
+from models_py.training.machine import lacking
 
 _MOST_ROWS = 20_000  # of a source that are read
 _BYTES_A_PAIR = 24_000  # of lake and ledger, with both replies; generous: the quickstart's ledger takes 9 kB a pair
@@ -125,6 +126,7 @@ def findings(profile_name: str | Path | None = None, port: int = PORT) -> Iterat
         yield from _teacher(profile, spec, pairs, all_seen=all_seen)
     for student in profile.students.values():
         yield from _found(_student, profile, student)
+    yield from _machine(profile)
     for instructions in (
         profile.evaluation.instructions if "instructions" in profile.evaluation.model_fields_set else ()
     ):
@@ -149,7 +151,7 @@ def check_before_run(profile: Profile) -> None:
         found += _found(_evaluation, evaluation) if not _is_away(evaluation.files) else ()
     for student in profile.students.values():
         found += _found(_student, profile, student) if not _is_away_on_the_hub(profile, student) else ()
-    found += _disk(profile, 0, by_names=False)
+    found += [*_machine(profile), *_disk(profile, 0, by_names=False)]
     refuse(finding.told for finding in found if finding.verdict == "problem")
 
 
@@ -392,6 +394,13 @@ def _room(place: Path, key: str, parts: dict[str, int], guessed: str) -> Finding
         f"{key}: {shown(place)} needs about {_size(needed)}{guessed} and has {_size(free)}: {told}; make room, or name "
         "a folder on another disk",
     )
+
+
+def _machine(profile: Profile) -> Iterator[Finding]:
+    """What a training asks for that this machine has not; nothing is said of what any machine can do."""
+    trainings = [settings for recipe in profile.recipes for settings in profile.trainings_of(recipe)]
+    told = dict.fromkeys(problem for settings in trainings for problem in lacking(settings))
+    yield from (Finding("problem", problem) for problem in told)
 
 
 def _port(profile: Profile, port: int) -> str:

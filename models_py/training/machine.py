@@ -9,10 +9,19 @@ from models_py.training.settings import TrainingSettings
 
 def require_able_machine(settings: TrainingSettings) -> None:
     """Raise UserError for what this machine lacks, a line each."""
-    refuse(_lacking(settings))
+    refuse(lacking(settings))
 
 
-def _lacking(settings: TrainingSettings) -> Iterator[str]:
+def lacking(settings: TrainingSettings) -> Iterator[str]:
+    """What this machine lacks, each with the setting that asks for it. Imports torch only where it is asked."""
+    for tracker in settings.report_to:
+        if find_spec(tracker) is None:
+            yield (
+                f"training.report_to names {tracker}, which is not installed; install it into .venv "
+                f"(`.venv/bin/pip install {tracker}`), or leave it out."
+            )
+    if settings.method != "qlora" and settings.processes == 1:
+        return
     import torch
 
     on_cuda = torch.cuda.is_available()
@@ -34,9 +43,3 @@ def _lacking(settings: TrainingSettings) -> Iterator[str]:
             f"training.processes is {settings.processes}, and this machine has {torch.cuda.device_count()} GPUs; one "
             "process takes one."
         )
-    for tracker in settings.report_to:
-        if find_spec(tracker) is None:
-            yield (
-                f"training.report_to names {tracker}, which is not installed; install it into .venv "
-                f"(`.venv/bin/pip install {tracker}`), or leave it out."
-            )

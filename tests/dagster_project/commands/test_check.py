@@ -295,6 +295,10 @@ WRONG: dict[str, tuple[Change, str]] = {
         sets("recipes.first.drop_contaminated", True),
         r"recipes\.first\.drop_contaminated: there is nothing to compare with; name the evaluation files under",
     ),
+    "tracker": (
+        both(sets("training", {"report_to": ["mlflow"]}), sets("recipes.first.training", {"epochs": 2})),
+        r"training\.report_to names mlflow, which is not installed; install it into \.venv",
+    ),
     # 9: a policy (8, a port, has a test of its own)
     "policy": (sets("recipes.first.policy", "perplexity"), r"recipes\.first\.policy: .*response_reflection: all"),
     # 10: a recording of others
@@ -443,7 +447,7 @@ def test_of_a_long_source_the_first_rows_are_read(folder: Path, port: int, monke
 
 
 @pytest.mark.parametrize(
-    "case", ["field", "config", "architecture", "gguf", "disk", "source", "warehouse", "evaluation"]
+    "case", ["field", "config", "architecture", "gguf", "disk", "source", "warehouse", "evaluation", "tracker"]
 )
 def test_a_run_looks_first_at_what_it_would_find_late(folder: Path, case: str) -> None:
     profile, (change, complaint) = sound(), WRONG[case]
