@@ -40,7 +40,12 @@ def folders(trained_here: None, tmp_path_factory: pytest.TempPathFactory) -> tup
     student = save_tiny_student(folder / "tiny")
     tokenizer = AutoTokenizer.from_pretrained(student.model)
     ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
-    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
+    sizes: dict[str, Any] = {
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
     torch.manual_seed(0)
     # Heads of 32 are the smallest that vLLM computes on a CPU.
     LlamaForCausalLM(
