@@ -20,6 +20,8 @@ ASSET ?=
 FROM ?=
 TO ?=
 NOW ?=
+ROW ?=
+RANK ?=
 REPO ?=
 CONFIRM ?=
 PUBLIC ?=
@@ -35,7 +37,7 @@ WITH ?=
 # What is written in these reaches the program as it stands: make expands no `$` in it, and neither does the shell.
 AS_WRITTEN := Q AS_OF FORMAT OUT REPO
 $(foreach name,$(AS_WRITTEN),$(eval override $(name) := $$(value $(name))))
-export $(AS_WRITTEN) PORT PAIR TEACHER FILE DATA RECIPE FILES MODEL SET CHECKPOINT ASSET FROM TO
+export $(AS_WRITTEN) PORT PAIR TEACHER FILE DATA RECIPE FILES MODEL SET CHECKPOINT ASSET FROM TO ROW RANK
 export HF_HUB_DISABLE_TELEMETRY := 1
 # Idle OpenMP threads sleep instead of spinning: on a few busy cores that is several times faster.
 export OMP_WAIT_POLICY ?= passive
@@ -43,7 +45,7 @@ ifneq ($(PROFILE),)
 export REFLECTION_PROFILE := $(PROFILE)
 endif
 
-.PHONY: help setup run evaluate check profiles test fuzz soak lint ui serve export push sql rows versions diff reproduce compact sql-readme estimate prompt export-replies import-replies export-answers bench evidence ablations clean
+.PHONY: help setup run evaluate check profiles test fuzz soak lint ui serve export push sql trace rows versions diff reproduce compact sql-readme estimate prompt export-replies import-replies export-answers bench evidence ablations clean
 .SILENT:
 
 help: ## this list
@@ -114,6 +116,11 @@ sql: ## one read-only query: make sql Q="select ..." [AS_OF=snapshot] [FORMAT=li
 	$(SETUP)
 	$(BIN)/python -m dagster_project.commands.sql $(if $(AS_OF),--as-of "$$AS_OF") $(if $(FORMAT),--format "$$FORMAT") \
 		$(if $(OUT),--out "$$OUT") -- "$$Q"
+
+trace: ## what happened to a pair, from its line to the checkpoints that saw it: make trace PAIR=id | FILE=seeds/pairs.jsonl ROW=23 | RECIPE=paper RANK=1
+	$(SETUP)
+	$(BIN)/python -m dagster_project.commands.trace $(if $(PAIR),--pair "$$PAIR") $(if $(FILE),--file "$$FILE") $(if $(ROW),--row "$$ROW") \
+		$(if $(RECIPE),--recipe "$$RECIPE") $(if $(RANK),--rank "$$RANK")
 
 rows: ## the exact rows that a checkpoint was trained on: make rows CHECKPOINT=id-or-name-or-folder [FORMAT=csv] [OUT=file]
 	$(SETUP)

@@ -12,10 +12,8 @@ import sys
 
 from rich.console import Console
 
+from dagster_project.commands.lake_of import lake_of
 from dagster_project.commands.terminal import any_encoding, say_error
-from dagster_project.lakehouse.lake import open_lake
-from dagster_project.lakehouse.sql_files import policies
-from dagster_project.profile.load import load_profile
 from models_py.errors import UserError
 
 _NAMED = "select distinct snapshot_id from training.student_checkpoints where snapshot_id is not null"
@@ -30,9 +28,9 @@ def main(arguments: list[str] | None = None) -> int:
     any_encoding()
     console = Console(highlight=False, soft_wrap=True)
     try:
-        lake = open_lake(load_profile(options.profile, policies()))
-        named = {int(one) for one in lake.read(_NAMED)["snapshot_id"]}
-        done = lake.compact(named, at_once=options.now)
+        with lake_of(options.profile) as lake:
+            named = {int(one) for one in lake.read(_NAMED)["snapshot_id"]}
+            done = lake.compact(named, at_once=options.now)
     except UserError as error:
         say_error(error)
         return 1

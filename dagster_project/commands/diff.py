@@ -17,10 +17,9 @@ import polars as pl
 from rich.console import Console
 
 from dagster_project.commands.checkpoints import checkpoint_meant
+from dagster_project.commands.lake_of import lake_of
 from dagster_project.commands.terminal import any_encoding, plain, say_error
-from dagster_project.lakehouse.lake import Lake, open_lake
-from dagster_project.lakehouse.sql_files import policies
-from dagster_project.profile.load import load_profile
+from dagster_project.lakehouse.lake import Lake
 from models_py.errors import UserError, unknown
 
 _SHORTEST = 4  # characters of the beginning of a version
@@ -129,9 +128,9 @@ def main(arguments: list[str] | None = None) -> int:
     any_encoding()
     console = Console(highlight=False, soft_wrap=True)
     try:
-        lake = open_lake(load_profile(options.profile, policies()))
-        before, after = sets_meant(lake, options.before, options.after, options.recipe)
-        _print(before, after, changes(lake, before, after), console)
+        with lake_of(options.profile) as lake:
+            before, after = sets_meant(lake, options.before, options.after, options.recipe)
+            _print(before, after, changes(lake, before, after), console)
     except UserError as error:
         say_error(error)
         return 1

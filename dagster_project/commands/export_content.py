@@ -16,6 +16,7 @@ from typing import Any
 
 import duckdb
 
+from dagster_project.commands.lake_of import of_this_version
 from dagster_project.lakehouse.lake import Lake
 from dagster_project.lakehouse.sql_files import load_models
 from dagster_project.profile.schema import Profile
@@ -141,18 +142,12 @@ def write_export(
 
     repo: where it will lie on the hub. All is read of one snapshot. Raises UserError where there is nothing to export.
     """
-    try:
-        with lake.connect() as connection:
-            connection.execute("begin")
-            reading = _Reading(connection, profile, request)
-            written = reading.write(folder, on_progress)
-            facts = reading.card_facts(written, repo)
-            connection.execute("rollback")  # also of the temporary tables
-    except (duckdb.CatalogException, duckdb.BinderException) as error:
-        raise UserError(
-            f"The lake at {lake.shown_catalog} was made by another version of this project "
-            f"({str(error).splitlines()[0]}). `make run` brings it up to date, and then it can be exported."
-        ) from error
+    with of_this_version(lake), lake.connect() as connection:
+        connection.execute("begin")
+        reading = _Reading(connection, profile, request)
+        written = reading.write(folder, on_progress)
+        facts = reading.card_facts(written, repo)
+        connection.execute("rollback")  # also of the temporary tables
     (folder / CARD).write_text(card(facts), encoding="utf-8")
     file = request.file(DEFAULT)
     info = llama_factory.dataset_info(request.recipe, request.shape, written[DEFAULT], file, repo)

@@ -14,11 +14,10 @@ import polars as pl
 from rich.console import Console
 
 from dagster_project.commands.checkpoints import Checkpoint, checkpoint_meant
+from dagster_project.commands.lake_of import lake_of
 from dagster_project.commands.terminal import any_encoding, say_error
-from dagster_project.lakehouse.lake import Lake, open_lake
+from dagster_project.lakehouse.lake import Lake
 from dagster_project.lakehouse.recompute import recomputed
-from dagster_project.lakehouse.sql_files import policies
-from dagster_project.profile.load import load_profile
 from dagster_project.steps.project_version import project_version
 from models_py.errors import UserError
 from models_py.training.manifest import damage
@@ -37,10 +36,10 @@ def main(arguments: list[str] | None = None) -> int:
     any_encoding()
     console = Console(highlight=False, soft_wrap=True)
     try:
-        lake = open_lake(load_profile(options.profile, policies()))
-        checkpoint = checkpoint_meant(lake, options.checkpoint)
-        _check_manifest(lake, checkpoint)
-        selected = select_again(lake, checkpoint)
+        with lake_of(options.profile) as lake:
+            checkpoint = checkpoint_meant(lake, options.checkpoint)
+            _check_manifest(lake, checkpoint)
+            selected = select_again(lake, checkpoint)
     except UserError as error:
         say_error(error)
         return 1

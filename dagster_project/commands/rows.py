@@ -11,11 +11,10 @@ import json
 import sys
 
 from dagster_project.commands.checkpoints import Checkpoint, checkpoint_meant
+from dagster_project.commands.lake_of import lake_of
 from dagster_project.commands.sql import format_of, show
 from dagster_project.commands.terminal import any_encoding, say_error
-from dagster_project.lakehouse.lake import Lake, open_lake
-from dagster_project.lakehouse.sql_files import policies
-from dagster_project.profile.load import load_profile
+from dagster_project.lakehouse.lake import Lake
 from models_py.errors import UserError
 
 _ROWS = """
@@ -58,9 +57,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     any_encoding()
     try:
-        lake = open_lake(load_profile(options.profile, policies()))
-        format = format_of(options.format, options.out)
-        print_rows(lake, checkpoint_meant(lake, options.checkpoint), format, options.out)
+        with lake_of(options.profile) as lake:
+            format = format_of(options.format, options.out)
+            print_rows(lake, checkpoint_meant(lake, options.checkpoint), format, options.out)
     except UserError as error:
         say_error(error)
         return 1

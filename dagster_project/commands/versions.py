@@ -9,11 +9,10 @@ with the checkpoints that name each snapshot.
 import argparse
 import sys
 
+from dagster_project.commands.lake_of import lake_of
 from dagster_project.commands.sql import format_of, show
 from dagster_project.commands.terminal import any_encoding, say_error
-from dagster_project.lakehouse.lake import Lake, open_lake
-from dagster_project.lakehouse.sql_files import policies
-from dagster_project.profile.load import load_profile
+from dagster_project.lakehouse.lake import Lake
 from models_py.errors import UserError, unknown
 
 _VERSIONS = """
@@ -50,11 +49,11 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     any_encoding()
     try:
-        lake = open_lake(load_profile(options.profile, policies()))
-        format = format_of(options.format, options.out)
-        asset = _asset(lake, options.asset.strip("/").replace(".", "/"))
-        with lake.connect() as connection:
-            show(connection.execute(_VERSIONS, {"asset": asset}), format, options.out, lake)
+        with lake_of(options.profile) as lake:
+            format = format_of(options.format, options.out)
+            asset = _asset(lake, options.asset.strip("/").replace(".", "/"))
+            with lake.connect() as connection:
+                show(connection.execute(_VERSIONS, {"asset": asset}), format, options.out, lake)
     except UserError as error:
         say_error(error)
         return 1
