@@ -23,6 +23,7 @@ from models_py.student.engine import is_out_of_memory
 from models_py.student.loading import load_chat, load_model
 
 _TELL_EVERY_STEPS = 16
+_BATCH_TOKENS = {"cpu": 4_096, "cuda": 65_536}
 
 
 def transformers_answers(
@@ -52,7 +53,7 @@ class _Writer:
         self._generation = generation
         self._on_progress = on_progress
         self._total = total
-        self._budget = generation.batch_tokens
+        self._budget = generation.batch_tokens or _BATCH_TOKENS[model.device.type]
         self._ends = ends_of_turn(chat)
         self._done, self._tokens, self._begun = 0, 0, time.monotonic()
         # What the folder recommends (temperature, penalties) is not what is asked for.
