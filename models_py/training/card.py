@@ -54,7 +54,7 @@ def card(facts: CardFacts) -> str:
         serve=facts.serve,
         choice=[*_choice(manifest)],
         lineage=[(name, manifest[key]) for key, name in _LINEAGE.items() if manifest.get(key) is not None],
-        files_of_adapter=manifest.get("adapter"),
+        adapter=manifest.get("adapter"),
     )
 
 

@@ -23,6 +23,7 @@ from assets.raw.raw_pairs import raw_pairs
 from assets.training.loss_curves import loss_curves
 from assets.training.student_checkpoint import _written, student_checkpoint
 from assets.training.training_pairs import training_pairs
+from dagster_project.definitions import build_definitions
 from dagster_project.lakehouse.lake import Commit
 from dagster_project.steps.project_version import project_version
 from models_py.content import FileHashes, content_id
@@ -528,6 +529,29 @@ def test_a_log_that_cannot_be_read_is_named_and_stops_no_other(
     result = ready.run(loss_curves)
     assert result.metadata["dagster/row_count"] == 0
     assert f"original/{made}" in result.metadata["logs_not_read"].value
+
+
+def test_a_changed_cut_or_another_recipe_trains_nothing_else(ready: Flow, trained: list[dict[str, Any]]) -> None:
+    recipe = {"policy": "original", "teacher": "recorded", "student": "toy"}
+
+    def made(**recipes_now: dict[str, Any]) -> dict[str, str]:
+        ready.configure({"recipes": recipes_now})
+        ready.run(recipes)
+        ready.run(training_settings)
+        refresh(ready.lake)
+        for name in recipes_now:
+            ready.run(training_pairs(name))
+        return {name: version(ready.run(student_checkpoint(name))) for name in recipes_now}
+
+    first = made(original=recipe, best={**recipe, "top_k": 2})
+    assert len(trained) == 2
+    cut = made(original=recipe, best={**recipe, "top_k": 1})
+    assert (cut["original"], len(trained)) == (first["original"], 3)
+    assert cut["best"] != first["best"]
+    more = made(original=recipe, best={**recipe, "top_k": 1}, second={**recipe, "top_k": 2})
+    assert ({name: more[name] for name in cut}, len(trained)) == (cut, 4)
+    keys = build_definitions(ready.profile).resolve_asset_graph().get_all_asset_keys()
+    assert {key.path[-1] for key in keys if key.path[1:2] == ["second"]} == {"training_pairs", "student_checkpoint"}
 
 
 def test_a_row_of_0_1_holds_the_absolute_path_of_then(ready: Flow, trained: list[dict[str, Any]]) -> None:
