@@ -73,22 +73,26 @@ def fine_tune(
         return found
 
     work = out_dir.with_name(f".{out_dir.name}.training")
-    try:
-        with published_folder(out_dir) as folder:
-            recipe = str(manifest.get("recipe", out_dir.name))
-            task = Task(recipe, tuple(rows), student, model, settings, folder, work)
-            outcome = trained_apart(task, on_progress)
-            content = {**origin, **outcome}
-            if finish is not None:
-                finish(folder, content)
-            write_manifest(folder, sealed(folder, content))
-    except BrokenDownError:
-        raise
-    except UserError:  # the same states would lead there again
-        shutil.rmtree(work, ignore_errors=True)
-        raise
+    with published_folder(out_dir) as folder:
+        recipe = str(manifest.get("recipe", out_dir.name))
+        task = Task(recipe, tuple(rows), student, model, settings, folder, work)
+        content = {**origin, **_trained(task, on_progress)}
+        if finish is not None:
+            finish(folder, content)
+        write_manifest(folder, sealed(folder, content))
     shutil.rmtree(work, ignore_errors=True)
     published = read_manifest(out_dir)
     if published is None:
         raise FileNotFoundError(f"{out_dir} vanished right after it was published")
     return published
+
+
+def _trained(task: Task, on_progress: OnProgress) -> dict[str, Any]:
+    """The outcome; saved states stay but for an error that they would lead to again."""
+    try:
+        return trained_apart(task, on_progress)
+    except BrokenDownError:
+        raise
+    except UserError:
+        shutil.rmtree(task.work, ignore_errors=True)
+        raise

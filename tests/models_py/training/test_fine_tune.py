@@ -289,6 +289,7 @@ def test_mean_loss_of_an_indifferent_model_is_the_log_of_its_vocabulary(
     assert mean_loss(model, kept, pad_id=0) == pytest.approx(math.log(model.config.vocab_size), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_importing_the_trainer_leaves_the_log_of_a_vllm_teacher_as_it_was() -> None:
     """TRL would silence it for the whole process."""
     code = (

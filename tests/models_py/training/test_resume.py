@@ -57,6 +57,7 @@ def states(work: Path) -> list[str]:
     return sorted(path.name for path in work.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "more"),
     [
@@ -149,6 +150,19 @@ def test_a_training_that_diverged_leaves_nothing_to_go_on_from(
     with pytest.raises(UserError, match="training diverged"):
         trained(tmp_path / "c", rows, student, wild)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_finish_that_fails_leaves_what_was_saved(
+    student: ResolvedStudent, rows: list[TrainingRow], settings: TrainingSettings, tmp_path: Path
+) -> None:
+    def fail(folder: Path, content: dict[str, Any]) -> None:
+        raise UserError("no card")
+
+    asked = dataclasses.replace(settings, **ALWAYS)
+    with pytest.raises(UserError, match="no card"):
+        trained(tmp_path / "c", rows, student, asked, finish=fail)
+    assert states(tmp_path / ".c.training") == ["step-000003"] and not (tmp_path / "c").exists()
+    assert trained(tmp_path / "c", rows, student, asked).content["resumed_after_steps"] == [3]
 
 
 def test_how_often_it_is_saved_changes_no_id() -> None:
