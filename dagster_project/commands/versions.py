@@ -2,8 +2,8 @@
 
     python -m dagster_project.commands.versions [ASSET] [--format csv] [--out FILE] [--profile NAME]
 
-ASSET is an asset (`training/paper/training_pairs`) or the beginning of one (`training`). It is lineage.data_versions
-with the checkpoints that name each snapshot.
+ASSET is an asset (`training/paper/training_pairs`) or the beginning of one (`training`). `checkpoint` is whose rows the
+snapshot holds. All columns: lineage.data_versions.
 """
 
 import argparse
@@ -16,26 +16,17 @@ from dagster_project.lakehouse.lake import Lake
 from models_py.errors import UserError, unknown
 
 _VERSIONS = """
-with named as (
-    select
-        snapshot_id,
-        list(checkpoint_id order by created_at) as checkpoints
-    from training.student_checkpoints
-    group by snapshot_id
-)
-
 select
-    versions.snapshot_id as snapshot,
-    strftime(versions.snapshot_time, '%m-%d %H:%M') as time_utc,
-    versions.asset,
-    coalesce(versions.data_version, '') as data_version,
-    versions.row_count as rows,
-    coalesce(array_to_string(named.checkpoints, ', '), '') as checkpoint
-from lineage.data_versions as versions
-left join named on named.snapshot_id = versions.snapshot_id
-where versions.asset is not null
-    and ($asset = '' or versions.asset = $asset or starts_with(versions.asset, concat($asset, '/')))
-order by versions.snapshot_id desc
+    snapshot_id as snapshot,
+    strftime(snapshot_time, '%m-%d %H:%M') as time_utc,
+    asset,
+    coalesce(data_version, '') as data_version,
+    row_count as rows,
+    array_to_string(checkpoints, ', ') as checkpoint
+from lineage.data_versions
+where asset is not null
+    and ($asset = '' or asset = $asset or starts_with(asset, concat($asset, '/')))
+order by snapshot_id desc
 """
 
 

@@ -58,7 +58,8 @@ def test_groups_are_the_stages_and_folders(graph: BaseAssetGraph[Any]) -> None:
 def test_the_checkpoint_is_the_last_asset(graph: BaseAssetGraph[Any]) -> None:
     for recipe in RECIPES:
         below = graph.get(dg.AssetKey(["training", recipe, "student_checkpoint"])).child_keys
-        assert _names(below) == {"training/current_checkpoints", "lineage/row_lineage"}  # views that show them
+        views = {"training/current_checkpoints", "lineage/row_lineage", "lineage/data_versions"}
+        assert _names(below) == views  # which show them
     checkpoint = dg.AssetKey(["training", "paper", "student_checkpoint"])
     upstream = _names(dg.AssetSelection.assets(checkpoint).upstream().resolve(graph))
     assert {
