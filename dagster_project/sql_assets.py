@@ -28,6 +28,7 @@ def _asset(model: Model, recipes: Sequence[str]) -> dg.AssetsDefinition:
     )
     def select(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
         lake.refresh(model, Commit(f"rows of {model.table}", asset=model.table, run_id=context.run_id))
-        return table_result(lake, model.table, recipes=recipes)
+        version = fingerprint(model.file.meaning)[:12] if model.file.header.history else None
+        return table_result(lake, model.table, data_version=version, recipes=recipes)
 
     return select

@@ -52,6 +52,7 @@ class Header:
     assets: tuple[str, ...] = ()  # `asset: a/b` or `assets: a/b, c/d`: what a check is a claim about
     blocking: bool = False  # whether a check that fails keeps what is downstream from running
     severity: Literal["error", "warn"] = "error"
+    history: bool = False  # of what the lake did, not of what it holds: no rows of it make a data version
 
 
 @dataclass(frozen=True)
@@ -230,6 +231,7 @@ _KEYS: dict[str, tuple[str, Callable[[str], object]]] = {  # as written -> field
     "assets": ("assets", _assets),
     "blocking": ("blocking", _one_of(True, False)),
     "severity": ("severity", _one_of("error", "warn")),
+    "history": ("history", _one_of(True, False)),
 }
 
 

@@ -1,5 +1,6 @@
 -- Every change of the lake: which asset made it, in which run, when, how many rows it brought, where it is known the data version, and
 -- the checkpoints that name it as the snapshot of their rows.
+-- history: true
 -- grain: one row a snapshot_id
 with commits as (
     select

@@ -28,6 +28,17 @@ FIXTURE = PROJECT / "tests" / "fixtures" / "version_0_1"
 SKY = "Because short waves of light are scattered most."
 
 
+VERDICT = {
+    "instruction": "Why?",
+    "output_1": "So.",
+    "generator_1": "base",
+    "output_2": "Therefore.",
+    "generator_2": "paper",
+    "annotator": "gpt",
+    "preference": 2,
+}
+
+
 def small_profile(folder: Path) -> Path:
     """The profile of the fixture with its recorded teacher alone, and no lake yet; one pair more, for cleaning."""
     shutil.copytree(FIXTURE, folder, ignore=shutil.ignore_patterns("lake"), dirs_exist_ok=True)
@@ -39,7 +50,15 @@ def small_profile(folder: Path) -> Path:
         pairs.write(json.dumps({"instruction": "Why is the sky blue?", "output": f"{SKY[:-1]} of all."}) + "\n")
     (folder / "questions.jsonl").write_text(json.dumps({"prompt": SKY}))
     profile["near_duplicates"] = {"threshold": 0.8}
-    profile["evaluation"] = {"contamination": [{"name": "sky", "path": "questions.jsonl"}]}
+    (folder / "verdict.json").write_text(json.dumps([VERDICT]))
+    profile["evaluation"] = {
+        "contamination": [{"name": "sky", "path": "questions.jsonl"}],
+        "instructions": [{"name": "asked", "path": "questions.jsonl"}],
+        "generation": {"max_tokens": 4},
+        "held_out": [{"name": "pairs", "path": "pairs.jsonl"}],
+        "benchmarks": {"tasks": ["everyday_choice"], "include": str(PROJECT / "seeds" / "evaluation"), "limit": 2},
+        "annotations": [{"name": "published", "path": "verdict.json"}],
+    }
     (folder / "profile.yaml").write_text(json.dumps(profile, indent=1))
     return folder / "profile.yaml"
 
@@ -52,8 +71,10 @@ def profile(tmp_path_factory: pytest.TempPathFactory) -> Profile:
 def _of_no_sql_file() -> list[str]:
     folder = PROJECT / "assets"
     names = [".".join(file.relative_to(folder).with_suffix("").parts) for file in folder.glob("*/*.py")]
-    helpers = ("__init__", "mirror_replies", "reflect_pending", "score_pending")
-    tables = sorted(name.replace(".", "/") for name in names if not name.endswith(helpers))
+    helpers = ("__init__", "mirror_replies", "reflect_pending", "score_pending", "provenance")
+    tables = sorted(
+        name.replace(".", "/") for name in names if not name.endswith(helpers) and not name.startswith("evaluation.")
+    )
     per_recipe = ("training_pairs", "student_checkpoint")
     return [
         "raw/quarantined_rows",
@@ -75,6 +96,20 @@ def test_it_runs_with_all_above_it_and_makes_rows(profile: Profile, tmp_path: Pa
     assert result.success
     assert rows > 0
     assert open_lake(mine).exists() or name == "profile/base_students"
+
+
+def test_an_evaluation_runs_with_all_above_it_and_makes_rows(profile: Profile, tmp_path: Path) -> None:
+    """All of it in one lake: each of its assets trains first."""
+    mine = profile.model_copy(update={"warehouse": tmp_path / "warehouse"})
+    definitions = build_definitions(mine)
+    selected = dg.AssetSelection.groups("evaluation").upstream().resolve(definitions.resolve_asset_graph())
+    job = definitions.resolve_implicit_global_asset_job_def()
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = job.execute_in_process(instance=instance, asset_selection=sorted(selected), run_config=QUIET)
+    assert result.success
+    rows = {key.path[1]: _rows(result, key.to_user_string()) for key in selected if key.path[0] == "evaluation"}
+    # Nobody judges: there is no server. tests/assets/test_verdicts.py has one.
+    assert {name for name, count in rows.items() if count == 0} == {"judges", "verdicts"}
 
 
 def _rows(result: dg.ExecuteInProcessResult, name: str) -> int:
