@@ -7,6 +7,7 @@ kind. Then a real browser opens the pages that show them.
 import json
 import re
 import urllib.parse
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,10 +102,12 @@ def test_no_text_of_the_run_is_told_as_markdown_or_as_a_link(attacked: Attacked)
     with attacked.instance() as instance:
         [finished] = instance.get_runs()
         events = [json.loads(dg.serialize_value(log)) for log in instance.all_logs(finished.run_id)]
-    plots = r"!\[replies\]\(data:image/png;base64,[A-Za-z0-9+/]+=*\)"
+    plots = r"!\[(replies|loss)\]\(data:image/png;base64,[A-Za-z0-9+/]+=*\)"
     markdown = {one["md_str"] for one in _of_class("Markdown", events)}
-    assert len(markdown) == 2  # of each phase
     assert [one for one in markdown if not re.fullmatch(plots, one)] == []
+    words = Counter(re.match(r"!\[(\w+)", one)[1] for one in markdown)  # type: ignore[index]
+    assert words["replies"] == 2  # of each phase
+    assert words["loss"] >= 1
     assert [*_of_class("Url", events), *_of_class("Notebook", events)] == []
     live = [text for name in ("description", "label", "message") for text in _under(name, events)]
     assert [text for text in live if text and MARK in text] == []
