@@ -60,16 +60,24 @@ def test_no_lock_names_an_index() -> None:
 
 
 def test_what_the_code_imports_is_declared() -> None:
-    files = [file for folder in ("assets", "dagster_project", "models_py") for file in (PROJECT / folder).rglob("*.py")]
+    """In the core; what its room alone may use of the group `evaluation`, there."""
+    folders = [PROJECT / name for name in ("assets", "dagster_project", "models_py")]
+    room = PROJECT / "models_py" / "evaluation"
+    files = {file for folder in folders for file in folder.rglob("*.py")}
+    core, group = ({name for name, _ in declared(one)} for one in ("core", "evaluation"))
+    evaluating = {file for file in files if file.is_relative_to(room)}
+    assert imported(files - evaluating) - core == set()
+    assert imported(evaluating) - core - group == set()
+
+
+def imported(files: set[Path]) -> set[str]:
+    """The packages that they import, whatever the place."""
     nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text()))]
     modules = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     modules |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
     foreign = {module.partition(".")[0] for module in modules} - sys.stdlib_module_names
     foreign -= {"assets", "dagster_project", "models_py", "vllm"}  # vllm is a group, with another name without a GPU
-    packages = {
-        {"graphql": "graphql-core", "yaml": "pyyaml"}.get(module, module.replace("_", "-")) for module in foreign
-    }
-    assert packages - {name for name, _ in declared("core")} == set()
+    return {{"graphql": "graphql-core", "yaml": "pyyaml"}.get(module, module.replace("_", "-")) for module in foreign}
 
 
 def test_a_wheel_holds_the_packages_and_the_sql(tmp_path: Path) -> None:
