@@ -7,12 +7,11 @@ Files that were replaced are removed by the next `make compact`, since somebody 
 at once.
 """
 
-import argparse
 import sys
 
 from rich.console import Console
 
-from dagster_project.commands.lake_of import lake_of
+from dagster_project.commands.lake_of import lake_of, parser_of
 from dagster_project.commands.terminal import any_encoding, say_error
 from models_py.errors import UserError
 
@@ -21,9 +20,8 @@ _NAMED = "select distinct snapshot_id from training.student_checkpoints where sn
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit status 0, or 1 with one message on standard error."""
-    parser = argparse.ArgumentParser(prog="make compact", description=__doc__.split("\n", 1)[0])
+    parser = parser_of("compact", __doc__)
     parser.add_argument("--now", action="store_true", help="remove replaced files at once: nobody reads the lake")
-    parser.add_argument("--profile", help="profile whose lake it is (default: REFLECTION_PROFILE, else quickstart)")
     options = parser.parse_args(arguments)
     any_encoding()
     console = Console(highlight=False, soft_wrap=True)

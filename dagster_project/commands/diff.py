@@ -7,7 +7,6 @@ entered, left, or is in both with another text or another choice. Why is looked 
 sets were frozen or trained on; where these were expired only what was frozen with the rows is known.
 """
 
-import argparse
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import polars as pl
 from rich.console import Console
 
 from dagster_project.commands.checkpoints import checkpoint_meant
-from dagster_project.commands.lake_of import lake_of
+from dagster_project.commands.lake_of import lake_of, parser_of
 from dagster_project.commands.terminal import any_encoding, plain, say_error
 from dagster_project.lakehouse.lake import Lake
 from models_py.errors import UserError, unknown
@@ -119,11 +118,10 @@ class Change:
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit status 0, or 1 with one message on standard error."""
-    parser = argparse.ArgumentParser(prog="make diff", description=__doc__.split("\n", 1)[0])
+    parser = parser_of("diff", __doc__)
     parser.add_argument("--from", dest="before", default="", help="a data version or a checkpoint")
     parser.add_argument("--to", dest="after", default="", help="the same (default: what is selected now)")
     parser.add_argument("--recipe", default="", help="which recipe, where several have that version")
-    parser.add_argument("--profile", help="profile whose lake is read (default: REFLECTION_PROFILE, else quickstart)")
     options = parser.parse_args(arguments)
     any_encoding()
     console = Console(highlight=False, soft_wrap=True)

@@ -1,5 +1,6 @@
-"""The lake that a command reads, and what is said where an older version of the project made it."""
+"""Commands on a lake: their common arguments, the lake, what is said where another version of the project made it."""
 
+import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,6 +10,17 @@ from dagster_project.lakehouse.lake import Lake, open_lake
 from dagster_project.lakehouse.sql_files import policies
 from dagster_project.profile.load import load_profile
 from models_py.errors import UserError
+
+
+def parser_of(command: str, doc: str | None, *, shows_rows: bool = False) -> argparse.ArgumentParser:
+    """With `--profile`, and of a command that shows rows `--format` and `--out`. doc: of the command's module."""
+    parser = argparse.ArgumentParser(prog=f"make {command}", description=(doc or "").split("\n", 1)[0])
+    parser.add_argument("--profile", help="profile whose lake it is (default: REFLECTION_PROFILE, else quickstart)")
+    if shows_rows:
+        formats = "table, line, csv, json, jsonl or parquet (default: what fits)"
+        parser.add_argument("--format", default="", help=formats)
+        parser.add_argument("--out", default="", metavar="FILE", help="write there; its ending may name the format")
+    return parser
 
 
 @contextmanager

@@ -6,7 +6,6 @@ Runs the selection again, from tables to rows, on the snapshot that the checkpoi
 hash of what comes out with the one in the manifest. The frozen rows are not looked at but to say what differs.
 """
 
-import argparse
 import sys
 from collections.abc import Iterator
 
@@ -14,7 +13,7 @@ import polars as pl
 from rich.console import Console
 
 from dagster_project.commands.checkpoints import Checkpoint, checkpoint_meant
-from dagster_project.commands.lake_of import lake_of
+from dagster_project.commands.lake_of import lake_of, parser_of
 from dagster_project.commands.terminal import any_encoding, say_error
 from dagster_project.lakehouse.lake import Lake
 from dagster_project.lakehouse.recompute import recomputed
@@ -29,9 +28,8 @@ _SHOWN = 5
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit status 0 where the rows are the same, 1 where they are others or cannot be selected."""
-    parser = argparse.ArgumentParser(prog="make reproduce", description=__doc__.split("\n", 1)[0])
+    parser = parser_of("reproduce", __doc__)
     parser.add_argument("checkpoint", nargs="?", default="")
-    parser.add_argument("--profile", help="profile whose lake is read (default: REFLECTION_PROFILE, else quickstart)")
     options = parser.parse_args(arguments)
     any_encoding()
     console = Console(highlight=False, soft_wrap=True)

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from dagster_project.commands.lake_of import lake_of
+from dagster_project.commands.lake_of import lake_of, parser_of
 from dagster_project.commands.terminal import any_encoding, plain, say_error
 from dagster_project.lakehouse.lake import Lake
 from models_py.conversation import NO_HISTORY, Context
@@ -83,13 +83,12 @@ Row = Mapping[str, Any]
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit status 0, or 1 with one message on standard error."""
-    parser = argparse.ArgumentParser(prog="make trace", description=__doc__.split("\n", 1)[0])
+    parser = parser_of("trace", __doc__)
     parser.add_argument("--pair", default="", help="id of a raw pair, or its beginning")
     parser.add_argument("--file", default="", help="a source file, with --row")
     parser.add_argument("--row", type=int, help="row in that file, from 1")
     parser.add_argument("--recipe", default="", help="a recipe, with --rank")
     parser.add_argument("--rank", type=int, help="place in the recipe's training set as it is now, from 1")
-    parser.add_argument("--profile", help="profile whose lake is read (default: REFLECTION_PROFILE, else quickstart)")
     options = parser.parse_args(arguments)
     any_encoding()
     console = Console(highlight=False, soft_wrap=False)

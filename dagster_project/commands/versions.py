@@ -6,10 +6,9 @@ ASSET is an asset (`training/paper/training_pairs`) or the beginning of one (`tr
 snapshot holds. All columns: lineage.data_versions.
 """
 
-import argparse
 import sys
 
-from dagster_project.commands.lake_of import lake_of
+from dagster_project.commands.lake_of import lake_of, parser_of
 from dagster_project.commands.sql import format_of, show
 from dagster_project.commands.terminal import any_encoding, say_error
 from dagster_project.lakehouse.lake import Lake
@@ -32,11 +31,8 @@ order by snapshot_id desc
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit status 0, or 1 with one message on standard error."""
-    parser = argparse.ArgumentParser(prog="make versions", description=__doc__.split("\n", 1)[0])
+    parser = parser_of("versions", __doc__, shows_rows=True)
     parser.add_argument("asset", nargs="?", default="")
-    parser.add_argument("--format", default="", help="table, line, csv, json, jsonl or parquet (default: what fits)")
-    parser.add_argument("--out", default="", metavar="FILE", help="write there; its ending may name the format")
-    parser.add_argument("--profile", help="profile whose lake is read (default: REFLECTION_PROFILE, else quickstart)")
     options = parser.parse_args(arguments)
     any_encoding()
     try:

@@ -14,21 +14,16 @@ current_sets as (
     select recipe, data_version from training.current_training_sets
 ),
 
--- A request may have been asked under several prompt versions: they differ in what follows a reply, not in the reply.
-first_phase as (
-    select
-        teacher,
-        pair_id,
-        request_id,
-        arg_max(prompt_version, created_at) as prompt_version,
-        arg_max(critique, created_at) as critique,
-        arg_max(status, created_at) as status
+reflections as (
+    select teacher, pair_id, request_id, prompt_version, critique, status, created_at
     from reflection.instruction_reflections
-    where status <> 'failed'
-    group by teacher, pair_id, request_id
+    union all
+    select teacher, pair_id, request_id, prompt_version, critique, status, created_at
+    from reflection.response_reflections
 ),
 
-second_phase as (
+-- A request is of one phase, and may have been asked under several prompt versions: they differ in what follows a reply.
+newest as (
     select
         teacher,
         pair_id,
@@ -36,7 +31,7 @@ second_phase as (
         arg_max(prompt_version, created_at) as prompt_version,
         arg_max(critique, created_at) as critique,
         arg_max(status, created_at) as status
-    from reflection.response_reflections
+    from reflections
     where status <> 'failed'
     group by teacher, pair_id, request_id
 )
@@ -81,11 +76,11 @@ left join checkpoints
 left join current_sets
     on current_sets.recipe = rows.recipe
     and current_sets.data_version = rows.data_version
-left join first_phase
+left join newest as first_phase
     on first_phase.teacher = rows.teacher
     and first_phase.pair_id = rows.pair_id
     and first_phase.request_id = rows.instruction_request_id
-left join second_phase
+left join newest as second_phase
     on second_phase.teacher = rows.teacher
     and second_phase.pair_id = rows.pair_id
     and second_phase.request_id = rows.response_request_id

@@ -80,47 +80,53 @@ class Story:
             output=f"y {pair_id}",
             duplicate_count=0,
         )
-        self._score("instruction_scores", pair_id, original, answer=True)
-        self._score("response_scores", pair_id, original, answer=False)
-        if self.first_choice == "guarded":
-            self._score("guard_scores", pair_id, original, answer=False)
+        self._score_first(pair_id, original)
         if instruction is not None:
-            usable = isinstance(instruction, Text)
-            self.add(
-                "reflection.instruction_reflections",
-                teacher="gpt",
-                prompt_version="v1",
-                pair_id=pair_id,
-                request_id=f"{pair_id}-i",
-                status=OK if usable else instruction,
-                content_id=f"{pair_id}-instruction" if usable else None,
-                instruction=f"x' {pair_id}" if usable else None,
-                output=f"y' {pair_id}" if usable else None,
-            )
-            if isinstance(instruction, Text):
-                self._score("instruction_scores", f"{pair_id}-instruction", instruction, answer=True)
-                self._score("response_scores", f"{pair_id}-instruction", instruction, answer=False)
-                if self.first_choice == "guarded":
-                    self._score("guard_scores", f"{pair_id}-instruction", instruction, answer=False)
+            self._reflect_on_instruction(pair_id, instruction)
         for base, candidate, text in (("original", "response", response), ("instruction", "both", both)):
-            if text is None:
-                continue
-            usable = isinstance(text, Text)
-            self.add(
-                "reflection.response_reflections",
-                teacher="gpt",
-                prompt_version="v1",
-                pair_id=pair_id,
-                base=base,
-                base_content_id=pair_id if base == "original" else f"{pair_id}-instruction",
-                request_id=f"{pair_id}-{candidate}",
-                status=OK if usable else text,
-                content_id=f"{pair_id}-{candidate}" if usable else None,
-                output=f"y'' {pair_id} {candidate}" if usable else None,
-            )
-            if isinstance(text, Text):
-                self._score("response_scores", f"{pair_id}-{candidate}", text, answer=False)
-                self._score("chosen_scores", f"{pair_id}-{candidate}", text, answer=True)
+            if text is not None:
+                self._reflect_on_response(pair_id, base, candidate, text)
+
+    def _reflect_on_instruction(self, pair_id: str, rewrite: Text | str) -> None:
+        usable = isinstance(rewrite, Text)
+        self.add(
+            "reflection.instruction_reflections",
+            teacher="gpt",
+            prompt_version="v1",
+            pair_id=pair_id,
+            request_id=f"{pair_id}-i",
+            status=OK if usable else rewrite,
+            content_id=f"{pair_id}-instruction" if usable else None,
+            instruction=f"x' {pair_id}" if usable else None,
+            output=f"y' {pair_id}" if usable else None,
+        )
+        if isinstance(rewrite, Text):
+            self._score_first(f"{pair_id}-instruction", rewrite)
+
+    def _reflect_on_response(self, pair_id: str, base: str, candidate: str, rewrite: Text | str) -> None:
+        usable = isinstance(rewrite, Text)
+        self.add(
+            "reflection.response_reflections",
+            teacher="gpt",
+            prompt_version="v1",
+            pair_id=pair_id,
+            base=base,
+            base_content_id=pair_id if base == "original" else f"{pair_id}-instruction",
+            request_id=f"{pair_id}-{candidate}",
+            status=OK if usable else rewrite,
+            content_id=f"{pair_id}-{candidate}" if usable else None,
+            output=f"y'' {pair_id} {candidate}" if usable else None,
+        )
+        if isinstance(rewrite, Text):
+            self._score("response_scores", f"{pair_id}-{candidate}", rewrite, answer=False)
+            self._score("chosen_scores", f"{pair_id}-{candidate}", rewrite, answer=True)
+
+    def _score_first(self, content_id: str, text: Text) -> None:
+        """What is scored of the texts of the first choice."""
+        self._score("instruction_scores", content_id, text, answer=True)
+        self._score("response_scores", content_id, text, answer=False)
+        if self.first_choice == "guarded":
+            self._score("guard_scores", content_id, text, answer=False)
 
     def _score(self, table: str, content_id: str, text: Text, *, answer: bool) -> None:
         row: dict[str, object] = {"student": "toy", "student_fingerprint": "fp-toy", "content_id": content_id}
