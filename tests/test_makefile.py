@@ -1,52 +1,17 @@
 """A query reaches the program as it is written after `make sql`, its options too."""
 
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import PROJECT
-
-# Stands for .venv/bin/python: says what it was called with.
-ECHO = """#!/bin/sh
-printf '%s\\0' "$@"
-printf 'profile %s' "$REFLECTION_PROFILE"
-"""
+from tests.support.makefile import Make
 
 
 @pytest.fixture
-def environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}  # make may have run this
-    kept.pop("REFLECTION_PROFILE", None)
-    return kept
-
-
-@pytest.fixture
-def make(tmp_path: Path, environment: dict[str, str]) -> "Make":
-    (tmp_path / "python").write_text(ECHO)
-    (tmp_path / "python").chmod(0o755)
-    return Make(tmp_path, environment)
-
-
-class Make:
-    """`make`, with the environment set up and a program that only tells its arguments."""
-
-    def __init__(self, programs: Path, environment: dict[str, str]) -> None:
-        self.programs, self.environment = programs, environment
-
-    def __call__(self, target: str, *variables: str, **in_environment: str) -> tuple[list[str], str]:
-        """The arguments after `-m`, and the profile."""
-        done = subprocess.run(
-            ["make", target, "SETUP=:", f"BIN={self.programs}", *variables],
-            cwd=PROJECT,
-            env=self.environment | in_environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        [_, *arguments, profile] = done.stdout.split("\0")
-        return arguments, profile.removeprefix("profile ")
+def make(tmp_path: Path) -> Make:
+    return Make(tmp_path, os.environ)
 
 
 QUERIES = [

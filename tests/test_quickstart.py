@@ -3,6 +3,7 @@
 Real everything: subprocesses, DuckLake, Dagster's event log, a toy student trained and fine-tuned, only smaller.
 """
 
+import importlib
 import json
 import os
 import re
@@ -18,10 +19,13 @@ import pytest
 from dagster_project.commands import sql
 from dagster_project.lakehouse.lake import Lake
 from tests.conftest import PROJECT, RunHere
+from tests.support.documents import commands, cookbook
+from tests.support.makefile import Make
 from tests.support.processes import run, run_command
 from tests.support.profiles import small_toy
 from tests.support.soak import long_form
 from tests.support.values import known
+from tests.test_documents import NOT_IN_A_SHORT_RUN
 
 pytestmark = pytest.mark.slow
 
@@ -129,6 +133,56 @@ def test_what_the_readme_asks_is_answered_by_a_table_that_fits_a_terminal(
     assert status == 0, said.err
     assert said.out.startswith("┌")
     assert max(map(len, said.out.splitlines())) <= 100
+
+
+# ── what the documents show, on a lake that was really run ─────────────────────────────────────────────────────────
+
+
+def test_the_cookbook_is_answered_with_rows(finished: tuple[Path, str]) -> None:
+    with Lake(finished[0].parent / "warehouse").locked() as connection:
+        for entry in cookbook():
+            answer = connection.execute(entry.text)
+            assert [name for name, *_ in answer.description or []] == entry.columns, entry.question
+            assert bool(answer.fetchone()) != (entry.number in NOT_IN_A_SHORT_RUN), entry.question
+
+
+# Where prose names the target alone, it means the command and not this call of it.
+NEEDS_ONE = {"sql", "trace", "rows", "diff", "reproduce", "export", "prompt", "export-replies"}
+RUN_HERE = {"sql", "trace", "rows", "versions", "diff", "reproduce", "export", "estimate", "prompt", "export-replies"}
+
+
+def test_every_command_of_the_documents_that_reads_does_it(
+    finished: tuple[Path, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As make hands it to the program, which runs in this process."""
+    profile, _ = finished
+    lake = Lake(profile.parent / "warehouse")
+    [(version, pair)] = lake.read(
+        "select data_version, pair_id from training.training_pairs where recipe = 'paper' and rank = 1"
+    ).rows()
+    own = {"RECIPE": "paper", "TEACHER": "recorded", "PAIR": pair, "FROM": version, "TO": version, "AS_OF": "20"}
+    (tmp_path / "programs").mkdir()
+    make = Make(tmp_path / "programs", os.environ)
+    monkeypatch.setenv("REFLECTION_PROFILE", str(profile))
+    done: set[tuple[str, tuple[str, ...]]] = set()
+    for command in (one for one in commands() if one.target in RUN_HERE and "..." not in one.text):
+        said = {**command.variables, **{name: own[name] for name in own.keys() & command.variables.keys()}}
+        said.pop("PROFILE", None)
+        for name in ("OUT", "FILE"):
+            if name in said and not said[name].startswith("seeds/"):
+                said[name] = str(tmp_path / f"{len(done)}-{Path(said[name]).name}")
+        words = tuple(f"{name}={value}" for name, value in said.items())
+        if (command.target, words) in done or (command.target in NEEDS_ONE and not words):
+            continue
+        done.add((command.target, words))
+        module, *arguments = make(command.target, *words)[0]
+        status = importlib.import_module(module).main(arguments)
+        told = capsys.readouterr()
+        assert status == 0, f"{command}: {' '.join(words)}\n{told.out}{told.err}"
+    assert {target for target, _ in done} == RUN_HERE
 
 
 def test_a_second_run_finds_everything_current(finished: tuple[Path, str]) -> None:

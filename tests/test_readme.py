@@ -1,4 +1,4 @@
-"""What the README promises is there: commands, folders, policies."""
+"""What the README promises is there: folders, policies. Its commands and queries: test_documents.py."""
 
 import os
 import re
@@ -8,28 +8,6 @@ from dagster_project.lakehouse.sql_files import policies
 from tests.conftest import PROJECT
 
 README = (PROJECT / "README.md").read_text()
-
-
-def test_every_documented_command_is_a_make_target() -> None:
-    targets = set(re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE))
-    documented = set(re.findall(r"`make ([a-z-]+)", README))
-    assert documented >= {
-        "run",
-        "test",
-        "ui",
-        "sql",
-        "lint",
-        "bench",
-        "evidence",
-        "serve",
-        "export",
-        "push",
-        "estimate",
-        "prompt",
-        "export-replies",
-        "import-replies",
-    }
-    assert documented <= targets
 
 
 def test_the_tree_is_the_tree() -> None:
@@ -43,32 +21,6 @@ def test_the_tree_is_the_tree() -> None:
 def test_every_policy_is_named() -> None:
     section = README.split("- **Policy.**")[1].split("- **Training.**")[0]
     assert set(policies()) <= set(re.findall(r"`([a-z_]+)`", section))
-
-
-def test_every_variable_of_the_makefile_that_people_set_is_documented() -> None:
-    for variable in (
-        "PROFILE",
-        "AS_OF",
-        "Q",
-        "FORMAT",
-        "OUT",
-        "PORT",
-        "PAIR",
-        "TEACHER",
-        "FILE",
-        "DATA",
-        "RECIPE",
-        "FILES",
-        "CANDIDATES",
-        "REPO",
-        "CONFIRM",
-        "PUBLIC",
-        "ALL",
-        "ARGS",
-        "WITH",
-        "WORKERS",
-    ):
-        assert f"{variable}=" in README
 
 
 def test_what_args_says_reaches_pytest_with_its_quotes() -> None:
