@@ -6,6 +6,7 @@ import dagster as dg
 
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.sql_files import Model, load_models
+from dagster_project.steps.pictures import shown_of
 from dagster_project.steps.results import OWNERS, asset_key, asset_keys, table_result
 from models_py.content import fingerprint
 
@@ -29,6 +30,6 @@ def _asset(model: Model, recipes: Sequence[str]) -> dg.AssetsDefinition:
     def select(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
         lake.refresh(model, Commit(f"rows of {model.table}", asset=model.table, run_id=context.run_id))
         version = fingerprint(model.file.meaning)[:12] if model.file.header.history else None
-        return table_result(lake, model.table, data_version=version, recipes=recipes)
+        return table_result(lake, model.table, metadata=shown_of(lake, model.table), data_version=version, recipes=recipes)
 
     return select

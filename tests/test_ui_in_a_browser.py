@@ -102,7 +102,7 @@ def test_no_text_of_the_run_is_told_as_markdown_or_as_a_link(attacked: Attacked)
     with attacked.instance() as instance:
         [finished] = instance.get_runs()
         events = [json.loads(dg.serialize_value(log)) for log in instance.all_logs(finished.run_id)]
-    plots = r"!\[(replies|loss)\]\(data:image/png;base64,[A-Za-z0-9+/]+=*\)"
+    plots = r"!\[(replies|loss|histograms|scatter|bars)\]\(data:image/png;base64,[A-Za-z0-9+/]+=*\)"
     markdown = {one["md_str"] for one in _of_class("Markdown", events)}
     assert [one for one in markdown if not re.fullmatch(plots, one)] == []
     words = Counter(re.match(r"!\[(\w+)", one)[1] for one in markdown)  # type: ignore[index]

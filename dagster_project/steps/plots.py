@@ -28,6 +28,7 @@ _STYLE: dict[Any, Any] = {
 }
 _BINS = 30
 _PANELS = 4
+_HIGHEST = 2.0  # ratio that is drawn
 _NAMED_LINES = 8  # more names than that hide the lines
 
 
@@ -61,6 +62,32 @@ def remembered_rates_plot(
     """`rates_plot` of a table's rates; rates: name -> (rate, low, high)."""
     shown = [[name, *rate] for name, rate in rates.items()]
     return _remembered(lake, "rates", table, shown, lambda: rates_plot(rates))
+
+
+def remembered_histograms_plot(
+    lake: Lake, whose: str, panels: Mapping[str, Mapping[str, Mapping[float, int]]], width: float
+) -> dg.MarkdownMetadataValue:
+    """`histograms_plot`; panels: title -> name -> lower end of a bin of that width -> count."""
+    shown = [[title, [[name, [*map(list, bins.items())]] for name, bins in of.items()]] for title, of in panels.items()]
+    return _remembered(lake, "histograms", whose, shown, lambda: histograms_plot(panels, width))
+
+
+def remembered_scatter_plot(
+    lake: Lake, whose: str, points: Sequence[tuple[float, float, bool]], words: tuple[str, str, str]
+) -> dg.MarkdownMetadataValue:
+    """`scatter_plot` of (before, after, whether it was taken)."""
+    shown = [[*map(list, points)], [*words]]
+    return _remembered(lake, "scatter", whose, shown, lambda: scatter_plot(points, words))
+
+
+def remembered_bars_plot(
+    lake: Lake, whose: str, panels: Mapping[str, Mapping[str, Mapping[str, float]]]
+) -> dg.MarkdownMetadataValue:
+    """`bars_plot`; panels: title -> line -> part -> size."""
+    shown = [
+        [title, [[name, [*map(list, parts.items())]] for name, parts in of.items()]] for title, of in panels.items()
+    ]
+    return _remembered(lake, "bars", whose, shown, lambda: bars_plot(panels))
 
 
 def _remembered(
@@ -150,4 +177,62 @@ def rates_plot(rates: Mapping[str, tuple[float, float, float]]) -> bytes:
         axes.set_xlim(0, 1)
         axes.invert_yaxis()
         axes.set_title("win rate, 95 % interval")
+    return png.getvalue()
+
+
+def histograms_plot(panels: Mapping[str, Mapping[str, Mapping[float, int]]], width: float) -> bytes:
+    """A panel a statistic, a line a name: the share of its texts in each bin; the last bin holds all beyond: a PNG."""
+    png = io.BytesIO()
+    with _drawn(png) as figure:
+        for axes, (title, of) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+            for name, bins in of.items():
+                total, ends = sum(bins.values()), sorted(bins)
+                edges = [ends[0] + width * place for place in range(round((ends[-1] - ends[0]) / width) + 2)]
+                shares = [bins.get(round(edge, 2), 0) / total for edge in edges[:-1]]
+                axes.stairs(shares, edges, label=name, linewidth=1.2)
+            axes.axvline(1, color=_INK, linewidth=0.8, linestyle=":")
+            axes.set_xlim(left=0)
+            axes.set_yticks([])
+            axes.set_title(title)
+            axes.legend(frameon=False, fontsize=8)
+    return png.getvalue()
+
+
+def scatter_plot(points: Sequence[tuple[float, float, bool]], words: tuple[str, str, str]) -> bytes:
+    """A point a pair, before against after, and the line on which both are equal: a PNG. words: axes and what it says.
+
+    Taken rewrites are blue, refused ones grey. What is beyond 2 is drawn at 2.
+    """
+    png = io.BytesIO()
+    with _drawn(png, (_INCHES[0] / 2, _INCHES[0] / 2)) as figure:
+        axes = figure.subplots()
+        for is_taken, color in ((False, _INK), (True, _FILL)):
+            drawn = [(min(x, _HIGHEST), min(y, _HIGHEST)) for x, y, taken in points if taken == is_taken]
+            axes.scatter(*zip(*drawn, strict=True) if drawn else ([], []), s=8, color=color, alpha=0.6, linewidths=0)
+        ends = (*axes.get_xlim(), *axes.get_ylim())
+        low, high = max(0, min(ends)), max(ends)
+        axes.plot([low, high], [low, high], color=_INK, linewidth=0.8)
+        axes.set(xlim=(low, high), ylim=(low, high), xlabel=words[0], ylabel=words[1], title=words[2])
+    return png.getvalue()
+
+
+def bars_plot(panels: Mapping[str, Mapping[str, Mapping[str, float]]]) -> bytes:
+    """A panel a title, a bar a line, its parts one after the other: a PNG."""
+    lines = max(len(of) for of in panels.values())
+    png = io.BytesIO()
+    with _drawn(png, (_INCHES[0], max(_INCHES[1], 0.3 * lines + 1.0))) as figure:
+        drawn = {title: of for title, of in panels.items() if of}
+        for axes, (title, of) in zip(figure.subplots(1, len(drawn), squeeze=False)[0], drawn.items(), strict=True):
+            names = [*dict.fromkeys(name for parts in of.values() for name in parts)]
+            left = [0.0] * len(of)
+            for name in names:
+                sizes = [float(parts.get(name) or 0) for parts in of.values()]
+                axes.barh(list(of), sizes, left=left, label=name, height=0.6)
+                left = [at + size for at, size in zip(left, sizes, strict=True)]
+            axes.invert_yaxis()
+            axes.set_title(title)
+            if len(names) > 1:
+                axes.legend(frameon=False, fontsize=8, ncols=len(names), loc="upper center", bbox_to_anchor=(0.5, -0.1))
+            if not axes.get_subplotspec().is_first_col() and [*of] == [*next(iter(drawn.values()))]:
+                axes.set_yticks([])
     return png.getvalue()
