@@ -1,5 +1,6 @@
 """One Dagster asset a model of sql/: its dependencies, description and columns come from the file."""
 
+import re
 from collections.abc import Sequence
 
 import dagster as dg
@@ -20,7 +21,7 @@ def _asset(model: Model, recipes: Sequence[str]) -> dg.AssetsDefinition:
     @dg.asset(
         key=asset_key(model.table),
         deps=[key for table in model.depends_on for key in asset_keys(table, recipes)],
-        description=model.description,
+        description=_page_text(model),
         kinds={"sql", "duckdb"},
         owners=OWNERS,
         code_version=fingerprint(model.file.meaning)[:12],
@@ -30,6 +31,15 @@ def _asset(model: Model, recipes: Sequence[str]) -> dg.AssetsDefinition:
     def select(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
         lake.refresh(model, Commit(f"rows of {model.table}", asset=model.table, run_id=context.run_id))
         version = fingerprint(model.file.meaning)[:12] if model.file.header.history else None
-        return table_result(lake, model.table, metadata=shown_of(lake, model.table), data_version=version, recipes=recipes)
+        return table_result(
+            lake, model.table, metadata=shown_of(lake, model.table), data_version=version, recipes=recipes
+        )
 
     return select
+
+
+def _page_text(model: Model) -> str:
+    """What the page of its asset says: its description and below it the statement, which nothing in it can end."""
+    sql = model.file.statement
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", sql)), default=0))
+    return f"{model.description}\n\n{fence}sql\n{sql}\n{fence}"

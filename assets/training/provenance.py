@@ -81,7 +81,7 @@ def completing(
             policy=f"Policy `{profile.recipes[recipe].policy}`: {policy}",
             sources=_sources(lake, profile, recipe, manifest["data_version"]),
             base_license=stated_license(profile.students[student.name], student),
-            serve=_serve(profile, recipe, manifest["settings"]["seed"]),
+            serve=serve_command(profile, recipe, manifest["settings"]["seed"]),
         )
         (folder / FILE).write_text(card(facts), encoding="utf-8")
 
@@ -96,7 +96,8 @@ def _sources(lake: Lake, profile: Profile, recipe: str, data_version: str) -> li
     return [SourceOfRows(name or "unknown", rows, licenses.get(name)) for name, rows in counted.iter_rows()]
 
 
-def _serve(profile: Profile, recipe: str, seed: int) -> str:
+def serve_command(profile: Profile, recipe: str, seed: int) -> str:
+    """What a user types to serve the checkpoint of a recipe and training seed."""
     name = f"{recipe}/{seed}" if len(profile.trainings_of(recipe)) > 1 else recipe
     which = "" if profile.name == DEFAULT_PROFILE else f" PROFILE={shlex.quote(profile.name)}"
     return f"make serve{which} RECIPE={name}"

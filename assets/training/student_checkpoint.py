@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 
 from assets.profile.students import current_base
-from assets.training.provenance import completing, provenance
+from assets.training.provenance import completing, provenance, serve_command
 from assets.training.training_pairs import current_version
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.profile.schema import Profile
@@ -55,7 +55,7 @@ def student_checkpoint(recipe: str) -> dg.AssetsDefinition:
             version = current_version(lake, recipe)
             trainings = profile.trainings_of(recipe)
             made = [_made(context, lake, profile, Origin(recipe, version, student, one)) for one in trainings]
-        return _result(lake, made)
+        return _result(lake, profile, made)
 
     return checkpoint
 
@@ -180,23 +180,28 @@ def _record(lake: Lake, made: str, folder: Path, manifest: Manifest, run_id: str
         lake.replace(TABLE, {"checkpoint_id": made}, [row], commit)
 
 
-def _result(lake: Lake, made: Sequence[Made]) -> dg.MaterializeResult:
+def _result(lake: Lake, profile: Profile, made: Sequence[Made]) -> dg.MaterializeResult:
+    """In the order in which its user asks: where it lies, of what it is, how good, how to serve it; then its origin."""
     first, *others = made
+    recipe, base = first.manifest.content["recipe"], first.manifest.content["student"]
     mended = [f"{one.checkpoint_id}: {one.mended}" for one in made if one.mended]
     return dg.MaterializeResult(
         data_version=dg.DataVersion(",".join(one.checkpoint_id for one in made)),
         metadata={
+            "path": dg.MetadataValue.path(str(first.folder)),
+            "base": f"{base['name']} ({base['model']})",
+            "recipe": recipe,
             "dagster/row_count": first.manifest.rows,
-            "dagster/uri": str(first.folder),
             "loss_before": mean(one.manifest.loss_before for one in made),
             "loss_after": mean(one.manifest.loss_after for one in made),
+            **_plot(lake, made),
+            "serve": serve_command(profile, recipe, first.seed),
+            **({"training_seeds": _seeds(made)} if others else {}),
             "steps": first.manifest.steps,
             "dropped_rows": len(first.manifest.dropped),
             "training_data_version": first.manifest.content["data_version"],
             "snapshot_id": first.manifest.content["snapshot_id"],
             "manifest": dg.MetadataValue.json(dict(first.manifest.content)),
-            **({"training_seeds": _seeds(made)} if others else {}),
-            **_plot(lake, made),
             **({"mended": "\n".join(mended)} if mended else {}),
         },
     )

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from graphlib import CycleError, TopologicalSorter
 from importlib.metadata import version
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -86,6 +87,11 @@ class SqlFile:
                 f"{self.path}: must hold exactly one SELECT (CTEs first), found {len(statements)} statements."
             )
         return statements[0]
+
+    @property
+    def statement(self) -> str:
+        """`sql` without its leading comment: what there is to read below the description."""
+        return "\n".join(dropwhile(lambda line: line.startswith("--"), self.sql.splitlines())).strip()
 
     @cached_property
     def depends_on(self) -> tuple[str, ...]:

@@ -18,7 +18,8 @@ from dagster_project.lakehouse.tables import SHARED_BY_RECIPES, TABLES_BY_NAME
 OWNERS = ["team:reflection-lake"]
 TOLD_KEY = "told"  # of an asset's metadata: what a person should read, a sentence a line
 _PREVIEW_ROWS = 5
-_PREVIEW_CHARS = 90
+_NARROW = 4  # columns that fit beside each other on the page of an asset
+_PREVIEW_CHARS = 300
 _HASH = re.compile("^[0-9a-f]{64}$")
 _HASH_CHARS = 12
 
@@ -50,9 +51,9 @@ def table_result(
             "dagster/table_name": table,
             "dagster/column_schema": _column_schema(table, facts),
             **_lineage_metadata(lake, table, recipes),
-            "snapshot_id": facts.snapshot_id,
-            "preview": table_value(facts.columns, facts.preview),
             **(metadata or {}),
+            "snapshot_id": facts.snapshot_id,
+            "preview": _preview(facts),
         },
     )
 
@@ -114,6 +115,15 @@ def _column_lineage(lake: Lake) -> Lineage:
     """What sql_files.column_lineage makes of the files; that takes a second, and they seldom change."""
     made = lake.remember("column lineage", lineage_inputs(), lambda: json.dumps(column_lineage()).encode())
     return cast(Lineage, json.loads(made))
+
+
+def _preview(facts: Facts) -> dg.TableMetadataValue:
+    """Its first rows. Many columns stand below each other, a row beside the next: the page is too narrow for them."""
+    if len(facts.columns) <= _NARROW:
+        return table_value(facts.columns, facts.preview)
+    columns = [("column", "varchar"), *((f"row {place}", "varchar") for place in range(1, len(facts.preview) + 1))]
+    names = [name for name, _ in facts.columns]
+    return table_value(columns, [*zip(names, *facts.preview, strict=True)])
 
 
 def table_value(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[object]]) -> dg.TableMetadataValue:

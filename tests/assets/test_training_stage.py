@@ -247,6 +247,9 @@ def test_a_checkpoint_is_trained_once_on_the_frozen_rows(ready: Flow, trained: l
         3.0,
         3,
     )
+    leads = ["path", "base", "recipe", "dagster/row_count", "loss_before", "loss_after"]
+    assert [*first.metadata][:8] == [*leads, "loss_plot", "serve"]
+    assert first.metadata["serve"] == "make serve PROFILE=mine RECIPE=original"
     assert ready.lake.snapshot_id() == snapshot
     [(path, manifest)] = ready.lake.read("select path, manifest from training.student_checkpoints").rows()
     assert path == f"checkpoints/original/{version(first)}"

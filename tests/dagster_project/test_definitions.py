@@ -109,7 +109,8 @@ def test_every_model_is_an_asset_that_depends_on_what_it_reads(graph: BaseAssetG
     for model in load_models().values():
         node = graph.get(dg.AssetKey([model.schema, model.name]))
         assert node.parent_keys == {key for table in model.depends_on for key in asset_keys(table, RECIPES)}
-        assert node.description == model.description
+        assert node.description == f"{model.description}\n\n```sql\n{model.file.statement}\n```"
+        assert not model.file.statement.startswith("--")
     selection = {".".join(key.path) for key in graph.get_all_asset_keys() if key.path[0] == "selection"}
     models = {table for table, model in load_models().items() if model.schema == "selection"}
     assert selection == models | {"selection.contaminated_texts"}

@@ -7,6 +7,8 @@ import polars as pl
 import pytest
 
 from dagster_project.lakehouse.lake import Commit, Lake
+from dagster_project.lakehouse.sql_files import load_models
+from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from dagster_project.steps import results
 from dagster_project.steps.results import asset_key, stable_columns, table_result, table_value
 from tests.support.lakes import append
@@ -75,26 +77,34 @@ def test_the_data_version_forgets_when_and_remembers_what(lake: Lake) -> None:
     assert known(table_result(lake, table, data_version="known").data_version).value == "known"
 
 
-def test_a_preview_is_a_table_of_short_lines_whatever_the_cells_hold(lake: Lake) -> None:
+def test_a_preview_of_many_columns_has_one_below_the_other_as_short_lines_whatever_they_hold(lake: Lake) -> None:
     frame = pl.DataFrame(
         {
-            "pair_id": ["0123456789ab" + "c" * 52],
-            "instruction": ["x | y\n\nz"],
-            "input": [ATTACK],
-            "output": ["long " * 50],
-            "source_row": [3],
+            "pair_id": ["0123456789ab" + "c" * 52, "d" * 64],
+            "instruction": ["x | y\n\nz", ""],
+            "input": [ATTACK, ""],
+            "output": ["long " * 80, "short"],
+            "source_row": [3, 4],
         }
     )
     lake.append({"raw.raw_pairs": frame}, Commit("odd text"))
     preview = shown(table_result(lake, "raw.raw_pairs"))["preview"]
     assert isinstance(preview, dg.TableMetadataValue)
-    assert [column.name for column in preview.schema.columns[:2]] == ["pair_id", "source"]
-    [record] = preview.records
-    cells = record.data
-    assert (cells["pair_id"], cells["instruction"], cells["source_row"]) == ("0123456789ab…", "x | y z", "3")
-    assert cells["input"] == ATTACK
-    assert (len(str(cells["output"])), str(cells["output"])[-1]) == (90, "…")
-    assert cells["category"] == ""
+    assert [column.name for column in preview.schema.columns] == ["column", "row 1", "row 2"]
+    lines = {str(record.data["column"]): record.data for record in preview.records}
+    assert [*lines] == [column.name for column in TABLES_BY_NAME["raw.raw_pairs"].columns]
+    first = {name: str(line["row 1"]) for name, line in lines.items()}
+    assert (first["pair_id"], first["instruction"], first["source_row"]) == ("0123456789ab…", "x | y z", "3")
+    assert first["input"] == ATTACK
+    assert (len(first["output"]), first["output"][-1]) == (300, "…")
+    assert first["category"] == ""
+    assert lines["output"]["row 2"] == "short"
+
+
+def test_a_preview_of_few_columns_has_a_line_a_row(lake: Lake) -> None:
+    table = "selection.paper"
+    preview = shown(table_result(lake, table))["preview"]
+    assert [column.name for column in preview.schema.columns] == [*load_models()[table].columns]
 
 
 def test_numbers_that_json_has_not_are_shown_as_words() -> None:
@@ -104,4 +114,5 @@ def test_numbers_that_json_has_not_are_shown_as_words() -> None:
 
 def test_a_preview_shows_five_rows(lake: Lake) -> None:
     append(lake, *"abcdefgh")
-    assert len(shown(table_result(lake, "raw.raw_pairs"))["preview"].records) == 5
+    columns = shown(table_result(lake, "raw.raw_pairs"))["preview"].schema.columns
+    assert [column.name for column in columns] == ["column", *(f"row {place}" for place in range(1, 6))]
