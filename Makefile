@@ -45,7 +45,7 @@ ifneq ($(PROFILE),)
 export REFLECTION_PROFILE := $(PROFILE)
 endif
 
-.PHONY: help setup run evaluate check profiles test fuzz soak lint ui serve export push sql trace rows versions diff reproduce compact sql-readme estimate prompt export-replies import-replies export-answers bench evidence ablations clean
+.PHONY: help setup run evaluate check profiles test fuzz soak lint ui serve export push sql trace rows versions diff reproduce compact docs sql-readme estimate prompt export-replies import-replies export-answers bench evidence ablations clean
 .SILENT:
 
 help: ## this list
@@ -141,6 +141,10 @@ reproduce: ## the rows of a checkpoint selected again, on the snapshot it names:
 compact: ## merge the lake's small files, expire the snapshots that no checkpoint names; NOW=1 removes files at once
 	$(SETUP)
 	$(BIN)/python -m dagster_project.commands.compact $(if $(filter 1,$(NOW)),--now)
+
+docs: ## a static site of the data: tables, columns, SQL, lineage, checks and what they found last: make docs [OUT=folder]
+	$(SETUP)
+	$(BIN)/python -m dagster_project.commands.docs $(if $(OUT),--out "$$OUT")
 
 sql-readme: ## sql/README.md, made from the files of sql/
 	$(SETUP)

@@ -17,7 +17,9 @@ import polars as pl
 import pytest
 
 from dagster_project.commands import sql
+from dagster_project.commands.docs_content import site_of
 from dagster_project.lakehouse.lake import Lake
+from dagster_project.profile.load import load_profile
 from tests.conftest import PROJECT, RunHere
 from tests.support.documents import commands, cookbook
 from tests.support.makefile import Make
@@ -183,6 +185,23 @@ def test_every_command_of_the_documents_that_reads_does_it(
         told = capsys.readouterr()
         assert status == 0, f"{command}: {' '.join(words)}\n{told.out}{told.err}"
     assert {target for target, _ in done} == RUN_HERE
+
+
+def test_the_site_of_the_data_tells_what_the_run_left(
+    finished: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile, _ = finished
+    monkeypatch.setenv("DAGSTER_HOME", str(profile.parent / "dagster"))
+    site = site_of(load_profile(profile))
+    made = {one.asset: one.data_version for table in site.tables.values() for one in table.made if one.at}
+    assert made == data_versions(profile)
+    with Lake(profile.parent / "warehouse").connect() as connection:
+        for name, table in site.tables.items():
+            if table.rows is not None and name != "lineage.data_versions":  # which has one more with each of them
+                assert connection.execute(f"select count(*) from {name}").fetchone() == (table.rows,), name
+    ran = [check for table, check in site.checks if table.group != "evaluation"]
+    assert {check.outcome for check in ran} <= {"passed", "warned"}
+    assert len(ran) > 30
 
 
 def test_a_second_run_finds_everything_current(finished: tuple[Path, str]) -> None:

@@ -103,7 +103,7 @@ def _lineage_metadata(lake: Lake, table: str, recipes: Sequence[str]) -> dict[st
         "dagster/column_lineage": dg.TableColumnLineage(
             {
                 column: [dg.TableColumnDep(key, name) for read, name in sources for key in asset_keys(read, recipes)]
-                for column, sources in _column_lineage(lake)[table].items()
+                for column, sources in column_lineage_of(lake)[table].items()
                 if sources
             }
         )
@@ -111,7 +111,7 @@ def _lineage_metadata(lake: Lake, table: str, recipes: Sequence[str]) -> dict[st
 
 
 @lru_cache(maxsize=1)
-def _column_lineage(lake: Lake) -> Lineage:
+def column_lineage_of(lake: Lake) -> Lineage:
     """What sql_files.column_lineage makes of the files; that takes a second, and they seldom change."""
     made = lake.remember("column lineage", lineage_inputs(), lambda: json.dumps(column_lineage()).encode())
     return cast(Lineage, json.loads(made))

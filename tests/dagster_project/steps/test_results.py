@@ -54,10 +54,10 @@ def test_lineage_that_is_known_is_not_made_again_until_a_file_changes(
 ) -> None:
     before = shown(table_result(lake, "selection.paper"))["dagster/column_lineage"]
     monkeypatch.setattr(results, "column_lineage", lambda: {"selection.paper": {"candidate": [("raw.raw_pairs", "x")]}})
-    results._column_lineage.cache_clear()
+    results.column_lineage_of.cache_clear()
     assert shown(table_result(lake, "selection.paper"))["dagster/column_lineage"] == before
     monkeypatch.setattr(results, "lineage_inputs", lambda: "changed")
-    results._column_lineage.cache_clear()
+    results.column_lineage_of.cache_clear()
     [dep] = shown(table_result(lake, "selection.paper"))["dagster/column_lineage"].deps_by_column["candidate"]
     assert dep.asset_key == dg.AssetKey(["raw", "raw_pairs"])
 
