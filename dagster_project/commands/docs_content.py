@@ -189,7 +189,7 @@ def _described(lake: Lake) -> Mapping[str, Mapping[str, str]]:
 def _records(profile: Profile) -> Any:
     """The instance of the profile, None where nothing was ever run: looking makes no records."""
     home = Path(os.environ.get(HOME_VARIABLE) or profile.dagster_home)
-    if not (home / "history").is_dir():
+    if not (home / "history").is_dir() and not (home / "dagster.yaml").is_file():
         return nullcontext()
     return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home.absolute())))
 

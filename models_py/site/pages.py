@@ -11,6 +11,7 @@ linked to; `#column` leads to a column. Every text is escaped by the templates. 
 """
 
 import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -30,6 +31,8 @@ _STATIC = ("page.css", "page.js")
 _GROUPS = ("profile", "raw", "reflection", "scoring", "selection", "training", "evaluation", "lineage", "report")
 _AROUND = 26  # boxes of a table's picture, where it shows more than the direct neighbours
 _EXCERPT = 160
+_HASH, _HASH_CHARS = re.compile("[0-9a-f]{64}"), 12
+_LONG_NUMBER = re.compile(r"-?\d+\.\d{5,}")
 
 
 def write_site(site: Site, folder: Path) -> int:
@@ -69,6 +72,7 @@ def _environment(site: Site) -> Environment:
     formatter = HtmlFormatter(nowrap=True)
     environment.filters["sql"] = lambda text: highlight(text, SqlLexer(), formatter)
     environment.filters["excerpt"] = _excerpt
+    environment.filters["cell"] = _cell
     environment.filters["group"] = lambda group: group if group in _GROUPS else "other"
     environment.globals |= {"site": site, "address": address}
     return environment
@@ -78,6 +82,13 @@ def _excerpt(text: str) -> str:
     """The first sentence, as far as it is a line."""
     first = text.split(". ", 1)[0].rstrip(".")
     return first if len(first) <= _EXCERPT else f"{first[: _EXCERPT - 1]}…"
+
+
+def _cell(text: str) -> str:
+    """A value of a row in few characters: of a hash its beginning, of a number four digits."""
+    if _HASH.fullmatch(text):
+        return f"{text[:_HASH_CHARS]}…"
+    return f"{float(text):.4g}" if _LONG_NUMBER.fullmatch(text) else text
 
 
 def _outcomes(site: Site) -> Mapping[str, int]:

@@ -23,7 +23,7 @@ BAD = Check(
     outcome="warned",
     at="2026-01-31 12:00 UTC",
     told={"violations": "2"},
-    offenders=[{"pair": HOSTILE, "n": "1"}, {"pair": "b", "n": "2"}],
+    offenders=[{"pair": HOSTILE, "n": "1"}, {"pair": "0a" * 32, "n": "1.01898030785"}],
 )
 PAIRS = Table(
     name="raw.pairs",
@@ -85,6 +85,8 @@ def test_a_page_says_what_is_known(made: Path) -> None:
     text = " ".join(Page(made / address("raw.pairs")).text.split())
     for said in ("one row a pair", "1,234", "0123456789ab", "2026-01-31 12:00 UTC", "violations 2", "not run yet"):
         assert said in text
+    page = (made / address("raw.pairs")).read_text()
+    assert f'<td title="{"0a" * 32}">0a0a0a0a0a0a…</td><td title="1.01898030785">1.019</td>' in page
     chosen = (made / address("selection.chosen")).read_text()
     assert "not materialized yet" in chosen
     assert '<span class="k">select</span>' in chosen
