@@ -21,7 +21,7 @@ _FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _INDENTED = re.compile(r"(?:^ {4}.*\n)+", re.MULTILINE)
 _SPAN = re.compile(r"`([^`\n]+(?:\n[^`\n]+)?)`")
 _QUERY = re.compile(r"(?:select\b.+\bfrom|from) [a-z_]+\.[a-z_]+\b", re.DOTALL)
-_COOKBOOK_ENTRY = re.compile(r"^### (\d+)\. (.+)\n\n.+?```sql\n(.*?)```\n\nColumns: (.+?)\. ", re.MULTILINE | re.DOTALL)
+_COOKBOOK_ENTRY = re.compile(r"^### (\d+)\. (.+)\n\n.+?```sql\n(.*?)```\n\nColumns: (.+?)\.\s", re.MULTILINE | re.DOTALL)
 _COMMENT = re.compile(r" {2,}#.*$", re.MULTILINE)
 
 
