@@ -17,11 +17,11 @@ DOCUMENTS = (
     *(PROJECT_ROOT / name for name in ("README.md", "CONTRIBUTING.md", "requirements/README.md")),
     *sorted((PROJECT_ROOT / "docs").glob("*.md")),
 )
-_FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 _INDENTED = re.compile(r"(?:^ {4}.*\n)+", re.MULTILINE)
 _SPAN = re.compile(r"`([^`\n]+(?:\n[^`\n]+)?)`")
 _QUERY = re.compile(r"(?:select\b.+\bfrom|from) [a-z_]+\.[a-z_]+\b", re.DOTALL)
-_COOKBOOK_ENTRY = re.compile(r"^### (\d+)\. (.+)\n\n.+?```sql\n(.*?)```\n\nColumns: (.+?)\.\s", re.MULTILINE | re.DOTALL)
+_COOKBOOK_ENTRY = re.compile(r"^### (\d+)\. (.+)\n\n.+?```sql\n(.*?)```\n\nColumns: (.+?)\.\s", re.M | re.S)
 _COMMENT = re.compile(r" {2,}#.*$", re.MULTILINE)
 
 
