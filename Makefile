@@ -45,7 +45,7 @@ ifneq ($(PROFILE),)
 export REFLECTION_PROFILE := $(PROFILE)
 endif
 
-.PHONY: help setup run evaluate check profiles test fuzz soak lint ui serve export push sql trace rows versions diff reproduce compact docs sql-readme estimate prompt export-replies import-replies export-answers bench evidence ablations clean
+.PHONY: help setup run evaluate check profiles test fuzz soak lint ui serve export push sql trace rows versions diff report reproduce compact docs sql-readme estimate prompt export-replies import-replies export-answers bench evidence ablations clean
 .SILENT:
 
 help: ## this list
@@ -133,6 +133,10 @@ versions: ## what changed the lake, newest first: make versions [ASSET=training/
 diff: ## how a training set changed, row by row, and why: make diff FROM=version-or-checkpoint [TO=...] [RECIPE=name]
 	$(SETUP)
 	$(BIN)/python -m dagster_project.commands.diff $(if $(FROM),--from "$$FROM") $(if $(TO),--to "$$TO") $(if $(RECIPE),--recipe "$$RECIPE")
+
+report: ## pairs before and after with every statistic, in one HTML file: make report [OUT=file]
+	$(SETUP)
+	$(BIN)/python -m dagster_project.commands.report $(if $(OUT),--out "$$OUT")
 
 reproduce: ## the rows of a checkpoint selected again, on the snapshot it names: make reproduce CHECKPOINT=id-or-name-or-folder
 	$(SETUP)

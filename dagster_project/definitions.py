@@ -6,6 +6,7 @@ from assets import evaluation as evaluation_stage
 from assets import profile as profile_stage
 from assets import raw as raw_stage
 from assets import reflection as reflection_stage
+from assets import report as report_stage
 from assets import scoring as scoring_stage
 from assets import selection as selection_stage
 from assets import training as training_stage
@@ -36,6 +37,7 @@ def build_definitions(profile: Profile) -> dg.Definitions:
         *(make(recipe) for recipe in profile.recipes for make in (training_pairs, student_checkpoint)),
         *dg.load_assets_from_package_module(training_stage, group_name="training"),
         *dg.load_assets_from_package_module(evaluation_stage, group_name="evaluation"),
+        *dg.load_assets_from_package_module(report_stage, group_name="report"),
     ]
     return dg.Definitions(
         assets=with_observed(assets, profile),

@@ -27,14 +27,14 @@ def jobs(profile_name: str) -> list[UnresolvedAssetJobDefinition]:
     chosen = dg.AssetSelection.assets(["selection", "response_choices"]).upstream()
     second = (chosen | dg.AssetSelection.groups("reflection")) - first - raw - students
     selected = dg.AssetSelection.groups("selection") - first - second
-    trained = dg.AssetSelection.groups("training", "lineage")
+    trained = dg.AssetSelection.groups("training", "lineage", "report")
     tags = {PROFILE_TAG: profile_name}
     selections = [raw, students, first, second, selected, trained]
     phases = [
         dg.define_asset_job(name, selection=selection, description=description, run_tags=tags)
         for (name, description), selection in zip(_PHASES.items(), selections, strict=True)
     ]
-    evaluation = dg.AssetSelection.groups("evaluation")
+    evaluation, report = dg.AssetSelection.groups("evaluation"), dg.AssetSelection.groups("report")
     everything = dg.AssetSelection.all() - evaluation
     what = "Raw pairs to fine-tuned students."
     whole = dg.define_asset_job(MAIN_JOB, selection=everything, description=what, run_tags=tags)
@@ -46,7 +46,7 @@ def jobs(profile_name: str) -> list[UnresolvedAssetJobDefinition]:
     )
     evaluated = dg.define_asset_job(
         EVALUATE_JOB,
-        selection=evaluation,
+        selection=evaluation | report,
         description="What the current checkpoints and their base students can do: answers, judges, benchmarks, losses.",
         run_tags=tags,
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 import dagster as dg
 from dagster import DagsterEventType, DagsterInstance
 from rich.console import Console
+from rich.markup import escape
 from rich.text import Text
 from sqlalchemy.exc import DBAPIError
 
@@ -16,6 +17,7 @@ from dagster_project.commands.terminal import plain
 from dagster_project.lakehouse.lake import Lake
 from dagster_project.profile.load import DEFAULT_PROFILE, PROFILES_DIR
 from dagster_project.profile.schema import Profile
+from dagster_project.steps.report_content import REPORT
 from dagster_project.steps.results import TOLD_KEY
 from dagster_project.steps.step_progress import PROGRESS_KEY, PROGRESS_TAG, duration
 from models_py.conversation import NO_HISTORY, Context
@@ -149,6 +151,7 @@ def print_summary(lake: Lake, profile: Profile, console: Console, seconds: float
     _print_outcomes(lake, console)
     _print_examples(lake, console)
     _print_recipes(lake, console)
+    print_report(profile, console)
     console.print(
         f"[bold]Lake[/]  {_short(lake.shown_catalog)}, snapshot {lake.snapshot_id()}"
         f"   [bold]time[/] {duration(seconds)}\n"
@@ -160,6 +163,14 @@ def print_summary(lake: Lake, profile: Profile, console: Console, seconds: float
         (f'make sql{which} Q="from selection.pair_decisions limit 20"', "why a pair was kept or dropped"),
     ):
         console.print(f"  {command:<62} [dim]{purpose}[/]")
+
+
+def print_report(profile: Profile, console: Console) -> None:
+    """Where the report is that the run has made, and its size."""
+    file = profile.warehouse / REPORT
+    if file.exists():
+        size = f"[dim]{file.stat().st_size / 1e6:.1f} MB, opens in any browser[/]"
+        console.print(f"[bold]Report[/]  {escape(_short(str(file)))}  {size}")
 
 
 def profile_argument(profile: Profile) -> str:

@@ -8,7 +8,9 @@ from typing import Any
 
 import dagster as dg
 import pytest
+import sqlglot
 from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
+from sqlglot import exp
 
 from dagster_project.definitions import build_definitions
 from dagster_project.jobs import EVALUATE_JOB, MAIN_JOB, WITHOUT_TRAINING_JOB
@@ -16,13 +18,15 @@ from dagster_project.lakehouse.sql_files import load_checks, load_models, pendin
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from dagster_project.profile.load import load_profile
 from dagster_project.profile.schema import Profile
+from dagster_project.steps.report_content import QUERIES
 from dagster_project.steps.results import asset_keys
 from dagster_project.up_to_date import BRING_UP_TO_DATE
 from tests.support.processes import finish, python
 from tests.support.profiles import toy_profile
 
-STAGES = ["profile", "raw", "reflection", "scoring", "selection", "training", "evaluation", "lineage"]
+STAGES = ["profile", "raw", "reflection", "scoring", "selection", "training", "evaluation", "lineage", "report"]
 RECIPES = ["paper", "paper_gated", "paper_top", "original"]
+REPORT = dg.AssetKey(["report", "selection_report"])
 PER_RECIPE = {"training_pairs", "student_checkpoint"}
 
 
@@ -120,6 +124,17 @@ def test_every_model_is_an_asset_that_depends_on_what_it_reads(graph: BaseAssetG
 BESIDE_SQL = {table: {"profile.students"} for table in pending_files() if table.startswith("scoring.")}
 
 
+def test_the_report_depends_on_what_its_queries_name(graph: BaseAssetGraph[Any]) -> None:
+    tables = {
+        f"{table.db}.{table.name}"
+        for query in QUERIES
+        for table in sqlglot.parse_one(query, dialect="duckdb").find_all(exp.Table)
+        if table.db not in ("", "lake")
+    }
+    assert {".".join(key.path) for key in graph.get(REPORT).parent_keys} == tables
+    assert not graph.get(REPORT).child_keys
+
+
 @pytest.mark.parametrize("table", pending_files())
 def test_paid_work_depends_on_what_its_pending_file_reads(graph: BaseAssetGraph[Any], table: str) -> None:
     read, models = set(pending_files()[table].depends_on), load_models()
@@ -146,14 +161,14 @@ def test_copies_are_looked_for_in_all_candidates_before_a_recipe_decides(graph: 
     assert _names(copies.child_keys) == {"selection/pair_decisions"}
     repeats = graph.get(dg.AssetKey(["raw", "near_duplicates"]))
     assert _names(repeats.parent_keys) == {"raw/raw_pairs", "profile/sources"}
-    assert _names(repeats.child_keys) == {"selection/pair_decisions"}
+    assert _names(repeats.child_keys) == {"selection/pair_decisions", "report/selection_report"}
 
 
 def test_a_tables_asset_is_called_like_the_table(graph: BaseAssetGraph[Any]) -> None:
     assets = {".".join(key.path) for key in graph.get_all_asset_keys() if len(key.path) == 2}
     shared_by_recipes = {"training.training_pairs", "training.student_checkpoints"}
     assert TABLES_BY_NAME.keys() - shared_by_recipes <= assets
-    assert assets - TABLES_BY_NAME.keys() == {"profile.base_students", *load_models()}
+    assert assets - TABLES_BY_NAME.keys() == {"profile.base_students", "report.selection_report", *load_models()}
 
 
 def test_each_recipe_has_assets_of_its_own(graph: BaseAssetGraph[Any]) -> None:
@@ -189,7 +204,7 @@ def test_the_phases_are_the_main_job_cut_in_pieces(definitions: dg.Definitions) 
     }
     assert jobs.pop(BRING_UP_TO_DATE) == set()  # it starts runs of the main job
     main = jobs.pop(MAIN_JOB)
-    assert not set(jobs.pop(EVALUATE_JOB)) & set(main)
+    assert set(jobs.pop(EVALUATE_JOB)) & set(main) == {REPORT}  # which shows what both made
     assert jobs.pop(WITHOUT_TRAINING_JOB) == set(main) - set(jobs["train_students"])
     pieces = [key for keys in jobs.values() for key in keys]
     assert set(pieces) == main
@@ -214,7 +229,8 @@ def test_phases_run_one_after_the_other(definitions: dg.Definitions, graph: Base
     done: set[dg.AssetKey] = set()
     for name in names[2:-1]:
         done |= set(definitions.resolve_job_def(name).asset_layer.executable_asset_keys)
-        missing = {parent for key in done for parent in graph.get(key).parent_keys} - done
+        read = {parent for key in done for parent in graph.get(key).parent_keys if key != REPORT}
+        missing = read - done
         assert not missing, (name, _names(missing))
 
 

@@ -1,0 +1,1 @@
+"""The last stage: what happened, to be looked at."""
