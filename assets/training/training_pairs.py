@@ -11,6 +11,7 @@ from models_py.errors import UserError
 from models_py.training.rows_version import ROW_COLUMNS, rows_version
 
 TABLE = "training.training_pairs"
+_STORED = "recipe = ? and data_version = ?"
 _ORIGINS = "selection.recycled_pair_origins"  # no part of what a row is: it is frozen beside it
 
 
@@ -27,21 +28,26 @@ def training_pairs(recipe: str) -> dg.AssetsDefinition:
         group_name="training",
     )
     def frozen(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
-        stored = "recipe = ? and data_version = ?"
-        with lake.exclusively(f"{TABLE}.{recipe}"):
-            lake.prepare()  # a lake of before may lack the view that is read now
-            version = _frozen_version(lake, recipe)
-            if version is None:
-                rows = _selected(lake, recipe)
-                version = rows_version(rows)
-                # The selection may have gone back between the two looks.
-                if lake.scalar(f"select count(*) from {TABLE} where {stored}", [recipe, version]) == 0:
-                    frame = rows.with_columns(recipe=pl.lit(recipe), data_version=pl.lit(version))
-                    asset = f"training/{recipe}/training_pairs"
-                    lake.append({TABLE: frame}, Commit(f"training set of {recipe}", asset, context.run_id, version))
-        return table_result(lake, TABLE, where=stored, params=[recipe, version], data_version=version)
+        version = freeze(lake, recipe, context.run_id)
+        return table_result(lake, TABLE, where=_STORED, params=[recipe, version], data_version=version)
 
     return frozen
+
+
+def freeze(lake: Lake, recipe: str, run_id: str = "") -> str:
+    """The data version of the rows that the recipe selects now, which are stored under it unless they are already."""
+    with lake.exclusively(f"{TABLE}.{recipe}"):
+        lake.prepare()  # a lake of before may lack the view that is read now
+        version = _frozen_version(lake, recipe)
+        if version is None:
+            rows = _selected(lake, recipe)
+            version = rows_version(rows)
+            # The selection may have gone back between the two looks.
+            if lake.scalar(f"select count(*) from {TABLE} where {_STORED}", [recipe, version]) == 0:
+                frame = rows.with_columns(recipe=pl.lit(recipe), data_version=pl.lit(version))
+                asset = f"training/{recipe}/training_pairs"
+                lake.append({TABLE: frame}, Commit(f"training set of {recipe}", asset, run_id, version))
+    return version
 
 
 def current_version(lake: Lake, recipe: str) -> str:
