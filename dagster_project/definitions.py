@@ -14,7 +14,7 @@ from assets.observed import SOURCES, observed_version, with_observed
 from assets.training.student_checkpoint import student_checkpoint
 from assets.training.training_pairs import training_pairs
 from dagster_project.checks import asset_checks
-from dagster_project.jobs import jobs
+from dagster_project.jobs import in_phases, jobs
 from dagster_project.lakehouse.lake import open_lake
 from dagster_project.lakehouse.sql_files import policies
 from dagster_project.profile.load import load_profile
@@ -28,19 +28,19 @@ def build_definitions(profile: Profile) -> dg.Definitions:
     """Everything Dagster knows, for one profile."""
     recipes = [*profile.recipes]
     assets = [
-        *dg.load_assets_from_package_module(profile_stage, group_name="profile"),
+        *dg.load_assets_from_package_module(profile_stage),
         *dg.load_assets_from_package_module(raw_stage),
-        *dg.load_assets_from_package_module(reflection_stage, group_name="reflection"),
-        *dg.load_assets_from_package_module(scoring_stage, group_name="scoring"),
-        *dg.load_assets_from_package_module(selection_stage, group_name="selection"),
+        *dg.load_assets_from_package_module(reflection_stage),
+        *dg.load_assets_from_package_module(scoring_stage),
+        *dg.load_assets_from_package_module(selection_stage),
         *sql_assets(recipes),
         *(make(recipe) for recipe in profile.recipes for make in (training_pairs, student_checkpoint)),
-        *dg.load_assets_from_package_module(training_stage, group_name="training"),
-        *dg.load_assets_from_package_module(evaluation_stage, group_name="evaluation"),
-        *dg.load_assets_from_package_module(report_stage, group_name="report"),
+        *dg.load_assets_from_package_module(training_stage),
+        *dg.load_assets_from_package_module(evaluation_stage),
+        *dg.load_assets_from_package_module(report_stage),
     ]
     return dg.Definitions(
-        assets=with_observed(assets, profile),
+        assets=in_phases(with_observed(assets, profile)),
         asset_checks=asset_checks(recipes),
         jobs=[*jobs(profile.name), bring_up_to_date],
         sensors=[sources_changed(lambda: observed_version(SOURCES, profile))],

@@ -25,7 +25,6 @@ def _asset(model: Model, recipes: Sequence[str]) -> dg.AssetsDefinition:
         kinds={"sql", "duckdb"},
         owners=OWNERS,
         code_version=fingerprint(model.file.meaning)[:12],
-        group_name=model.schema,
         tags={"policy": ""} if model.is_policy else None,
     )
     def select(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:

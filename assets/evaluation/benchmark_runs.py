@@ -32,7 +32,6 @@ def _spec(table: str) -> dg.AssetSpec:
         kinds={"pytorch", "ducklake"},
         owners=OWNERS,
         code_version=code_version(__name__, load_pending(RUNS).meaning),
-        group_name="evaluation",
     )
 
 

@@ -53,7 +53,6 @@ inner join places on places.pair_id = pairs.pair_id
     kinds={"python", "duckdb", "ducklake"},
     owners=OWNERS,
     code_version=code_version(__name__),
-    group_name="raw",
 )
 def near_duplicates(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], profile: dg.ResourceParam[Profile]

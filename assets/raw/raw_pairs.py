@@ -25,7 +25,6 @@ def _spec(table: str) -> dg.AssetSpec:
         kinds={"python", "polars", "ducklake"},
         owners=OWNERS,
         code_version=code_version(__name__),
-        group_name="raw",
     )
 
 

@@ -43,7 +43,6 @@ def student_checkpoint(recipe: str) -> dg.AssetsDefinition:
         kinds={"pytorch", "huggingface"},
         owners=OWNERS,
         code_version=code_version(__name__),
-        group_name="training",
         pool="gpu",
     )
     def checkpoint(

@@ -25,7 +25,6 @@ def training_pairs(recipe: str) -> dg.AssetsDefinition:
         kinds={"python", "ducklake"},
         owners=OWNERS,
         code_version=code_version(__name__),
-        group_name="training",
     )
     def frozen(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
         version = freeze(lake, recipe, context.run_id)

@@ -72,7 +72,7 @@ def site_of(profile: Profile) -> Site:
         table: _table(
             table,
             description=graph.get(of_it[0]).description or "",
-            group=graph.get(of_it[0]).group_name or "",
+            group=table.partition(".")[0],
             types=types.get(table, {}),
             made_from=made_from,
             reads=reads[table],
