@@ -72,7 +72,6 @@ def site_of(profile: Profile) -> Site:
         table: _table(
             table,
             description=graph.get(of_it[0]).description or "",
-            group=table.partition(".")[0],
             types=types.get(table, {}),
             made_from=made_from,
             reads=reads[table],
@@ -82,8 +81,8 @@ def site_of(profile: Profile) -> Site:
         )
         for table, of_it in keys.items()
     }
-    groups = [*SCHEMAS, *dict.fromkeys(table.group for table in tables.values())]
-    sorted_tables = {one.name: one for one in sorted(tables.values(), key=lambda table: groups.index(table.group))}
+    schemas = [*SCHEMAS, *dict.fromkeys(table.schema for table in tables.values())]
+    sorted_tables = {one.name: one for one in sorted(tables.values(), key=lambda table: schemas.index(table.schema))}
     return Site(profile.name, profile_argument(profile), sorted_tables, [*_macros()], [*_seeds(profile)])
 
 

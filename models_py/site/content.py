@@ -54,7 +54,6 @@ class Table:
     """A table, a view or an asset without rows. reads, read_by: names of others, directly."""
 
     name: str  # schema.table
-    group: str
     kind: str
     description: str
     grain: Sequence[str] = ()
@@ -68,6 +67,10 @@ class Table:
     read_by: Sequence[str] = ()
     checks: Sequence[Check] = ()
     made: Sequence[Made] = ()
+
+    @property
+    def schema(self) -> str:
+        return self.name.partition(".")[0]
 
     @property
     def is_made(self) -> bool:
@@ -106,13 +109,13 @@ class Site:
 
     profile: str
     command: str
-    tables: Mapping[str, Table]  # by name; groups in the order of the flow, in a group each behind what it reads
+    tables: Mapping[str, Table]  # by name; schemas in the order of the flow, in a schema each behind what it reads
     macros: Sequence[Macro]
     seeds: Sequence[Seed]
 
     @property
-    def groups(self) -> list[str]:
-        return list(dict.fromkeys(table.group for table in self.tables.values()))
+    def schemas(self) -> list[str]:
+        return list(dict.fromkeys(table.schema for table in self.tables.values()))
 
     @property
     def checks(self) -> list[tuple[Table, Check]]:

@@ -28,7 +28,7 @@ from models_py.site.layered import reduced
 
 _HERE = Path(__file__).parent
 _STATIC = ("page.css", "page.js")
-_GROUPS = ("profile", "raw", "reflection", "scoring", "selection", "training", "evaluation", "lineage", "report")
+_COLOURS = ("profile", "raw", "reflection", "scoring", "selection", "training", "evaluation", "lineage", "report")
 _AROUND = 26  # boxes of a table's picture, where it shows more than the direct neighbours
 _EXCERPT = 160
 _HASH, _HASH_CHARS = re.compile("[0-9a-f]{64}"), 12
@@ -73,7 +73,7 @@ def _environment(site: Site) -> Environment:
     environment.filters["sql"] = lambda text: highlight(text, SqlLexer(), formatter)
     environment.filters["excerpt"] = _excerpt
     environment.filters["cell"] = _cell
-    environment.filters["group"] = lambda group: group if group in _GROUPS else "other"
+    environment.filters["colour"] = lambda schema: schema if schema in _COLOURS else "other"
     environment.globals |= {"site": site, "address": address}
     return environment
 
@@ -122,7 +122,7 @@ def _around(site: Site, table: Table) -> Picture:
 def _names(site: Site) -> Iterator[list[str]]:
     """What can be searched: kind, name, where it belongs, address, text."""
     for name, table in site.tables.items():
-        yield [table.kind, name, table.group, address(name), table.description]
+        yield [table.kind, name, table.schema, address(name), table.description]
         for column in table.columns:
             yield ["column", column.name, name, f"{address(name)}#{column.name}", column.description]
         for check in {check.name: check for check in table.checks}.values():

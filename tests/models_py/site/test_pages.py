@@ -27,7 +27,6 @@ BAD = Check(
 )
 PAIRS = Table(
     name="raw.pairs",
-    group="raw",
     kind="table",
     description=HOSTILE,
     grain=["pair"],
@@ -38,7 +37,6 @@ PAIRS = Table(
 )
 CHOSEN = Table(
     name="selection.chosen",
-    group="selection",
     kind="view",
     description="Those with the lower `n`.",
     grain=["pair"],
