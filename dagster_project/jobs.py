@@ -61,7 +61,7 @@ def jobs(profile_name: str) -> list[UnresolvedAssetJobDefinition]:
             name, selection=selection, description=description, run_tags={PROFILE_TAG: profile_name}
         )
 
-    phases = {name: dg.AssetSelection.groups(name) for name in PHASES}
+    phases: dict[str, dg.AssetSelection] = {name: dg.AssetSelection.groups(name) for name in PHASES}
     everything = dg.AssetSelection.all() - phases[EVALUATE_JOB]
     untrained = everything - phases["train_students"] - phases[_REPORT]
     phases[EVALUATE_JOB] |= phases[_REPORT]
