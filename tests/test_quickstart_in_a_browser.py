@@ -106,3 +106,12 @@ def test_the_checkpoints_page_leads_with_how_it_is_used(materialized: Opened) ->
     assert "make serve PROFILE=mine RECIPE=paper" in said
     [path] = materialized.lake.read("select path from training.current_checkpoints where recipe = 'paper'")["path"]
     assert Path(path).name in said
+
+
+def test_the_report_of_the_run_opens(materialized: Opened) -> None:
+    file = materialized.lake.warehouse / "report" / "selection_report.html"
+    materialized.page.goto(file.as_uri())
+    materialized.page.get_by_text(f"{PAIRS} pairs, read from snapshot").wait_for()
+    kept = materialized.lake.scalar("select kept from selection.selection_summary where recipe = 'paper'")
+    materialized.page.get_by_text(re.compile(rf"^{kept} of {PAIRS} pairs kept")).wait_for()
+    assert materialized.errors == []
