@@ -24,8 +24,8 @@ words as (
 cut as (
     select
         recipe,
-        rewritten[:least(len(rewritten), len(original))] as rewritten,
-        original[:least(len(rewritten), len(original))] as original
+        list_slice(rewritten, 1, least(len(rewritten), len(original))) as rewritten,
+        list_slice(original, 1, least(len(rewritten), len(original))) as original
     from words
 ),
 
