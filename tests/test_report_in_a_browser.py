@@ -78,9 +78,9 @@ class Report:
         return [str(row[field]) for row in self.rows()]
 
     def rows(self) -> list[dict[str, object]]:
-        """All that the table holds, on its page and on others, in its order."""
+        """What the table shows, in its order."""
         found: list[dict[str, object]] = self.page.evaluate(
-            "Tabulator.findTable('#table')[0].getData('active').map((row) => ({ ...row }))"
+            "Tabulator.findTable('#table')[0].getData().map((row) => ({ ...row }))"
         )
         return found
 
@@ -109,6 +109,7 @@ def report(opened: Report) -> Iterator[Report]:
 @pytest.fixture
 def pairs(report: Report) -> Report:
     report.show("pairs")
+    report.page.select_option("#table .tabulator-page-size", "100")
     report.clear()
     return report
 

@@ -260,7 +260,7 @@
 
   async function browser(section) {
     const texts = await allTexts();
-    let recipe = telling, haystack = null, table = null, timer = 0;
+    let recipe = telling, haystack = null, table = null, timer = 0, by = { field: "rank", dir: "asc" };
     if (!recipe) return [el("p", {}, "The profile has no recipes.")];
     let rows = rowsOf(recipe);
     const found = el("p", { role: "status", id: "found", class: "quiet" });
@@ -269,7 +269,11 @@
     const search = el("input", { type: "search", id: "search", oninput: later, "aria-describedby": "search-in" });
     const chooser = el("select", { id: "recipe", onchange: () => take(recipes[chooser.selectedIndex]) },
       recipes.map((one) => el("option", { selected: one === recipe && "selected" }, one.recipe)));
-    const used = NUMBERS.filter((name) => recipes.some((one) => (one === recipe ? rows : rowsOf(one)).some((row) => row[name] !== null)));
+    let visible = []; // what is found, in its order; the table is given a page of it at a time
+    const isKnown = (column) => column.some((value) => value !== null);
+    const used = NUMBERS.filter((name) => pairings.some((one) =>
+      (OF_CANDIDATE.includes(name) ? CANDIDATES.some((candidate) => isKnown(one.candidates[candidate][name]))
+        : OF_CHOICES.includes(name) ? isKnown(one.columns[name]) : true)));
     const selects = WORDS.map((name) => [name, el("select", { id: `filter-${name}`, onchange: apply })]);
     const ranges = used.map((name) => [name, ["least", "most"].map((side) => el("input", { type: "number", step: "any",
       id: `${side}-${name}`, placeholder: side, "aria-label": `${words(name)}, ${side}`, oninput: later }))]);
@@ -290,7 +294,22 @@
         if (select.selectedIndex < 0) select.value = "";
       }
     }
-    function apply() {
+    function inOrder(one, other) {
+      const [a, b] = [one[by.field], other[by.field]];
+      if (a === b) return one.at - other.at;
+      if (a === null || b === null) return a === null ? 1 : -1;
+      return (a < b) === (by.dir === "asc") ? -1 : 1;
+    }
+    function pageOf(_, __, { page, size, sort: [asked] = [] }) {
+      if (asked && (asked.field !== by.field || asked.dir !== by.dir)) {
+        by = { field: asked.field, dir: asked.dir };
+        [sorter.value, direction.value] = [by.field, by.dir];
+        visible.sort(inOrder);
+      }
+      return Promise.resolve({ last_page: Math.max(1, Math.ceil(visible.length / size)),
+        data: visible.slice((page - 1) * size, page * size) });
+    }
+    async function apply() {
       clearTimeout(timer);
       const asked = search.value.toLowerCase().split(/\s+/).filter(Boolean)
         .map((word) => (/^[0-9a-f]{17,64}$/.test(word) ? word.slice(0, 16) : word)); // the whole id of a pair
@@ -298,19 +317,20 @@
       const wanted = selects.filter(([, select]) => select.value).map(([name, select]) => [name, select.value.slice(1)]);
       const bounds = ranges.map(([name, [least, most]]) => [name, least.valueAsNumber, most.valueAsNumber])
         .filter(([, least, most]) => !Number.isNaN(least) || !Number.isNaN(most));
-      table.setFilter((row) => wanted.every(([name, word]) => (row[name] ?? "") === word)
+      visible = rows.filter((row) => wanted.every(([name, word]) => (row[name] ?? "") === word)
         && bounds.every(([name, least, most]) => row[name] !== null && !(row[name] < least) && !(row[name] > most))
-        && asked.every((word) => haystack[row.at].includes(word)));
+        && asked.every((word) => haystack[row.at].includes(word))).sort(inOrder);
+      await table.setPage(1);
       tell();
     }
-    function tell() { found.textContent = `${count(table.getDataCount("active"))} of ${count(rows.length)} pairs`; }
-    async function take(one) { recipe = one; rows = rowsOf(recipe); fill(); await table.replaceData(rows); apply(); }
+    function tell() { found.textContent = `${count(visible.length)} of ${count(rows.length)} pairs`; }
+    function take(one) { recipe = one; rows = rowsOf(recipe); fill(); apply(); }
     function clear() {
       for (const input of [search, ...selects.map(([, select]) => select), ...ranges.flatMap(([, inputs]) => inputs)]) input.value = "";
       apply();
       search.focus();
     }
-    const order = () => table.getData("active").map((row) => row.at);
+    const order = () => visible.map((row) => row.at);
     const text = (cell) => document.createTextNode(cell.getValue() ?? "");
     const columns = [
       { title: "pair", field: "pair_id", width: 104, frozen: true, formatter: (cell) => opener(recipe, cell.getData().at, order) },
@@ -320,7 +340,7 @@
       } },
       ...WORDS.slice(0, 4).map((field) => ({ title: words(field), field,
         formatter: field === "outcome" ? (cell) => chip(cell.getValue()) : text })),
-      ...used.map((field) => ({ title: words(field), field, sorter: "number", hozAlign: "right", sorterParams: { alignEmptyValues: "bottom" },
+      ...used.map((field) => ({ title: words(field), field, hozAlign: "right",
         formatter: (cell) => document.createTextNode(shown(cell.getValue(), field)) })),
       ...WORDS.slice(4).map((field) => ({ title: words(field), field, formatter: text }))];
     const said = [];
@@ -339,10 +359,11 @@
       el("p", { id: "search-in", class: "quiet" }, "Search finds pairs of which every word is somewhere in the id, source, category, system, earlier turns, any candidate or critique. Keys: / searches, ↑ ↓ go through the rows, Enter opens, ← → turn pages in an open pair, Esc closes."),
       found, place);
     fill();
-    table = new Tabulator(place, { data: rows, columns, index: "at", layout: "fitData", pagination: true,
-      paginationSize: PAGE_SIZE, paginationSizeSelector: [25, 100], initialSort: [{ column: "rank", dir: "asc" }] });
-    await new Promise((done) => { table.on("tableBuilt", done); });
-    table.on("dataSorted", ([by]) => { if (by) { sorter.value = by.field; direction.value = by.dir; } });
+    visible = [...rows].sort(inOrder);
+    table = new Tabulator(place, { columns, index: "at", layout: "fitData", pagination: true, paginationMode: "remote",
+      sortMode: "remote", ajaxURL: "#", ajaxRequestFunc: pageOf, dataLoader: false, paginationSize: PAGE_SIZE,
+      paginationSizeSelector: [25, 100], initialSort: [{ column: by.field, dir: by.dir }] });
+    await new Promise((done) => { table.on("dataProcessed", done); });
     place.addEventListener("keydown", (event) => {
       const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
       const openers = [...place.querySelectorAll("button.open")];
