@@ -13,7 +13,8 @@
   const RATIO = /^(r_ifd|ifd|highest_ifd|lowest_ifd|loss_|value|low|high|win_rate|length_controlled|stderr)/;
 
   async function unpacked(element) {
-    const bytes = Uint8Array.from(atob(element.textContent), (char) => char.charCodeAt(0));
+    const text = atob(element.textContent), bytes = new Uint8Array(text.length);
+    for (let at = 0; at < text.length; at += 1) bytes[at] = text.charCodeAt(at);
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
     return new Response(stream).json();
   }
@@ -71,25 +72,24 @@
   const telling = recipes.find((one) => one.columns.candidate.some((name) => name !== null && name !== "original")) ?? recipes[0];
   const placeOf = new Map(pairs.pair_id.map((id, at) => [id, at]));
 
-  // What is filtered and sorted by, of one recipe: a row a pair.
+  // What is filtered and sorted by, of one recipe: columns in the pairs' order.
   const WORDS = ["source", "category", "outcome", "decision", "first_reason", "second_reason", "first_status",
     "second_status"];
   const NUMBERS = ["rank", ...OF_CANDIDATE, ...OF_CHOICES, "original_instruction_chars", "original_answer_chars",
     "earlier_turns"];
-  function rowsOf(recipe) {
+  function columnsOf(recipe) {
     const { candidates, columns } = pairingOf(recipe) ?? {};
-    return pairs.pair_id.map((pair_id, at) => {
-      const kept = recipe.columns.candidate[at];
-      const row = { at, pair_id, source: pairs.source[at], category: pairs.category[at],
-        outcome: columns?.second_choice[at] ?? "dropped",
-        decision: recipe.columns.kept[at] ? "kept" : recipe.columns.drop_reason[at],
-        rank: recipe.columns.rank[at], earlier_turns: pairs.earlier_turns[at],
-        original_instruction_chars: pairs.instruction_chars[at], original_answer_chars: pairs.answer_chars[at] };
-      for (const name of ["first_reason", "first_status", "second_reason", "second_status", ...OF_CHOICES])
-        row[name] = columns?.[name][at] ?? null;
-      for (const name of OF_CANDIDATE) row[name] = kept === null ? null : candidates?.[kept][name][at] ?? null;
-      return row;
-    });
+    const { kept, drop_reason, candidate, rank } = recipe.columns;
+    const nothing = pairs.pair_id.map(() => null);
+    const ofKept = (name) => candidate.map((one, at) => (one === null ? null : candidates[one][name][at]));
+    return { pair_id: pairs.pair_id, source: pairs.source, category: pairs.category, rank,
+      outcome: (columns?.second_choice ?? nothing).map((choice) => choice ?? "dropped"),
+      decision: kept.map((isKept, at) => (isKept ? "kept" : drop_reason[at])),
+      ...Object.fromEntries(["first_reason", "first_status", "second_reason", "second_status", ...OF_CHOICES]
+        .map((name) => [name, columns?.[name] ?? nothing])),
+      ...Object.fromEntries(OF_CANDIDATE.map((name) => [name, candidates ? ofKept(name) : nothing])),
+      original_instruction_chars: pairs.instruction_chars, original_answer_chars: pairs.answer_chars,
+      earlier_turns: pairs.earlier_turns };
   }
 
   // ---- texts: in blocks, in the pairs' order, of as many pairs as have theirs in this file
@@ -262,13 +262,14 @@
     const texts = await allTexts();
     let recipe = telling, haystack = null, table = null, timer = 0, by = { field: "rank", dir: "asc" };
     if (!recipe) return [el("p", {}, "The profile has no recipes.")];
-    let rows = rowsOf(recipe);
+    let columns = columnsOf(recipe);
     const found = el("p", { role: "status", id: "found", class: "quiet" });
     const place = el("div", { id: "table" });
     const later = () => { clearTimeout(timer); timer = setTimeout(apply, 150); };
     const search = el("input", { type: "search", id: "search", oninput: later, "aria-describedby": "search-in" });
     const chooser = el("select", { id: "recipe", onchange: () => take(recipes[chooser.selectedIndex]) },
       recipes.map((one) => el("option", { selected: one === recipe && "selected" }, one.recipe)));
+    const everything = pairs.pair_id.map((_, at) => at);
     let visible = []; // what is found, in its order; the table is given a page of it at a time
     const isKnown = (column) => column.some((value) => value !== null);
     const used = NUMBERS.filter((name) => pairings.some((one) =>
@@ -286,7 +287,7 @@
     function fill() {
       for (const [name, select] of selects) {
         const kept = select.value, known = new Map();
-        for (const row of rows) known.set(row[name], (known.get(row[name]) ?? 0) + 1);
+        for (const word of columns[name]) known.set(word, (known.get(word) ?? 0) + 1);
         const names = [...known.keys()].sort((one, other) => String(one ?? "").localeCompare(String(other ?? "")));
         select.replaceChildren(el("option", { value: "" }, "all"),
           ...names.map((word) => el("option", { value: `=${word ?? ""}` }, `${word ?? "(none)"} (${count(known.get(word))})`)));
@@ -295,8 +296,8 @@
       }
     }
     function inOrder(one, other) {
-      const [a, b] = [one[by.field], other[by.field]];
-      if (a === b) return one.at - other.at;
+      const a = columns[by.field][one], b = columns[by.field][other];
+      if (a === b) return one - other;
       if (a === null || b === null) return a === null ? 1 : -1;
       return (a < b) === (by.dir === "asc") ? -1 : 1;
     }
@@ -307,7 +308,8 @@
         visible.sort(inOrder);
       }
       return Promise.resolve({ last_page: Math.max(1, Math.ceil(visible.length / size)),
-        data: visible.slice((page - 1) * size, page * size) });
+        data: visible.slice((page - 1) * size, page * size).map((at) => (
+          { at, ...Object.fromEntries(Object.entries(columns).map(([name, column]) => [name, column[at]])) })) });
     }
     async function apply() {
       clearTimeout(timer);
@@ -317,22 +319,23 @@
       const wanted = selects.filter(([, select]) => select.value).map(([name, select]) => [name, select.value.slice(1)]);
       const bounds = ranges.map(([name, [least, most]]) => [name, least.valueAsNumber, most.valueAsNumber])
         .filter(([, least, most]) => !Number.isNaN(least) || !Number.isNaN(most));
-      visible = rows.filter((row) => wanted.every(([name, word]) => (row[name] ?? "") === word)
-        && bounds.every(([name, least, most]) => row[name] !== null && !(row[name] < least) && !(row[name] > most))
-        && asked.every((word) => haystack[row.at].includes(word))).sort(inOrder);
+      const isWithin = (value, least, most) => value !== null && !(value < least) && !(value > most);
+      visible = everything.filter((at) => wanted.every(([name, word]) => (columns[name][at] ?? "") === word)
+        && bounds.every(([name, least, most]) => isWithin(columns[name][at], least, most))
+        && asked.every((word) => haystack[at].includes(word))).sort(inOrder);
       await table.setPage(1);
       tell();
     }
-    function tell() { found.textContent = `${count(visible.length)} of ${count(rows.length)} pairs`; }
-    function take(one) { recipe = one; rows = rowsOf(recipe); fill(); apply(); }
+    function tell() { found.textContent = `${count(visible.length)} of ${count(everything.length)} pairs`; }
+    function take(one) { recipe = one; columns = columnsOf(recipe); fill(); apply(); }
     function clear() {
       for (const input of [search, ...selects.map(([, select]) => select), ...ranges.flatMap(([, inputs]) => inputs)]) input.value = "";
       apply();
       search.focus();
     }
-    const order = () => visible.map((row) => row.at);
+    const order = () => visible;
     const text = (cell) => document.createTextNode(cell.getValue() ?? "");
-    const columns = [
+    const shownColumns = [
       { title: "pair", field: "pair_id", width: 104, frozen: true, formatter: (cell) => opener(recipe, cell.getData().at, order) },
       { title: "instruction", field: "at", width: 300, headerSort: false, formatter: (cell) => {
         const original = texts[cell.getValue()]?.texts.find((one) => one.candidate === "original");
@@ -359,8 +362,8 @@
       el("p", { id: "search-in", class: "quiet" }, "Search finds pairs of which every word is somewhere in the id, source, category, system, earlier turns, any candidate or critique. Keys: / searches, ↑ ↓ go through the rows, Enter opens, ← → turn pages in an open pair, Esc closes."),
       found, place);
     fill();
-    visible = [...rows].sort(inOrder);
-    table = new Tabulator(place, { columns, index: "at", layout: "fitData", pagination: true, paginationMode: "remote",
+    visible = [...everything].sort(inOrder);
+    table = new Tabulator(place, { columns: shownColumns, index: "at", layout: "fitData", pagination: true, paginationMode: "remote",
       sortMode: "remote", ajaxURL: "#", ajaxRequestFunc: pageOf, dataLoader: false, paginationSize: PAGE_SIZE,
       paginationSizeSelector: [25, 100], initialSort: [{ column: by.field, dir: by.dir }] });
     await new Promise((done) => { table.on("dataProcessed", done); });
