@@ -15,6 +15,7 @@ import dagster as dg
 import pytest
 
 from dagster_project.definitions import build_definitions
+from dagster_project.jobs import EVALUATE_JOB
 from dagster_project.lakehouse.lake import open_lake
 from dagster_project.profile.load import load_profile
 from dagster_project.profile.schema import Profile
@@ -22,6 +23,7 @@ from tests.conftest import PROJECT
 
 pytestmark = pytest.mark.slow
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+REPORT = dg.AssetKey(["report", "selection_report"])
 FIXTURE = PROJECT / "tests" / "fixtures" / "version_0_1"
 
 
@@ -73,7 +75,9 @@ def _of_no_sql_file() -> list[str]:
     names = [".".join(file.relative_to(folder).with_suffix("").parts) for file in folder.glob("*/*.py")]
     helpers = ("__init__", "mirror_replies", "reflect_pending", "score_pending", "provenance")
     tables = sorted(
-        name.replace(".", "/") for name in names if not name.endswith(helpers) and not name.startswith("evaluation.")
+        name.replace(".", "/")
+        for name in names
+        if not name.endswith(helpers) and not name.startswith(("evaluation.", "report."))
     )
     per_recipe = ("training_pairs", "student_checkpoint")
     return [
@@ -98,16 +102,18 @@ def test_it_runs_with_all_above_it_and_makes_rows(profile: Profile, tmp_path: Pa
     assert open_lake(mine).exists() or name == "profile/base_students"
 
 
-def test_an_evaluation_runs_with_all_above_it_and_makes_rows(profile: Profile, tmp_path: Path) -> None:
-    """All of it in one lake: each of its assets trains first."""
+def test_evaluation_and_report_run_with_all_above_them_and_make_rows(profile: Profile, tmp_path: Path) -> None:
+    """All in one lake: each of these assets trains first, and the report reads them all."""
     mine = profile.model_copy(update={"warehouse": tmp_path / "warehouse"})
     definitions = build_definitions(mine)
-    selected = dg.AssetSelection.groups("evaluation").upstream().resolve(definitions.resolve_asset_graph())
+    above = dg.AssetSelection.groups(EVALUATE_JOB) | dg.AssetSelection.assets(REPORT)
+    selected = above.upstream().resolve(definitions.resolve_asset_graph())
     job = definitions.resolve_implicit_global_asset_job_def()
     with dg.DagsterInstance.ephemeral() as instance:
         result = job.execute_in_process(instance=instance, asset_selection=sorted(selected), run_config=QUIET)
     assert result.success
-    rows = {key.path[1]: _rows(result, key.to_user_string()) for key in selected if key.path[0] == "evaluation"}
+    shown = [key for key in selected if key.path[0] == "evaluation" or key == REPORT]
+    rows = {key.path[1]: _rows(result, key.to_user_string()) for key in shown}
     # Nobody judges: there is no server. tests/assets/test_verdicts.py has one.
     assert {name for name, count in rows.items() if count == 0} == {"judges", "verdicts"}
 
