@@ -61,6 +61,7 @@ run: ## every asset of PROFILE (default quickstart), the checkpoints last
 evaluate: ## the checkpoints of PROFILE and their base students: answers, judges, benchmarks, held-out losses
 	$(SETUP) --profile evaluation
 	$(BIN)/python -m dagster_project.commands.run --job evaluate
+	$(BIN)/python -m dagster_project.commands.report
 
 check: ## what would stop a run of PROFILE, found within seconds: files, fields, models, keys, prices, disk, PORT
 	$(SETUP)

@@ -1,8 +1,7 @@
 """The phases of the flow, which are Dagster's groups, and the jobs people start: the whole, a phase, the evaluation.
 
 An asset's folder is the schema of its table; its group is the phase that makes it. So no edge of the graph runs from
-a group back to an earlier one, and the job that is called like a group makes it. The job `evaluate` makes the report
-anew too, which shows what came out.
+a group back to an earlier one, and the job that is called like a group makes it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -64,7 +63,6 @@ def jobs(profile_name: str) -> list[UnresolvedAssetJobDefinition]:
     phases: dict[str, dg.AssetSelection] = {name: dg.AssetSelection.groups(name) for name in PHASES}
     everything = dg.AssetSelection.all() - phases[EVALUATE_JOB]
     untrained = everything - phases["train_students"] - phases[_REPORT]
-    phases[EVALUATE_JOB] |= phases[_REPORT]
     return [
         job(MAIN_JOB, everything, "Raw pairs to fine-tuned students."),
         job(WITHOUT_TRAINING_JOB, untrained, "All that says what would be trained on, and no training."),

@@ -6,7 +6,7 @@ import polars as pl
 from rich.console import Console
 from rich.text import Text
 
-from dagster_project.commands.run_view import print_report, profile_argument
+from dagster_project.commands.run_view import profile_argument
 from dagster_project.commands.terminal import plain
 from dagster_project.lakehouse.lake import Lake
 from dagster_project.profile.schema import Profile
@@ -39,7 +39,6 @@ def print_evaluation(lake: Lake, profile: Profile, console: Console, seconds: fl
     _print_comparison(lake.read(_COMPARED), console)
     _print_win_rates(lake.read(_WIN_RATES), console)
     _print_answers(lake.read(_ANSWERS), console)
-    print_report(profile, console)
     console.print(f"[bold]time[/] {duration(seconds)}\n")
     which = profile_argument(profile)
     for command, purpose in (

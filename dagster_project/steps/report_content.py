@@ -19,7 +19,8 @@ from models_py.report.content import Content, Rows
 
 REPORT = "report/selection_report.html"  # in the warehouse
 _DOCS = "docs/index.html"  # there, what `make docs` writes
-# What the queries name.
+# What the queries name, without evaluation: that is shown where there is any, and the main job, which leaves it out,
+# must not wait for it.
 READS = (
     "profile.recipes",
     "raw.raw_pairs",
@@ -39,9 +40,6 @@ READS = (
     "selection.selection_summary",
     "training.loss_curves",
     "training.current_checkpoints",
-    "evaluation.win_rates",
-    "evaluation.recipe_comparison",
-    "evaluation.benchmark_results",
 )
 
 _MOST_PAIRS = 100_000  # whose statistics are read; how many the page holds is decided there, by bytes
