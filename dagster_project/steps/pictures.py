@@ -35,14 +35,16 @@ bins as (
 from bins order by statistic, selection.candidate_order(candidate), bin
 """
 _FIRST_CHOICES = f"""
-select ifd_original as before, ifd_instruction as after, choice = 'instruction' as is_taken
+select ifd_original as before, ifd_instruction as after, choice = 'instruction' as is_taken, count(*) over () as choices
 from selection.instruction_choices
 where ifd_original is not null and ifd_instruction is not null
 order by md5(pair_id), teacher, student
 limit {_POINTS}
 """
 _SECOND_CHOICES = f"""
-select r_ifd_base as before, r_ifd_reflected as after, choice in ('response', 'both') as is_taken
+select
+    r_ifd_base as before, r_ifd_reflected as after, choice in ('response', 'both') as is_taken,
+    count(*) over () as choices
 from selection.response_choices
 where r_ifd_base is not null and r_ifd_reflected is not null
 order by md5(pair_id), teacher, student
@@ -84,15 +86,24 @@ def _candidate_scores(lake: Lake) -> dict[str, Any]:
 
 
 def _instruction_choices(lake: Lake) -> dict[str, Any]:
-    points = lake.recall(_FIRST_CHOICES).rows()
     words = ("IFD of the original", "IFD of the rewritten instruction", "above the line the rewrite wins")
-    return {"before_and_after": remembered_scatter_plot(lake, "first choice", points, words)} if points else {}
+    return _before_and_after(lake, "first choice", _FIRST_CHOICES, words)
 
 
 def _response_choices(lake: Lake) -> dict[str, Any]:
-    points = lake.recall(_SECOND_CHOICES).rows()
     words = ("reversed IFD of the first choice", "of the rewritten answer", "below the line the rewrite wins")
-    return {"before_and_after": remembered_scatter_plot(lake, "second choice", points, words)} if points else {}
+    return _before_and_after(lake, "second choice", _SECOND_CHOICES, words)
+
+
+def _before_and_after(lake: Lake, whose: str, query: str, words: tuple[str, str, str]) -> dict[str, Any]:
+    """The scatter of a choice; the picture says how many pairs it draws of how many."""
+    rows = lake.recall(query).rows()
+    if not rows:
+        return {}
+    across, up, told = words
+    points = [(before, after, is_taken) for before, after, is_taken, _ in rows]
+    title = f"{told}; {len(points):,} of {rows[0][-1]:,} pairs"
+    return {"before_and_after": remembered_scatter_plot(lake, whose, points, (across, up, title))}
 
 
 def _selection_summary(lake: Lake) -> dict[str, Any]:

@@ -193,7 +193,7 @@ def histograms_plot(panels: Mapping[str, Mapping[str, Mapping[float, int]]], wid
             axes.axvline(1, color=_INK, linewidth=0.8, linestyle=":")
             axes.set_xlim(left=0)
             axes.set_yticks([])
-            axes.set_title(title)
+            axes.set_title(f"{title}, share of texts; all beyond in the last bin")
             axes.legend(frameon=False, fontsize=8)
     return png.getvalue()
 
@@ -212,7 +212,9 @@ def scatter_plot(points: Sequence[tuple[float, float, bool]], words: tuple[str, 
         ends = (*axes.get_xlim(), *axes.get_ylim())
         low, high = max(0, min(ends)), max(ends)
         axes.plot([low, high], [low, high], color=_INK, linewidth=0.8)
-        axes.set(xlim=(low, high), ylim=(low, high), xlabel=words[0], ylabel=words[1], title=words[2])
+        beyond = sum(max(x, y) > _HIGHEST for x, y, _ in points)
+        told = f"{words[2]}\n{beyond:,} beyond {_HIGHEST:g} are drawn there" if beyond else words[2]
+        axes.set(xlim=(low, high), ylim=(low, high), xlabel=words[0], ylabel=words[1], title=told)
     return png.getvalue()
 
 

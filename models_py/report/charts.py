@@ -163,7 +163,7 @@ def _of_students(content: Content) -> Iterator[Chart]:
         yield Chart(
             "pictures",
             "Training loss",
-            "Mean nats a target token at the optimizer's steps, a line a checkpoint.",
+            "Mean nats a target token at the optimizer's steps, a line a checkpoint; of a long one every n-th step.",
             _lines(losses, "step", "loss", "name"),
         )
     rates = content.tables["win_rates"].drop_nulls("win_rate")
