@@ -72,7 +72,7 @@ profiles: ## the profiles there are: what each is for, what it needs
 	$(BIN)/python -m dagster_project.commands.profiles
 
 test: ## all tests, or what ARGS says: make test ARGS="-m 'not slow' tests/sql"
-	$(SETUP) checks vllm evaluation
+	$(SETUP) checks vllm evaluation ray team
 	$(PYTEST) $(ARGS)
 
 fuzz: ## the property tests, each with twenty times the examples, drawn at random

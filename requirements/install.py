@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO
 
-GROUPS = ("vllm", "evaluation", "ray", "checks")
+GROUPS = ("vllm", "evaluation", "ray", "team", "checks")
 PROJECT = "reflection-lake"
 NOT_HASHED = "torch"  # its CPU build differs by index
 # Where that build is published; the default index has the CUDA build, some 4 GB with what it needs.

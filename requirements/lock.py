@@ -16,7 +16,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 PYPROJECT = HERE.parent / "pyproject.toml"
-GROUPS = ("core", "vllm", "evaluation", "ray", "checks")
+GROUPS = ("core", "vllm", "evaluation", "ray", "team", "checks")
 INSTALLER = "pip"  # the pip that Python brings can be years old and takes several times as long
 NOT_HASHED = "torch"  # without a GPU: its CPU build differs by index (2.13.0+cpu on one, 2.13.0 on another)
 HEADER = "# Made by requirements/lock.py from pyproject.toml.\n"
