@@ -28,7 +28,8 @@ def pins(*locks: str) -> dict[str, str]:
 
 def declared(group: str) -> list[tuple[str, str]]:
     lines = DECLARED["dependencies"] if group == "core" else DECLARED["optional-dependencies"][group]
-    return [(name, version.partition(" ")[0]) for name, _, version in (line.partition("==") for line in lines)]
+    named = ((re.sub(r"\[.*?\]", "", name), version) for name, _, version in (line.partition("==") for line in lines))
+    return [(name, version.partition(" ")[0]) for name, version in named]
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.stem)
