@@ -106,15 +106,17 @@ def _now() -> str:
     return datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
 
 
-def _this_process() -> str:
+def run_pid() -> int:
     """Who is to be ended or waited for: of a step in a process of its own, the run."""
-    if multiprocessing.parent_process() is None:
-        return _process(os.getpid(), sys.orig_argv)
-    import psutil
+    return os.getpid() if multiprocessing.parent_process() is None else os.getppid()
 
-    with contextlib.suppress(psutil.Error):
-        parent = psutil.Process(os.getppid())
-        return _process(parent.pid, parent.cmdline())
+
+def _this_process() -> str:
+    if (pid := run_pid()) != os.getpid():
+        import psutil
+
+        with contextlib.suppress(psutil.Error):
+            return _process(pid, psutil.Process(pid).cmdline())
     return _process(os.getpid(), sys.orig_argv)
 
 

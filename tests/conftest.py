@@ -15,6 +15,8 @@ from hypothesis import HealthCheck, settings
 from dagster_project.lakehouse.lake import Lake
 from dagster_project.root import PROJECT_ROOT
 
+pytest_plugins = ["tests.support.postgres"]
+
 PROJECT = PROJECT_ROOT
 FLOWS = PROJECT / "tests"  # right in it: tests of the whole
 SHARED = PROJECT.parent / "shared"
@@ -42,6 +44,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: (item.path.parent != FLOWS or item.path not in slow, item.path not in slow))
+    for item in items:
+        if {"postgres", "postgres_server"} & {*getattr(item, "fixturenames", ())}:
+            item.add_marker("postgres")
     if "soak" not in config.option.markexpr:
         long = [item for item in items if item.get_closest_marker("soak")]
         items[:] = [item for item in items if item not in long]

@@ -40,6 +40,7 @@ from models_py.content import fingerprint
 from models_py.disk import disk_is_full, nearest_folder, says_disk_is_full
 from models_py.errors import UserError
 from models_py.lock_file import Tell, held, say
+from models_py.postgres import PostgresLock, held_in_postgres, is_postgres, without_password
 
 if TYPE_CHECKING:
     from dagster_project.profile.schema import Profile
@@ -88,9 +89,8 @@ order by all
 """
 _MERGE = "ducklake_merge_adjacent_files"
 _ATTEMPTS = 12
+_WRITING = "catalog"  # the lock of whoever writes
 _ROWS_REMEMBERED = 100  # of an answer; a larger one is computed anew
-_MASK = r"\1***"
-_PASSWORD = re.compile(r"(password\s*=\s*)('[^']*'|\S+)", re.IGNORECASE)
 _CONTENT = ("instruction", "input", "output")  # a content_id is their hash and stands for them in a data version
 _IDENTIFIER = re.compile(r"^[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)?$")
 
@@ -162,8 +162,8 @@ class Lake:
         self.catalog = catalog or str(warehouse / "catalog.sqlite")
         self.data_path = data_path or f"{warehouse / 'data'}/"
         self._data_is_beside_catalog = catalog is None and data_path is None
-        self._lock = warehouse / "catalog.lock"
         self._tell = tell
+        self._locks: list[PostgresLock] = []  # that are held now, with a catalog in PostgreSQL
         self._answers = Answers(warehouse / "answers.sqlite")
         self._prepared = False
         self._is_claimed = owner is None
@@ -175,7 +175,7 @@ class Lake:
     @property
     def shown_catalog(self) -> str:
         """The catalog as people may see it: a password in it is masked."""
-        return _PASSWORD.sub(_MASK, self.catalog)
+        return without_password(self.catalog)
 
     # ── reading ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -249,29 +249,40 @@ class Lake:
 
     def exists(self) -> bool:
         try:
-            return self.catalog.startswith("postgres:") or Path(self.catalog).exists()
+            return is_postgres(self.catalog) or Path(self.catalog).exists()
         except OSError as error:  # a folder above it cannot be entered
             raise self._unwritable(self.warehouse, error.strerror) from error
 
     @contextmanager
     def exclusively(self, work: str) -> Iterator[None]:
-        """Hold the warehouse's lock for one kind of work, so that two processes never pay for the same rows.
+        """Hold the lake's lock for one kind of work, so that no two processes pay for the same rows.
 
-        The operating system frees it when the holder dies, however it dies.
+        It is a file of the warehouse, or of a catalog in PostgreSQL a lock of the server's, for processes on any
+        machine. Whoever keeps it frees it when the holder dies, however it dies. A lock that the server gave away while
+        its holder was at work is noticed before the next commit (LostLockError).
         """
-        with self._locked(self.warehouse / f"{work}.lock"):
+        with self._locked(work):
             yield
 
     @contextmanager
-    def _locked(self, file: Path) -> Iterator[None]:
-        """Hold a lock file of the warehouse. Raises UserError where the warehouse cannot be written."""
+    def _locked(self, name: str) -> Iterator[None]:
+        """Hold a lock of the lake. Raises UserError where the warehouse cannot be written, or no server be reached."""
         with ExitStack() as stack:
             try:
                 self.warehouse.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(held(file, self._tell))
+                if is_postgres(self.catalog):
+                    lock = stack.enter_context(held_in_postgres(self.catalog, name, self._tell))
+                    self._locks.append(lock)
+                    stack.callback(self._locks.remove, lock)
+                else:
+                    stack.enter_context(held(self.warehouse / f"{name}.lock", self._tell))
             except OSError as error:
                 raise self._unwritable(self.warehouse, error.strerror) from error
             yield
+
+    def _check_locks(self) -> None:
+        for one in [*self._locks]:
+            one.check()
 
     # ── writing ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -371,12 +382,12 @@ class Lake:
         return self._transact(change, commit)
 
     def _transact(self, change: Callable[[duckdb.DuckDBPyConnection], object], commit: Commit) -> int:
-        with self._locked(self._lock):
+        with self._locked(_WRITING):
             for attempt in range(1, _ATTEMPTS + 1):
                 try:
                     with self.connect(read_only=False) as connection:
                         before = _snapshot(connection)
-                        committed = _commit(connection, change, commit)
+                        committed = _commit(connection, change, commit, self._check_locks)
                         if self._data_files is not None and committed > before:
                             self._data_files.remember(_data_files(connection, since=committed))
                         return committed
@@ -394,7 +405,7 @@ class Lake:
         Whoever reads now may still need the files that are replaced: they are removed by the next call, or `at_once`.
         """
         self.prepare()
-        with self._locked(self._lock), self.connect(read_only=False) as connection:
+        with self._locked(_WRITING), self.connect(read_only=False) as connection:
 
             def call(function: str, *options: str) -> list[tuple[Any, ...]]:
                 return connection.execute(f"call {function}({', '.join([literal('lake'), *options])})").fetchall()
@@ -417,7 +428,7 @@ class Lake:
     def _full_disk(self, error: duckdb.Error) -> UserError:
         return UserError(
             f"The lake at {self.shown_catalog} could not be written: the disk of {self.data_path} or of the catalog is "
-            f"full ({_PASSWORD.sub(_MASK, str(error).splitlines()[0])}). Make room and run again: what was committed "
+            f"full ({without_password(str(error).splitlines()[0])}). Make room and run again: what was committed "
             "is kept."
         )
 
@@ -447,7 +458,7 @@ class Lake:
             if wrong:
                 raise self._damaged(wrong)
         for file in (Path(self.catalog), *databases):
-            if not str(file).startswith("postgres:") and (told := sqlite_damage(file)):
+            if not is_postgres(str(file)) and (told := sqlite_damage(file)):
                 raise UserError(
                     f"{file} is damaged ({told}). Restore it from a backup, or put what can be rescued in its place: "
                     f"sqlite3 {shlex.quote(str(file))} .recover | sqlite3 rescued.sqlite"
@@ -569,7 +580,7 @@ class Lake:
     @contextmanager
     def _instance(self, *, read_only: bool = True, as_of: int | None = None) -> Iterator[Instance]:
         # A past snapshot is rarely asked for twice, a PostgreSQL server may go away: those are detached after use.
-        keeps = as_of is None and not self.catalog.startswith("postgres:")
+        keeps = as_of is None and not is_postgres(self.catalog)
         statement = self.attach_statement(read_only=read_only, as_of=as_of)
         with self._opening(read_only=read_only, as_of=as_of):
             instance = borrow(Attachment(self._extensions(), statement, Path(self.catalog) if keeps else None))
@@ -633,7 +644,7 @@ class Lake:
         options = [f"DATA_PATH {literal(self.data_path)}"]
         # Files are stored relative to the data path, so a warehouse that was moved or copied whole goes on working.
         options += ["OVERRIDE_DATA_PATH true"] if self._data_is_beside_catalog else []
-        if self.catalog.startswith("postgres:"):
+        if is_postgres(self.catalog):
             target = f"ducklake:{self.catalog}"
         else:
             target = f"ducklake:sqlite:{self.catalog}"
@@ -646,10 +657,10 @@ class Lake:
     def attach_line(self, *, as_of: int | None = None) -> str:
         """What people type at a prompt of this DuckDB, on this machine, to read the lake; a password is masked."""
         loads = [f"LOAD {literal(str(extension_file(one) or one))};" for one in self._extensions()]
-        return " ".join([*loads, f"{_PASSWORD.sub(_MASK, self.attach_statement(as_of=as_of))};"])
+        return " ".join([*loads, f"{without_password(self.attach_statement(as_of=as_of))};"])
 
     def _extensions(self) -> tuple[str, ...]:
-        catalog = "postgres_scanner" if self.catalog.startswith("postgres:") else "sqlite_scanner"
+        catalog = "postgres_scanner" if is_postgres(self.catalog) else "sqlite_scanner"
         return ("ducklake", catalog, "httpfs") if "://" in self.data_path else ("ducklake", catalog)
 
     def _damage(self, error: duckdb.Error) -> UserError | None:
@@ -678,7 +689,7 @@ class Lake:
         )
 
     def _attach_error(self, error: duckdb.Error, as_of: int | None) -> UserError:
-        text = _PASSWORD.sub(_MASK, str(error).splitlines()[0])
+        text = without_password(str(error).splitlines()[0])
         if "creating a new DuckLake is explicitly disabled" in text:  # killed while it made the catalog
             return self._no_lake()
         if "unable to open database file" in text or "readonly database" in text:
@@ -828,8 +839,12 @@ def _create_stored(connection: duckdb.DuckDBPyConnection, model: Model, *, exist
 
 
 def _commit(
-    connection: duckdb.DuckDBPyConnection, change: Callable[[duckdb.DuckDBPyConnection], object], commit: Commit
+    connection: duckdb.DuckDBPyConnection,
+    change: Callable[[duckdb.DuckDBPyConnection], object],
+    commit: Commit,
+    check: Callable[[], None],
 ) -> int:
+    """The snapshot. check: raises where there must be no commit; asked last, for a change may take long."""
     extra = {key: value for key, value in asdict(commit).items() if key not in {"message", "author"} and value}
     connection.execute("begin")
     rows = change(connection)
@@ -837,6 +852,7 @@ def _commit(
     connection.execute(
         "call lake.set_commit_message(?, ?, extra_info => ?)", [commit.author, commit.message, json.dumps(extra)]
     )
+    check()
     connection.execute("commit")
     committed = connection.execute("select id from lake.last_committed_snapshot()").fetchone()
     if committed is None or committed[0] is None:  # nothing changed, nothing was committed

@@ -1,116 +1,24 @@
-"""A lake whose catalog is PostgreSQL: a private server on loopback, gone after the test.
+"""A lake whose catalog is PostgreSQL: a real server, real processes."""
 
-Needs the server's programs (Debian: the package `postgresql`); skipped where they are absent.
-"""
-
-import os
-import pwd
 import shutil
-import socket
-import subprocess
-import tempfile
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+import duckdb
 import polars as pl
 import pytest
 
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.locked import check
 from models_py.errors import UserError
-from tests.support.lakes import ids, snapshots
+from models_py.postgres import LostLockError
+from tests.support.lakes import append, ids, snapshots
+from tests.support.postgres import run_sql
 from tests.support.processes import finish, python
 
 
-def _binaries() -> Path | None:
-    """The folder of the newest server installed: Debian keeps it out of PATH."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
-    on_path = shutil.which("initdb")
-    binary = found[-1] if found else Path(on_path).resolve() if on_path else None
-    return binary.parent if binary else None
-
-
-BINARIES = _binaries()
-pytestmark = [
-    pytest.mark.postgres,
-    pytest.mark.skipif(BINARIES is None, reason="no PostgreSQL server here (Debian: apt-get install postgresql)"),
-]
-
-
-def _unprivileged() -> dict[str, Any]:
-    """PostgreSQL refuses to run as root: then as its own user, or nobody."""
-    if os.geteuid() != 0:
-        return {}
-    names = {user.pw_name for user in pwd.getpwall()}
-    user = pwd.getpwnam("postgres" if "postgres" in names else "nobody")
-    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """The libpq string of a fresh server that trusts loopback and keeps nothing safe, only quick."""
-    assert BINARIES is not None
-    account = _unprivileged()
-    with tempfile.TemporaryDirectory(prefix="lake-pg-") as folder:
-        if account:
-            os.chown(folder, account["user"], account["group"])
-        data, log = Path(folder) / "data", Path(folder) / "log"
-        initdb = [
-            f"{BINARIES}/initdb",
-            "-D",
-            str(data),
-            "-U",
-            "lake",
-            "-A",
-            "trust",
-            "-E",
-            "UTF8",
-            "--locale=C",
-            "--no-sync",
-        ]
-        subprocess.run(initdb, check=True, capture_output=True, cwd=folder, **account)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        options = ["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "fsync=off"]
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [BINARIES / "postgres", "-D", data, "-p", str(port), *options], stderr=output, cwd=folder, **account
-            )
-            try:
-                _wait_until_ready(process, log)
-                yield f"host=127.0.0.1 port={port} user=lake dbname=postgres"
-            finally:
-                process.terminate()
-                process.wait(timeout=20)
-
-
-def _wait_until_ready(process: "subprocess.Popen[bytes]", log: Path) -> None:
-    deadline = time.monotonic() + 30
-    while b"ready to accept connections" not in log.read_bytes():
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.05)
-
-
-WRITER = """
-import sys
-from pathlib import Path
-from dagster_project.lakehouse.lake import Lake
-from tests.support.lakes import append
-
-# A lock file of one's own: as from two machines that share catalog and data.
-lake = Lake(Path(sys.argv[1]) / sys.argv[2], catalog=sys.argv[3], data_path=sys.argv[4])
-for i in range(4):
-    append(lake, f"{sys.argv[2]}{i}")
-"""
-
-
 @pytest.mark.slow
-def test_a_catalog_in_postgres_serves_readers_and_writers(server: str, tmp_path: Path) -> None:
-    catalog, data = f"postgres:{server}", f"{tmp_path}/data/"
+def test_a_catalog_in_postgres_serves_readers_and_writers(postgres: str, tmp_path: Path) -> None:
+    catalog, data = postgres, f"{tmp_path}/data/"
     lake = Lake(tmp_path / "warehouse", catalog=catalog, data_path=data)
     with pytest.raises(UserError, match="`make run` creates it"):
         lake.read("select 1")
@@ -141,16 +49,67 @@ def test_a_catalog_in_postgres_serves_readers_and_writers(server: str, tmp_path:
             check(connection, "from postgres_query('__ducklake_metadata_lake', 'delete from ducklake_snapshot')")
     assert "postgres_scanner.duckdb_extension'; ATTACH" in lake.attach_line()
 
-    writers = [python(WRITER, tmp_path, name, catalog, data) for name in "xy"]
-    for writer in writers:
-        finish(writer)
-    assert ids(lake) == ["a", *(f"{name}{i}" for name in "xy" for i in range(4))]
-    assert lake.recall(counted).item() == 9
+    append(Lake(tmp_path / "other", catalog=catalog, data_path=data), "b")  # as from another machine
+    assert ids(lake) == ["a", "b"]
+    assert lake.recall(counted).item() == 2
     shutil.rmtree(data)
-    assert lake.recall(counted).item() == 9  # known
+    assert lake.recall(counted).item() == 2  # known
 
 
 def test_a_server_that_does_not_answer_is_named(tmp_path: Path) -> None:
     lake = Lake(tmp_path, catalog="postgres:host=127.0.0.1 port=1 user=lake dbname=lake")
     with pytest.raises(UserError, match=r"lake at postgres:host=127\.0\.0\.1 port=1 .*cannot be opened"):
         lake.prepare()
+
+
+WORKER = """
+import sys, time
+from pathlib import Path
+from dagster_project.lakehouse.lake import Lake
+from tests.support.lakes import append, ids
+
+lake = Lake(Path(sys.argv[1]), catalog=sys.argv[2], data_path=sys.argv[3])
+for _ in range(5):
+    with lake.exclusively("scoring"):
+        new = next(iter(sorted({f"row{i}" for i in range(5)} - {*ids(lake)})), None)
+        if new is not None:
+            print(new, flush=True)  # paid for
+            append(lake, new)
+    time.sleep(0.05)
+"""
+
+
+@pytest.mark.slow
+def test_two_machines_never_pay_for_the_same_rows(postgres_lake: Lake, tmp_path: Path) -> None:
+    machines = [python(WORKER, tmp_path / name, postgres_lake.catalog, postgres_lake.data_path) for name in "xy"]
+    paid = [finish(machine).split() for machine in machines]
+    assert sorted([*paid[0], *paid[1]]) == ids(postgres_lake) == [f"row{i}" for i in range(5)]
+
+
+def test_nothing_is_committed_under_a_lock_that_was_lost(postgres_lake: Lake) -> None:
+    """Its session is ended in the middle of the work, as when a firewall drops it; another machine goes on at once."""
+    lake = postgres_lake
+    with lake.exclusively("scoring"):
+        append(lake, "before")
+        run_sql(lake.catalog, "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory'")
+        before = snapshots(lake)
+        with lake.exclusively("scoring"):
+            for _ in range(2):
+                with pytest.raises(LostLockError, match=r"lock scoring of .* was lost in the middle of the work"):
+                    append(lake, "lost")
+    assert snapshots(lake) == before
+    append(lake, "after")
+    assert ids(lake) == ["after", "before"]
+
+
+def test_the_writers_lock_is_the_servers(postgres_lake: Lake) -> None:
+    said: list[str] = []
+    other = Lake(postgres_lake.warehouse / "other", catalog=postgres_lake.catalog, data_path=postgres_lake.data_path)
+
+    def change(connection: duckdb.DuckDBPyConnection) -> None:
+        held = "select count(*) from pg_locks where locktype = 'advisory' and granted"
+        said.extend(str(count) for (count,) in run_sql(postgres_lake.catalog, held))
+
+    other.write(change, Commit("looks"))
+    assert said == ["1"]
+    assert not [*other.warehouse.glob("*.lock")]
