@@ -124,13 +124,13 @@ def run(folder: Path, rows: int) -> dict[str, Any]:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
     print(f"{rows:,} pairs, {len(policies())} policies, {len(_recipes())} recipes", flush=True)
-    setup_s = _setup_in_a_child(folder, rows)
+    setup_s = set_up_in_a_child(folder, rows)
     print(f"set-up, not counted: {setup_s:.0f} s\n")
     print(f"  {'step':<34}{'rows':>11}{'wall s':>9}{'CPU s':>9}{'peak GiB':>10}")
     lake, watch = Lake(folder / "warehouse"), Stopwatch()
     _ingest(watch, lake, folder / PAIRS_FILE)
     for model in load_models().values():
-        watch.measure("views", model.name, partial(_make, lake, model))
+        watch.measure("views", model.name, partial(make, lake, model))
     peak_gib = _peak_gib()
     print("\n  also, outside the limits")
     _also(watch, lake)
@@ -182,7 +182,7 @@ def _ingest(watch: Stopwatch, lake: Lake, path: Path) -> None:
     watch.measure("ingestion", "lake.mirror", mirror)
 
 
-def _make(lake: Lake, model: Model) -> int:
+def make(lake: Lake, model: Model) -> int:
     """Store a stored model's rows; compute every value of a view."""
     read = f"select count(*), sum(hash({', '.join(model.columns)})) from {model.table}"
     if model.materialized == "table":
@@ -224,7 +224,7 @@ def _also(watch: Stopwatch, lake: Lake) -> None:
     watch.measure("also", "pending work, nothing left", pending)
     watch.measure("also", "checks", checks)
     watch.measure("also", f"training_pairs of {FROZEN}", frozen)
-    watch.measure("also", "row_lineage of them", partial(_make, lake, load_models()["lineage.row_lineage"]))
+    watch.measure("also", "row_lineage of them", partial(make, lake, load_models()["lineage.row_lineage"]))
 
 
 # ── the reference ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -275,7 +275,7 @@ def _assert_same_choices(lake: Lake, folder: Path) -> None:
 # ── set-up ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _setup_in_a_child(folder: Path, rows: int) -> float:
+def set_up_in_a_child(folder: Path, rows: int) -> float:
     """In a process of its own, so that its memory is not measured; seconds."""
     start = time.perf_counter()
     child = multiprocessing.get_context("spawn").Process(target=_set_up, args=(folder, rows))

@@ -1,0 +1,233 @@
+"""What a pair costs as pairs become many, and how much memory each step takes: in one run, step by step.
+
+    python benchmarks/streams.py --rows 10000 --rows 1000000
+
+For each number of pairs a lake is made as selection.py makes it, without teacher and student, with four recipes. Then
+each step of a run that reads or writes all pairs is done in a process of its own, on two cores, and measured there:
+wall seconds, CPU seconds, peak memory (resident set, all that the process ever held). What a process costs before it
+knows its first row (imports, the lake attached) is not counted. The second table says what a pair costs at the largest
+number as a multiple of what it costs at the smallest, in CPU seconds: 1 is a stream, more grows faster than its rows.
+
+Writes results/streams.json, from which docs/scale.md is made. A million pairs take 12 GB of disk.
+Wall seconds on a busy machine are too high: look at the CPU column.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from assets.profile import recipes
+from assets.raw.near_duplicates import TABLE as REPEATED
+from assets.raw.near_duplicates import conversations
+from assets.training.training_pairs import freeze
+from benchmarks.selection import CORES, PAIRS_FILE, Stopwatch, make, set_up_in_a_child
+from dagster_project.checks import claims
+from dagster_project.commands.export_content import Request, write_export
+from dagster_project.lakehouse.lake import Commit, Lake, open_lake
+from dagster_project.lakehouse.sql_files import Model, load_models, pending_files, policies
+from dagster_project.profile.load import load_profile
+from dagster_project.profile.schema import Profile
+from dagster_project.steps.report_content import report_content
+from models_py.cleaning.near_duplicates import near_duplicates
+from models_py.cleaning.settings import NearDuplicates
+from models_py.export.shapes import MESSAGES, PREFERENCE, Shape
+from models_py.report.page import publish_report
+from models_py.sources.read import read_sources
+
+RESULTS = Path(__file__).resolve().parent / "results" / "streams.json"
+LIMIT_GIB, LIMIT_GROWTH = 6.0, 1.3
+LARGEST = "reflect_both"  # the recipe that keeps nearly every pair
+PROFILE_FILE = "many_pairs.yaml"
+PROFILE: dict[str, Any] = {
+    "warehouse": "warehouse",
+    "sources": [{"name": "synthetic", "path": PAIRS_FILE}],
+    "teachers": {"teacher": {"engine": "recorded", "replies": "replies.jsonl"}},
+    "students": {"student": {"scratch": {}}},
+    "response_reflection": "all",
+    "recipes": {
+        name: {"policy": policy, "teacher": "teacher", "student": "student", **cut}
+        for name, policy, cut in (
+            ("original", "original", {}),
+            (LARGEST, LARGEST, {}),
+            ("paper", "paper", {}),
+            ("paper_top", "paper", {"top_fraction": 0.02}),
+        )
+    },
+}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A step at one number of pairs. peak_gib: of its process, which did nothing else."""
+
+    pairs: int
+    step: str
+    rows: int
+    wall_s: float
+    cpu_s: float
+    peak_gib: float
+
+
+Work = Callable[[Lake, Profile], int]
+
+# ── the steps, as the assets take them ─────────────────────────────────────────────────────────────────────────────
+
+
+def _read(lake: Lake, profile: Profile) -> int:
+    read = read_sources(profile.sources)
+    lake.mirror({"raw.raw_pairs": read.pairs, "raw.quarantined_rows": read.quarantined}, Commit("pairs"))
+    return sum(read.rows_by_source.values())
+
+
+def _near_duplicates(lake: Lake, profile: Profile) -> int:
+    found = near_duplicates(lambda: conversations(lake, profile), NearDuplicates())
+    lake.mirror({REPEATED: found}, Commit("near duplicates"))
+    return found.height
+
+
+def _stored(model: Model, lake: Lake, profile: Profile) -> int:
+    return make(lake, model)
+
+
+def _views(lake: Lake, profile: Profile) -> int:
+    return sum(make(lake, model) for model in load_models().values() if model.materialized == "view")
+
+
+def _facts(lake: Lake, profile: Profile) -> int:
+    """The data versions of all views and stored rows, which their assets report."""
+    return sum(lake.facts(model.table, list(model.columns), preview_rows=5).rows for model in load_models().values())
+
+
+def _pending(lake: Lake, profile: Profile) -> int:
+    return sum(lake.read(file.sql).height for file in pending_files().values())
+
+
+def _checks(lake: Lake, profile: Profile) -> int:
+    return sum(lake.read(claim.sql).height for claim in claims())
+
+
+def _freeze(recipe: str, lake: Lake, profile: Profile) -> int:
+    freeze(lake, recipe)
+    return int(str(lake.scalar("select count(*) from training.training_pairs where recipe = ?", [recipe])))
+
+
+def _export(shape: Shape, lake: Lake, profile: Profile) -> int:
+    with tempfile.TemporaryDirectory(dir=profile.root) as out:
+        told = write_export(lake, profile, Request(recipe=LARGEST, shape=shape), Path(out))
+    return int(told[0].split()[-2].replace(",", ""))
+
+
+def _report(lake: Lake, profile: Profile) -> int:
+    with report_content(lake, profile.name) as content:
+        publish_report(content, profile.root / "report.html")
+    return 0
+
+
+def _steps() -> dict[str, Work]:
+    stored = [model for model in load_models().values() if model.materialized == "table"]
+    selected, traced = ([m for m in stored if m.table.startswith("lineage.") == late] for late in (False, True))
+    return {
+        "read the source": _read,
+        "find near duplicates": _near_duplicates,
+        "pending work, nothing left": _pending,
+        **{f"store {model.name}": partial(_stored, model) for model in selected},
+        "compute every view": _views,
+        **{f"freeze {recipe}": partial(_freeze, recipe) for recipe in PROFILE["recipes"]},
+        **{f"store {model.name}": partial(_stored, model) for model in traced},
+        "data versions of all of them": _facts,
+        "checks": _checks,
+        f"export {LARGEST} as messages": partial(_export, MESSAGES),
+        f"export {LARGEST} as preferences": partial(_export, PREFERENCE),
+        "report": _report,
+    }
+
+
+# ── measuring ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _take(folder: Path, step: str, pairs: int, answer: Any) -> None:
+    """In a process of its own: the step, measured."""
+    profile = load_profile(folder / PROFILE_FILE, policies())
+    lake, watch = open_lake(profile), Stopwatch()
+    lake.prepare()
+    taken = watch.measure("", step, partial(_steps()[step], lake, profile))
+    answer.send(Measured(pairs, step, taken.rows, taken.wall_s, taken.cpu_s, taken.peak_gib))
+
+
+def measure(folder: Path, pairs: int) -> list[Measured]:
+    """Every step over so many pairs."""
+    if not (folder / PROFILE_FILE).exists():
+        set_up(folder, pairs)
+    print(f"\n  {f'{pairs:,} pairs':<34}{'rows':>11}{'wall s':>9}{'CPU s':>9}{'peak GiB':>10}", flush=True)
+    context, measured = multiprocessing.get_context("spawn"), []
+    for step in _steps():
+        receiver, sender = context.Pipe(duplex=False)
+        child = context.Process(target=_take, args=(folder, step, pairs, sender))
+        child.start()
+        sender.close()
+        try:
+            measured.append(receiver.recv())
+        except EOFError:
+            raise SystemExit(f"{step} failed") from None
+        child.join()
+    return measured
+
+
+def set_up(folder: Path, pairs: int) -> None:
+    """A lake with what teacher and student would have done, and a profile whose recipes it then is given."""
+    set_up_in_a_child(folder, pairs)
+    (folder / "replies.jsonl").touch()
+    (folder / PROFILE_FILE).write_text(yaml.safe_dump(PROFILE, sort_keys=False), encoding="utf-8")
+    profile = load_profile(folder / PROFILE_FILE, policies())
+    open_lake(profile).mirror({recipes.TABLE: recipes.rows(profile)}, Commit("recipes"))
+
+
+def growth(measured: list[Measured]) -> dict[str, float]:
+    """By step, what a pair costs at the largest number as a multiple of the cost at the smallest, in CPU seconds."""
+    sizes = sorted({one.pairs for one in measured})
+    cost = {(one.pairs, one.step): one.cpu_s / one.pairs for one in measured}
+    total = {size: sum(one.cpu_s for one in measured if one.pairs == size) / size for size in sizes}
+    steps = {one.step: cost[sizes[-1], one.step] / cost[sizes[0], one.step] for one in measured}
+    return {**steps, "all together": total[sizes[-1]] / total[sizes[0]]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, action="append", help="pairs; may be named several times")
+    parser.add_argument("--keep", type=Path, help="a folder for the lakes, which a later call goes on with")
+    options = parser.parse_args()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
+    measured: list[Measured] = []
+    with tempfile.TemporaryDirectory() as temporary:
+        for pairs in sorted(options.rows or [10_000, 100_000]):
+            folder = (options.keep or Path(temporary)) / str(pairs)
+            folder.mkdir(parents=True, exist_ok=True)
+            measured += measure(folder, pairs)
+            if options.keep is None:
+                shutil.rmtree(folder)
+    grown = growth(measured)
+    print(f"\n  {'cost of a pair, largest : smallest':<34}")
+    for step, factor in grown.items():
+        print(f"  {step:<34}{factor:>11.2f}")
+    peak = max(one.peak_gib for one in measured)
+    print(
+        f"\n  peak memory {peak:.2f} GiB (limit {LIMIT_GIB}), growth {grown['all together']:.2f} (limit {LIMIT_GROWTH})"
+    )
+    told = {"steps": [asdict(one) for one in measured], "growth": grown, "cores": CORES}
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
