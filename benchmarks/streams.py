@@ -25,12 +25,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from selection import CORES, PAIRS_FILE, Stopwatch, make, set_up_in_a_child
 
 from assets.profile import recipes
 from assets.raw.near_duplicates import TABLE as REPEATED
 from assets.raw.near_duplicates import conversations
 from assets.training.training_pairs import freeze
-from benchmarks.selection import CORES, PAIRS_FILE, Stopwatch, make, set_up_in_a_child
 from dagster_project.checks import claims
 from dagster_project.commands.export_content import Request, write_export
 from dagster_project.lakehouse.lake import Commit, Lake, open_lake

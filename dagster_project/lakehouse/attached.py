@@ -6,6 +6,9 @@ catalog nor keeps it open, and each transaction sees what others have committed:
 """
 
 import importlib.util
+import itertools
+import os
+import shutil
 import threading
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,11 +24,28 @@ _KEPT = 3  # idle instances: one that reads, one that writes, one that reads bes
 _SNAPSHOTS = "select snapshot_id, snapshot_time from lake.snapshots() where snapshot_id >= {} order by snapshot_id"
 
 
+_SPILL = "spill"  # what folders are called to which queries write what does not fit into memory
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """How an instance is made: what it can read, and its limits.
+
+    folder: where what does not fit into memory is written; on a disk, which a system's folder for temporary files may
+    not be. memory_limit: as DuckDB writes it, of what its tables and queries hold; None leaves it to DuckDB.
+    """
+
+    extensions: tuple[str, ...]
+    folder: Path
+    memory_limit: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Attachment:
     """What an operation wants attached as `lake`. catalog: its file, where it may stay attached afterwards."""
 
-    extensions: tuple[str, ...]
+    setting: Setting
     statement: str
     catalog: Path | None
 
@@ -33,10 +53,20 @@ class Attachment:
 class Instance:
     """A DuckDB instance for one caller at a time, with a lake attached and in use."""
 
-    def __init__(self, extensions: tuple[str, ...]) -> None:
-        self.extensions = extensions
-        self.connection = duckdb.connect(config={"autoinstall_known_extensions": "false"})
-        for extension in extensions:
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        # Made and removed by DuckDB. One an instance: two that wrote to one folder would take each other's files.
+        spill = setting.folder / f"{_SPILL}-{os.getpid()}-{next(_numbers)}"
+        limit = {"memory_limit": setting.memory_limit} if setting.memory_limit else {}
+        self.connection = duckdb.connect(
+            config={
+                "autoinstall_known_extensions": "false",
+                "temp_directory": str(spill),
+                **limit,
+            }
+        )
+        self.connection.execute("set enable_progress_bar = false")  # it would go to standard output, among the rows
+        for extension in setting.extensions:
             load_extension(self.connection, extension)
         self.memory: dict[str, Any] = {}  # what its user has learned of the lake that is attached
         self._attachment: Attachment | None = None
@@ -100,7 +130,7 @@ _lock = threading.Lock()
 def borrow(wanted: Attachment) -> Instance:
     """An instance with the lake attached. Raises duckdb.Error where it cannot be."""
     with _lock:
-        fitting = [one for one in _idle if one.extensions == wanted.extensions]
+        fitting = [one for one in _idle if one.setting == wanted.setting]
         attached = next((one for one in reversed(fitting) if one.has(wanted)), None)
         instance = attached or (fitting[0] if len(fitting) >= _KEPT else None)
         if instance:
@@ -110,13 +140,23 @@ def borrow(wanted: Attachment) -> Instance:
     if instance and not instance.detach():
         instance.close()
         instance = None
-    instance = instance or Instance(wanted.extensions)
+    instance = instance or Instance(wanted.setting)
     try:
         instance.attach(wanted)
     except BaseException:
         instance.close()
         raise
     return instance
+
+
+def remove_spilled(folder: Path) -> None:
+    """Remove what queries of processes that were killed had written there."""
+    import psutil
+
+    for left in folder.glob(f"{_SPILL}-*-*"):
+        pid = left.name.split("-")[1]
+        if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _file(catalog: Path) -> tuple[int, ...] | None:

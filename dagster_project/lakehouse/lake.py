@@ -31,7 +31,7 @@ import duckdb
 import polars as pl
 
 from dagster_project.lakehouse.answers import Answer, Answers, LakeState
-from dagster_project.lakehouse.attached import Attachment, Instance, borrow, extension_file
+from dagster_project.lakehouse.attached import Attachment, Instance, Setting, borrow, extension_file, remove_spilled
 from dagster_project.lakehouse.data_files import DataFiles, sqlite_damage
 from dagster_project.lakehouse.locked import literal, lock
 from dagster_project.lakehouse.sql_files import MACRO_SCHEMA, Model, load_macros, load_models
@@ -144,8 +144,9 @@ class Lake:
 
     `catalog` is a SQLite file (default: beside the data) or `postgres:<libpq string>`; `data_path` a folder or an s3://
     prefix. `owner`: the profile that this is the lake of; a lake of another one is refused, whatever is asked of it,
-    for its mirrors are that profile's. None asks for nobody's. `tell` says for whom an operation waits. Nothing is
-    opened or created before the first operation.
+    for its mirrors are that profile's. None asks for nobody's. `memory_limit`: of each DuckDB instance (None: DuckDB's
+    own, most of the machine's); what does not fit is written to the warehouse for that time. `tell` says for whom an
+    operation waits. Nothing is opened or created before the first operation.
     """
 
     def __init__(
@@ -155,6 +156,7 @@ class Lake:
         catalog: str | None = None,
         data_path: str | None = None,
         owner: str | None = None,
+        memory_limit: str | None = None,
         tell: Tell = say,
     ) -> None:
         self.warehouse = warehouse
@@ -162,6 +164,7 @@ class Lake:
         self.catalog = catalog or str(warehouse / "catalog.sqlite")
         self.data_path = data_path or f"{warehouse / 'data'}/"
         self._data_is_beside_catalog = catalog is None and data_path is None
+        self._memory_limit = memory_limit
         self._tell = tell
         self._locks: list[PostgresLock] = []  # that are held now, with a catalog in PostgreSQL
         self._answers = Answers(warehouse / "answers.sqlite")
@@ -442,6 +445,7 @@ class Lake:
         if self._prepared:
             return
         self.check_writable()
+        remove_spilled(self.warehouse)
         wanted = _definitions()
         if self._present() != wanted or not self._is_claimed:
             self._transact(lambda connection: self._define(connection, wanted), Commit("define tables and views"))
@@ -583,7 +587,7 @@ class Lake:
         keeps = as_of is None and not is_postgres(self.catalog)
         statement = self.attach_statement(read_only=read_only, as_of=as_of)
         with self._opening(read_only=read_only, as_of=as_of):
-            instance = borrow(Attachment(self._extensions(), statement, Path(self.catalog) if keeps else None))
+            instance = borrow(Attachment(self._setting(), statement, Path(self.catalog) if keeps else None))
         try:
             if not self._is_looked_at:
                 self._look(instance.connection)
@@ -601,10 +605,10 @@ class Lake:
     @contextmanager
     def locked(self, *, as_of: int | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
         """As `connect`, for a query that somebody wrote: it reaches the lake and nothing else (locked.py)."""
-        instance = Instance(self._extensions())  # never lent again: a lock stays
+        instance = Instance(self._setting())  # never lent again: a lock stays
         try:
             with self._opening(read_only=True, as_of=as_of):
-                instance.attach(Attachment(self._extensions(), self.attach_statement(as_of=as_of), None))
+                instance.attach(Attachment(self._setting(), self.attach_statement(as_of=as_of), None))
             self._look(instance.connection)
             lock(instance.connection, self.data_path)
             yield instance.connection
@@ -658,6 +662,9 @@ class Lake:
         """What people type at a prompt of this DuckDB, on this machine, to read the lake; a password is masked."""
         loads = [f"LOAD {literal(str(extension_file(one) or one))};" for one in self._extensions()]
         return " ".join([*loads, f"{without_password(self.attach_statement(as_of=as_of))};"])
+
+    def _setting(self) -> Setting:
+        return Setting(self._extensions(), self.warehouse, self._memory_limit)
 
     def _extensions(self) -> tuple[str, ...]:
         catalog = "postgres_scanner" if is_postgres(self.catalog) else "sqlite_scanner"
@@ -770,8 +777,15 @@ def _is_conflict(error: duckdb.Error) -> bool:
 
 def open_lake(profile: "Profile", tell: Tell = say) -> Lake:
     """The lake that a profile names. tell: called when it waits for another process."""
-    catalog, data_path = profile.lake.catalog, profile.lake.data_path
-    return Lake(profile.warehouse, catalog=catalog, data_path=data_path, owner=profile.name, tell=tell)
+    lake = profile.lake
+    return Lake(
+        profile.warehouse,
+        catalog=lake.catalog,
+        data_path=lake.data_path,
+        owner=profile.name,
+        memory_limit=lake.memory_limit,
+        tell=tell,
+    )
 
 
 def _definitions() -> dict[str, str]:

@@ -12,9 +12,7 @@ query is taken apart by DuckDB's parser, and what is not known to be harmless is
 """
 
 import json
-import os
 import re
-import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -49,8 +47,6 @@ def lock(connection: duckdb.DuckDBPyConnection, data_path: str) -> None:
     """Shut everything but the lake's data; what is attached stays so. Cannot be taken back."""
     if "://" in data_path:
         connection.execute("from duckdb_secrets()").fetchall()  # read now: their files are shut too
-    spill = f"{tempfile.gettempdir()}/reflection-lake-sql-{os.getpid()}"  # made and removed by DuckDB
-    connection.execute(f"set temp_directory = {literal(spill)}")
     connection.execute("set python_enable_replacements = false")  # a table's name is no variable of Python
     connection.execute(f"set allowed_directories = [{literal(data_path)}]")
     connection.execute("set enable_external_access = false")

@@ -46,6 +46,7 @@ from models_py.teacher.spec import EngineSettings, PromptSettings, TeacherSpec
 from models_py.training.settings import TrainingSettings, with_preset
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_SIZE = re.compile(r"[1-9]\d*(\.\d+)? ?[MGT]i?B")
 
 
 # --- kinds of values
@@ -120,6 +121,12 @@ def _available_executor(value: object) -> object:
     return value
 
 
+def _size(text: str) -> str:
+    if not _SIZE.fullmatch(text):
+        raise problem(f"{text!r} is no size; write a number and its unit, such as 4GB or 512MB")
+    return text
+
+
 def _distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:
     if len({*seeds}) != len(seeds):
         raise problem("names a seed twice; each makes a checkpoint of its own")
@@ -138,14 +145,16 @@ class _Settings(BaseModel):
 
 
 class LakeSettings(_Settings):
-    """Where catalog and data lie, when not in the warehouse.
+    """Where catalog and data lie, when not in the warehouse, and how much memory a query may take.
 
     `catalog`: `postgres:<libpq string>`, without the password: libpq takes it from PGPASSWORD or ~/.pgpass.
     `data_path`: a folder or an object store's address (s3://bucket/folder/).
+    `memory_limit`: 4GB, 512MB; what does not fit is written to the warehouse while the query runs.
     """
 
     catalog: str | None = None
     data_path: Annotated[str, AfterValidator(_absolute_unless_address), _InWords] | None = None
+    memory_limit: Annotated[str, AfterValidator(_size)] = "4GB"
 
     @model_validator(mode="after")
     def _check(self) -> "LakeSettings":

@@ -1,10 +1,12 @@
 """Attached lakes are kept: one attachment for many operations, in nobody's way, and never of a lake that is gone."""
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
+from dagster_project.lakehouse.attached import Instance, Setting
 from dagster_project.lakehouse.lake import Lake
 from models_py.errors import UserError
 from tests.support.lakes import append, ids
@@ -90,3 +92,45 @@ def test_more_lakes_than_are_kept_are_all_answered_for(empty_warehouse: Path, tm
     for number, lake in enumerate(lakes):
         append(lake, str(number))
     assert [ids(lake) for lake in lakes] == [[str(number)] for number in range(5)]
+
+
+def spilled(lake: Lake) -> list[str]:
+    return sorted(path.name for path in lake.warehouse.glob("spill-*"))
+
+
+OUTGROWN = (
+    "create or replace temp table sorted as select md5(i::varchar) as text from range(3_000_000) t(i) order by text"
+)
+
+
+def test_what_outgrows_the_memory_limit_waits_in_the_warehouse_and_is_gone_afterwards(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    lake = Lake(tmp_path / "warehouse", memory_limit="100MB")
+    lake.prepare()
+    instance = Instance(Setting((), lake.warehouse, "100MB"))
+    instance.connection.execute(OUTGROWN)
+    [folder] = spilled(lake)
+    assert folder.startswith(f"spill-{os.getpid()}-") and any((lake.warehouse / folder).iterdir())
+    instance.close()
+    assert spilled(lake) == []
+    assert capfd.readouterr().out == ""
+
+
+def test_of_two_queries_that_outgrow_it_at_once_neither_takes_the_others_files(written_lake: Lake) -> None:
+    instances = [Instance(Setting((), written_lake.warehouse, "100MB")) for _ in range(2)]
+    for instance in instances:
+        instance.connection.execute(OUTGROWN)
+    assert len(spilled(written_lake)) == 2
+    rows = [one.connection.execute("select count(distinct text) from sorted").fetchone() for one in instances]
+    assert rows == [(3_000_000,), (3_000_000,)]
+    for instance in instances:
+        instance.close()
+
+
+def test_what_a_killed_process_had_written_there_is_removed_and_no_others(written_lake: Lake) -> None:
+    gone = finish(python("import os; print(os.getpid())")).strip()
+    for pid in (gone, os.getpid()):
+        (written_lake.warehouse / f"spill-{pid}-0").mkdir()
+    Lake(written_lake.warehouse).prepare()
+    assert spilled(written_lake) == [f"spill-{os.getpid()}-0"]
