@@ -57,9 +57,9 @@ def free_bytes(path: Path) -> int:
 
 
 class Reserve:
-    """Room on the disk of a folder. Use it as a context manager."""
+    """Room on the disk of a folder; none where there is no folder. Use it as a context manager."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | None) -> None:
         self._folder = folder
         self._file: IO[bytes] | None = None
         self._size = 0
@@ -79,7 +79,7 @@ class Reserve:
         A file system that can set nothing aside is taken as it is.
         """
         wanted = min(-(-size // _STEP) * _STEP, _MOST)
-        if self._released or wanted <= self._size:
+        if self._folder is None or self._released or wanted <= self._size:
             return
         try:
             self._file = self._file or tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 (closed by `release`)

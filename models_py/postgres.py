@@ -55,7 +55,7 @@ _IS_OURS = (
     "locktype = 'advisory' and objsubid = 1 and ((classid::bigint << 32) | objid::bigint) = %(key)s "
     "and database = (select oid from pg_database where datname = current_database())"
 )
-_HOLDER = f"""
+HOLDER = f"""  -- of the lock `key`: for `session_of`
 select application_name, client_addr::text
 from pg_locks inner join pg_stat_activity using (pid)
 where granted and {_IS_OURS}
@@ -68,7 +68,7 @@ _TOOK = """
 select set_config('application_name', %(who)s || ' '
     || to_char(clock_timestamp() at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), false)
 """
-_NAME = re.compile(rf"{_PROJECT} (?P<pid>\d+)@(?P<host>\S*) (?P<since>\S+)")
+_NAME = re.compile(rf"{_PROJECT} (?P<pid>\d+)@(?P<host>\S*)( (?P<since>\S+))?")
 
 
 class LostLockError(UserError):
@@ -125,6 +125,14 @@ def lock_key(name: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{_PROJECT} {name}".encode()).digest()[:8], "big", signed=True)
 
 
+def session_of(name: str | None, address: str | None) -> tuple[str, str | None]:
+    """Whose session that is, for people, and since when it holds its lock, where it says so."""
+    found, where = _NAME.fullmatch(name or ""), f" ({address})" if address else ""
+    if found is None:
+        return f"{name or 'a session'}{where}", None
+    return f"process {found['pid']} on {found['host']}{where}", found["since"]
+
+
 @contextlib.contextmanager
 def held_in_postgres(address: str, name: str, tell: Tell = say) -> Iterator["PostgresLock"]:
     """Hold the lock of that name in the database. Who waits is told for whom, as with lock_file.held."""
@@ -165,6 +173,15 @@ class PostgresLock:
                 ) from error
         self._ask(_TOOK, who=f"{_PROJECT} {_this_process()}")
 
+    def try_to_acquire(self) -> str | None:
+        """Take the lock where it is free; else who has it, for people."""
+        self._ask(_SETTINGS)
+        ((free,),) = self._ask("select pg_try_advisory_lock(%(key)s)", **self._key)
+        if not free:
+            return self._holder()
+        self._ask(_TOOK, who=f"{_PROJECT} {_this_process()}")
+        return None
+
     def check(self) -> None:
         """Raise LostLockError where the server no longer has it as ours."""
         with self._guard:
@@ -185,11 +202,8 @@ class PostgresLock:
         self._connection.close()
 
     def _holder(self) -> str:
-        since, whom = "a time it did not write down", "another session"
-        for name, address in self._ask(_HOLDER, **self._key):
-            found, where = _NAME.fullmatch(name or ""), f" ({address})" if address else ""
-            whom = f"process {found['pid']} on {found['host']}{where}" if found else f"{name or 'a session'}{where}"
-            since = found["since"] if found else since
+        whom, since = next((session_of(*row) for row in self._ask(HOLDER, **self._key)), ("another session", None))
+        since = since or "a time it did not write down"
         return f"{whom}, which has held the lock {self.name} of {without_password(self._address)} since {since}"
 
     def _ask(self, query: str, *, patience_s: float | None = _ANSWERS_S, **values: object) -> list[Sequence[Any]]:

@@ -64,7 +64,7 @@ def main() -> int:
 
 
 def needed_by_profile(root: Path) -> set[str]:
-    """The groups that the current profile needs: vllm for a teacher with that engine.
+    """The groups that the current profile needs: vllm for a teacher with that engine, team for a catalog in PostgreSQL.
 
     A pattern finds it, for before the core is there nothing can read YAML. An engine that is missing says so itself.
     """
@@ -72,7 +72,8 @@ def needed_by_profile(root: Path) -> set[str]:
     is_file = "/" in name or name.endswith((".yaml", ".yml"))
     file = Path(name).expanduser() if is_file else root / "profiles" / f"{name}.yaml"
     text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
-    return {"vllm"} if re.search(r"""^[^#\n]*\bengine["']?\s*:\s*["']?vllm\b""", text, re.MULTILINE) else set()
+    says = {"vllm": r"""engine["']?\s*:\s*["']?vllm\b""", "team": r"""catalog["']?\s*:\s*["']?postgres:"""}
+    return {group for group, words in says.items() if re.search(rf"^[^#\n]*\b{words}", text, re.MULTILINE)}
 
 
 @contextlib.contextmanager

@@ -45,4 +45,4 @@ def rows(profile: Profile) -> list[dict[str, Any]]:
 def opened(profile: Profile) -> dict[str, Judge]:
     """Every judge by its name, ready to build requests."""
     specs = zip(profile.evaluation.judges, profile.judge_specs(), strict=True)
-    return {name: open_judge(spec, profile.ledger_path) for name, spec in specs}
+    return {name: open_judge(spec, profile.ledger) for name, spec in specs}

@@ -58,7 +58,7 @@ def verdicts(
     with (
         interrupted_in_order(has_own_process=own_process),
         lake.exclusively(TABLE),
-        Ledger(profile.ledger_path, tell_waiting) as ledger,
+        Ledger(profile.ledger, tell_waiting) as ledger,
     ):
         pending = lake.read(load_pending(TABLE).sql)
         for name, judge in opened(profile).items():

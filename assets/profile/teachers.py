@@ -54,7 +54,7 @@ def rows(profile: Profile) -> list[dict[str, Any]]:
 
 
 def _opened(profile: Profile) -> list[OpenTeacher]:
-    return [open_teacher(spec, profile.ledger_path) for spec in profile.teacher_specs()]
+    return [open_teacher(spec, profile.ledger) for spec in profile.teacher_specs()]
 
 
 def _asks_later(context: dg.AssetExecutionContext) -> bool:

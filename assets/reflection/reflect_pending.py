@@ -57,14 +57,14 @@ def reflect_pending(
     with (
         interrupted_in_order(has_own_process=own_process),
         lake.exclusively(table),
-        Ledger(profile.ledger_path, tell_waiting) as ledger,
+        Ledger(profile.ledger, tell_waiting) as ledger,
     ):
         try:
             pending = lake.recall(load_pending(table).sql)
             for spec in profile.teacher_specs():
                 pairs = Pairs(pending.filter(pl.col("teacher") == spec.name))
                 if pairs:
-                    teacher = open_teacher(spec, profile.ledger_path)
+                    teacher = open_teacher(spec, profile.ledger)
                     if profile.reuse:
                         ids = ids_by_request(phase, pairs, teacher, ledger)
                         reused += sum(take_replies(profile.reuse, ledger, some) for some in ids)

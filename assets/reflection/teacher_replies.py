@@ -27,6 +27,6 @@ from models_py.teacher.ledger import Ledger
 def teacher_replies(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], profile: dg.ResourceParam[Profile]
 ) -> dg.MaterializeResult:
-    with Ledger(profile.ledger_path) as ledger:
+    with Ledger(profile.ledger) as ledger:
         mirror_replies(lake, ledger, context.run_id)
     return table_result(lake, TABLE)

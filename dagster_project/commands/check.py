@@ -313,7 +313,7 @@ def _teacher(profile: Profile, spec: TeacherSpec, pairs: Sequence[PendingPair], 
 
 def _is_answered(profile: Profile, spec: TeacherSpec, pairs: Sequence[PendingPair]) -> bool:
     """Whether nothing would be asked: a finished project needs no key."""
-    if not any((place / LEDGER).exists() for place in (profile.warehouse, *profile.reuse)):
+    if not profile.ledger.exists() and not any((place / LEDGER).exists() for place in profile.reuse):
         return False
     with ledger_copy(profile) as ledger:
         return missing_replies(profile, open_teacher(spec), pairs, ledger).missing == 0

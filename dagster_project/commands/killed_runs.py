@@ -3,9 +3,11 @@
 `make run` holds a lock while its run is under way, `<dagster home>/running/<token>.lock`; the system frees it however
 the process ends, and the token is a tag of the run. What a run of the UI began in says its first event: a process, by
 number, which must be older than the event; one that has said nothing for ten minutes was killed before it could. It
-speaks of this machine; nobody looks at another one's processes.
+speaks of this machine; nobody looks at another one's processes. Where several machines share the records, a run of
+`make run` says by a tag where it began, and only who looks from there can tell; runs of the UI are left alone then.
 """
 
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +19,7 @@ from filelock import FileLock, Timeout
 
 from dagster_project.commands.run_view import WATCH_TAG
 
+BEGAN_TAG = "reflection_lake/began_in"
 _NOT_ENDED = [
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
@@ -39,9 +42,18 @@ def running(home: Path, token: str) -> Iterator[None]:
         lock.release()
 
 
-def mark_killed_runs(instance: dg.DagsterInstance, home: Path) -> list[str]:
-    """Mark the runs that were killed as failed (as canceled, if that had been asked for); a line about each."""
-    unended = instance.get_run_records(dg.RunsFilter(statuses=_NOT_ENDED))
+def began_in(home: Path) -> str:
+    """The value of BEGAN_TAG."""
+    return f"{socket.gethostname()}:{home}"
+
+
+def mark_killed_runs(instance: dg.DagsterInstance, home: Path, *, shared: bool = False) -> list[str]:
+    """Mark the runs that were killed as failed (as canceled, if that had been asked for); a line about each.
+
+    shared: whether the records are those of several machines.
+    """
+    of_here = {BEGAN_TAG: began_in(home)} if shared else None
+    unended = instance.get_run_records(dg.RunsFilter(statuses=_NOT_ENDED, tags=of_here))
     return [_mark(instance, home, one.dagster_run) for one in unended if _is_killed(instance, home, one)]
 
 

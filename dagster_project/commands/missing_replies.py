@@ -22,6 +22,9 @@ from models_py.teacher.request import PendingPair
 def ledger_copy(profile: Profile) -> Iterator[Ledger]:
     """A copy of the profile's ledger, gone afterwards; an empty one where there is none yet."""
     with copied(profile.warehouse, LEDGER) as folder, Ledger(folder / LEDGER) as ledger:
+        if profile.ledger.server and profile.ledger.exists():
+            with Ledger(profile.ledger) as theirs:
+                ledger.add(theirs.all_since())
         yield ledger
 
 

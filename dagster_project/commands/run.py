@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError
 from dagster_project.commands.check import check_before_run
 from dagster_project.commands.evaluation_view import print_evaluation
 from dagster_project.commands.home import dagster_home
-from dagster_project.commands.killed_runs import mark_killed_runs, running
+from dagster_project.commands.killed_runs import BEGAN_TAG, began_in, mark_killed_runs, running
 from dagster_project.commands.run_view import WATCH_TAG, RunWatcher, print_summary
 from dagster_project.commands.terminal import any_encoding, plain, say_error, second_stdout
 from dagster_project.definitions import build_definitions
@@ -85,9 +85,9 @@ def _run(profile_name: str | None, job: str, console: Console) -> int:
     )
     log = _log_to(home / "logs" / f"{time.strftime('%Y%m%d-%H%M%S')}.log")
     console.print(f"[bold]reflection-lake[/]  profile {profile.name}   [dim]log {_short(log)}[/]\n")
-    tags = {WATCH_TAG: token, PROFILE_TAG: profile.name}
+    tags = {WATCH_TAG: token, PROFILE_TAG: profile.name, BEGAN_TAG: began_in(home)}
     with dg.DagsterInstance.get() as instance, running(home, token):
-        for line in mark_killed_runs(instance, home):
+        for line in mark_killed_runs(instance, home, shared=profile.lake.team is not None):
             console.print(f"[dim]{line}[/]")
         try:
             with RunWatcher(instance, token, console) as watcher:

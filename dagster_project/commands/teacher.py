@@ -37,6 +37,7 @@ from models_py.teacher.attempts import stored_attempts
 from models_py.teacher.engines.base import profile_key
 from models_py.teacher.estimate import Amounts, PhaseEstimate, TeacherEstimate, scenarios
 from models_py.teacher.ledger import Ledger
+from models_py.teacher.ledger_store import LedgerPlace
 from models_py.teacher.open_teacher import OpenTeacher, open_teacher
 from models_py.teacher.parser import parse_reply
 from models_py.teacher.reflect_pairs import shown_alone, with_new_instructions
@@ -114,7 +115,7 @@ def _estimate(profile: Profile, options: argparse.Namespace, console: Console) -
     pairs = [PendingPair.of(row) for row in read.pairs.iter_rows(named=True)]
     console.print(
         f"[bold]reflection-lake[/]  profile {profile.name}: {len(pairs):,} pairs   "
-        f"[dim]ledger {escape(str(profile.ledger_path))}{'' if profile.ledger_path.exists() else ' (not there yet)'}[/]"
+        f"[dim]ledger {escape(profile.ledger.shown)}{'' if profile.ledger.exists() else ' (not there yet)'}[/]"
     )
     for donor in profile.reuse:
         console.print(f"[dim]replies of {escape(str(donor))} count as answered: a run takes them over[/]")
@@ -308,10 +309,10 @@ def _pair(pairs: pl.DataFrame, prefix: str) -> dict[str, Any]:
 
 def _export(profile: Profile, options: argparse.Namespace, console: Console) -> None:
     file = _file(options.file, "export-replies")
-    if not profile.ledger_path.exists():
-        raise UserError(f"{profile.ledger_path}: there is no ledger yet; `make run` creates it.")
+    if not profile.ledger.exists():
+        raise UserError(f"{profile.ledger.shown}: there is no ledger yet; `make run` creates it.")
     teacher = None if options.all else _one_teacher(profile, options.teacher)
-    with Ledger(profile.ledger_path) as ledger:
+    with Ledger(profile.ledger) as ledger:
         count = export_replies(ledger, file, teacher)
     whose = f"{teacher.spec.name} would be answered now" if teacher else "the ledger holds"
     console.print(f"{escape(str(file))}: {count:,} replies, all that {whose}.")
@@ -319,9 +320,9 @@ def _export(profile: Profile, options: argparse.Namespace, console: Console) -> 
 
 def _import(profile: Profile, options: argparse.Namespace, console: Console) -> None:
     file = _file(options.file, "import-replies")
-    with Ledger(profile.ledger_path) as ledger:
+    with Ledger(profile.ledger) as ledger:
         lines, new = import_replies(ledger, file)
-    console.print(f"{escape(str(profile.ledger_path))}: {new:,} new replies; {lines - new:,} were there already.")
+    console.print(f"{escape(profile.ledger.shown)}: {new:,} new replies; {lines - new:,} were there already.")
 
 
 def _file(name: str, target: str) -> Path:
@@ -344,16 +345,16 @@ def _teachers(profile: Profile, name: str | None = None) -> list[OpenTeacher]:
     """The profile's teachers, or the one of that name, ready to build requests."""
     if name is not None and name not in profile.teachers:
         raise UserError(f"TEACHER={name}: no such teacher in the profile; there are: {', '.join(profile.teachers)}")
-    path = profile.ledger_path if profile.ledger_path.exists() else None
-    return [open_teacher(spec, path) for spec in profile.teacher_specs() if name in (None, spec.name)]
+    place = profile.ledger if profile.ledger.exists() else None
+    return [open_teacher(spec, place) for spec in profile.teacher_specs() if name in (None, spec.name)]
 
 
 @contextmanager
 def _ledger(profile: Profile) -> Iterator[Ledger]:
     """The profile's ledger; where there is none yet an empty one elsewhere, since looking creates nothing."""
     with TemporaryDirectory() as folder:
-        path = profile.ledger_path if profile.ledger_path.exists() else Path(folder) / "teacher.sqlite"
-        with Ledger(path) as ledger:
+        place = profile.ledger if profile.ledger.exists() else LedgerPlace(Path(folder) / "teacher.sqlite")
+        with Ledger(place) as ledger:
             yield ledger
 
 

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import dagster as dg
@@ -43,6 +43,7 @@ from dagster_project.lakehouse.sql_files import policies
 from dagster_project.profile.load import load_profile
 from dagster_project.root import PROJECT_ROOT
 from models_py.errors import UserError
+from models_py.postgres import PostgresLock
 
 _POLL_MS = 2000
 _DAEMON_ENDS_IN_S = 60
@@ -79,6 +80,7 @@ def _serve(port: int, allowed_hosts: list[str]) -> int:
     configure_loggers(log_level="INFO")
     setup_interrupt_handlers()  # SIGTERM ends it as Ctrl-C does
     with (
+        _alone_in_team(profile.lake.team),
         _alone(home, port) as lock,
         dg.DagsterInstance.get() as instance,
         _code_servers(instance) as workspace,
@@ -88,7 +90,7 @@ def _serve(port: int, allowed_hosts: list[str]) -> int:
     ):
         app = create_app_from_workspace_process_context(context, live_data_poll_rate=_POLL_MS)
         server = uvicorn.Server(uvicorn.Config(Guard(app, allowed_hosts), log_level="warning"))
-        for line in mark_killed_runs(instance, home):
+        for line in mark_killed_runs(instance, home, shared=profile.lake.team is not None):
             Console(highlight=False, soft_wrap=True).print(line)
         with _daemon(instance, workspace, server, lock) as daemon:
             Console(highlight=False).print(f"The Dagster UI is on http://{HOST}:{port} (Ctrl-C ends it)")
@@ -120,6 +122,21 @@ def _alone(home: Path, port: int) -> Iterator[int]:
         yield lock
     finally:
         os.close(lock)
+
+
+@contextmanager
+def _alone_in_team(team: str | None) -> Iterator[None]:
+    """As `_alone`, of the records that a team shares."""
+    if team is None:
+        yield
+        return
+    with closing(PostgresLock(team, "ui")) as lock:
+        if whom := lock.try_to_acquire():
+            raise UserError(
+                f"A UI of this team's records runs already: {whom}. Open that, or end it first: two would carry out "
+                "the same runs."
+            )
+        yield
 
 
 @contextmanager

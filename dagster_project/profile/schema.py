@@ -38,9 +38,11 @@ from models_py.evaluation.benchmark_settings import Benchmarks
 from models_py.evaluation.held_out import HeldOutSet
 from models_py.evaluation.opponents import BASE
 from models_py.paths import absolute
+from models_py.postgres import is_postgres, without_password
 from models_py.sources.spec import Source
 from models_py.student.gguf import STUDENTS
 from models_py.student.spec import Student
+from models_py.teacher.ledger_store import LedgerPlace
 from models_py.teacher.money import Price
 from models_py.teacher.spec import EngineSettings, PromptSettings, TeacherSpec
 from models_py.training.settings import TrainingSettings, with_preset
@@ -147,7 +149,8 @@ class _Settings(BaseModel):
 class LakeSettings(_Settings):
     """Where catalog and data lie, when not in the warehouse, and how much memory a query may take.
 
-    `catalog`: `postgres:<libpq string>`, without the password: libpq takes it from PGPASSWORD or ~/.pgpass.
+    `catalog`: `postgres:<libpq string>`, without the password: libpq takes it from PGPASSWORD or ~/.pgpass. What else a
+    team shares lies in the same database: locks, the teacher's ledger, Dagster's records.
     `data_path`: a folder or an object store's address (s3://bucket/folder/).
     `memory_limit`: 4GB, 512MB; what does not fit is written to the warehouse while the query runs.
     """
@@ -158,11 +161,21 @@ class LakeSettings(_Settings):
 
     @model_validator(mode="after")
     def _check(self) -> "LakeSettings":
-        if self.catalog is not None and not self.catalog.startswith("postgres:"):
+        if self.catalog is not None and not is_postgres(self.catalog):
             raise problem(
                 f"catalog: {self.catalog!r} does not begin with postgres:; leave it out for SQLite in the warehouse"
             )
+        if self.catalog is not None and without_password(self.catalog) != self.catalog:
+            raise problem(
+                "catalog: holds a password, and a profile is no place for one; leave it out and set PGPASSWORD, or "
+                "write it to ~/.pgpass"
+            )
         return self
+
+    @property
+    def team(self) -> str | None:
+        """The database that a team shares; None where all is this machine's."""
+        return self.catalog
 
 
 class Recipe(_Settings):
@@ -302,8 +315,13 @@ class Profile(_Settings):
 
     @property
     def ledger_path(self) -> Path:
-        """The teacher's ledger."""
+        """The file of the teacher's ledger; there is none where a team has the ledger beside its catalog."""
         return self.warehouse / "teacher.sqlite"
+
+    @property
+    def ledger(self) -> LedgerPlace:
+        """The teacher's ledger: the file, or of a lake with its catalog in PostgreSQL the same database."""
+        return LedgerPlace(self.ledger_path, self.lake.team)
 
     @property
     def dagster_home(self) -> Path:

@@ -1,6 +1,6 @@
 """Comparing answers: a judge is an engine as a teacher's is, asked about two answers in one order at a time.
 
-    judge = open_judge(spec, ledger_path)
+    judge = open_judge(spec, ledger)
     for judged in judge_all(comparisons, judge, ledger, account):
         ...      # Judged(comparison, request_id, reply, Verdict("ok", 8.0, 7.0))
 
@@ -12,7 +12,6 @@ once, whoever wrote them.
 from collections import defaultdict
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from models_py.content import fingerprint
@@ -22,6 +21,7 @@ from models_py.evaluation.verdict_prompt import VerdictPrompt, load_verdict_prom
 from models_py.progress import OnProgress, silent
 from models_py.teacher.ask_missing import ask_missing
 from models_py.teacher.ledger import Ledger
+from models_py.teacher.ledger_store import LedgerPlace
 from models_py.teacher.money import Account, Spent
 from models_py.teacher.open_teacher import FIRST_TRY, OpenTeacher, Try
 from models_py.teacher.reply_text import how_it_ended
@@ -96,9 +96,9 @@ class Judge:
         return replace(request, request_id=request.hash)
 
 
-def open_judge(spec: TeacherSpec, ledger_path: Path | None = None) -> Judge:
+def open_judge(spec: TeacherSpec, ledger: LedgerPlace | None = None) -> Judge:
     """Checks prompt and files; asks nothing, loads no model. Raises UserError naming the profile's field."""
-    engine = spec.settings.open_engine(spec.name, ledger_path)
+    engine = spec.settings.open_engine(spec.name, ledger)
     asked = OpenTeacher(spec, engine, {})
     asked.account(Spent())
     return Judge(asked, load_verdict_prompt(spec.name, spec.settings.prompts.verdict))

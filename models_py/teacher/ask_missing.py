@@ -15,7 +15,6 @@ the same, nothing more is sent; replies are held until it can, at the end in a f
 import contextlib
 import queue
 import shutil
-import sqlite3
 import tempfile
 import time
 from collections import deque
@@ -109,7 +108,7 @@ class _Asking:
         self._told = ""
         self._room = 0  # bytes that what is under way may need
         self._held: deque[tuple[TeacherRequest, TeacherReply]] = deque()
-        self._unwritten: OSError | sqlite3.Error | None = None  # why the ledger, or the room for it, was refused
+        self._unwritten: Exception | None = None  # why the ledger, or the room for it, was refused
         self._out: queue.SimpleQueue[tuple[str, TeacherReply] | BaseException | None] = queue.SimpleQueue()
 
     def replies(self, tell: Callable[[str], None]) -> Iterator[tuple[str, TeacherReply]]:
@@ -152,13 +151,13 @@ class _Asking:
             saved = f", {len(self._held):,} held in memory" if self._held else ""
             return f"waiting for {len(self._under_way):,} replies under way{saved}; a second interrupt loses them"
         if self._held:
-            return f"holding {len(self._held):,} replies until {self._ledger.path} can be written ({self._why})"
+            return f"holding {len(self._held):,} replies until {self._ledger.place.shown} can be written ({self._why})"
         return ""
 
     def _run(self) -> None:
         try:
             # A connection belongs to one thread.
-            with Ledger(self._ledger.path, self._note) as ledger, Reserve(self._ledger.path.parent) as reserve:
+            with Ledger(self._ledger.place, self._note) as ledger, Reserve(self._ledger.place.disk) as reserve:
                 try:
                     self._ask_all(ledger, reserve)
                 finally:
@@ -192,7 +191,7 @@ class _Asking:
             request, reply = self._held[0]
             try:
                 stored = ledger.record(request, reply)
-            except sqlite3.Error as error:
+            except ledger.errors as error:
                 self._stop.set()
                 self._unwritten = self._unwritten or error
                 if not reserve.release():
@@ -235,14 +234,15 @@ class _Asking:
         return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
     def _what_became(self, rescued: Path | None) -> str:
-        said = f"{self._ledger.path} cannot be written ({self._why}), so nothing more was asked. "
+        mend = self._ledger.mend
+        said = f"{self._ledger.place.shown} cannot be written ({self._why}), so nothing more was asked. "
         if not self._held:
-            return f"{said}All replies that were under way are saved. Make room on its disk and run again."
+            return f"{said}All replies that were under way are saved. {mend} and run again."
         held = sum(reply.error is None for _, reply in self._held)
         if rescued is None:
-            return f"{said}{held:,} replies could be written nowhere and are lost. Make room on its disk and run again."
+            return f"{said}{held:,} replies could be written nowhere and are lost. {mend} and run again."
         return (
-            f"{said}{held:,} replies that it did not take lie in {rescued}. Make room on its disk, then "
+            f"{said}{held:,} replies that it did not take lie in {rescued}. {mend}, then "
             f"make import-replies FILE={rescued} and run again: otherwise they are paid for a second time."
         )
 

@@ -1,16 +1,17 @@
 """The teacher's ledger: every reply is committed the moment it arrives and is never paid for twice.
 
-One SQLite file, one row a request, keyed by the hash of what was asked. A reply that arrived is final: the first one
-stays. An error is not: its row is overwritten by the next attempt, and the reply that at last arrives gets a new
-`seq`, so whoever mirrors rows after a `seq` sees it.
+One SQLite file (of a team a PostgreSQL database), one row a request, keyed by the hash of what was asked. A reply that
+arrived is final: the first one stays. An error is not: its row is overwritten by the next attempt, and the reply that
+at last arrives gets a new `seq`, so whoever mirrors rows after a `seq` sees it.
 
 WAL with synchronous=NORMAL: a reply survives kill -9 of this process as soon as `record` returns, and costs no wait for
 the disk. Only a power failure can lose replies, those since the last checkpoint (about 4 MB); the file stays whole.
-WAL needs a local disk. Several processes may write; each waits for its turn.
+WAL needs a local disk. Several processes may write; each waits for its turn. PostgreSQL keeps what it has committed as
+its owner has set it up; that a lost connection is made anew may count a failed attempt twice, never a reply.
 """
 
+import contextlib
 import json
-import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,9 +20,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from models_py.disk import disk_is_full, says_disk_is_full
 from models_py.errors import UserError
-from models_py.lock_file import FIRST_S, Tell, Wait, say, users_of
+from models_py.lock_file import Tell, Wait, say
+from models_py.teacher.ledger_store import Cursor, LedgerPlace, open_store
 from models_py.teacher.money import Spent
 from models_py.teacher.parser import encodable
 from models_py.teacher.request import REQUESTS_OF, TeacherReply, TeacherRequest
@@ -45,13 +46,13 @@ create table if not exists teacher_replies (
     prompt_tokens      integer,
     completion_tokens  integer,
     attempts           integer not null,         -- over all runs
-    latency_s          real,
-    cost_usd           real,                     -- null when the price is unknown
+    latency_s          {real},
+    cost_usd           {real},                     -- null when the price is unknown
     error              text,                     -- null when a reply arrived
     created_at         text not null,            -- UTC, ISO 8601
     usage              text,                     -- JSON as the server reported it
     parse_attempt      integer not null default 0  -- unusable replies about the same pair before this request
-) strict
+) {strict}
 """
 
 # Few replies are second tries, so this stays small and costs a first try nothing.
@@ -157,10 +158,6 @@ class RepliesSummary:
         return {name: round(number, _DIGITS) for name, number in numbers.items() if number is not None}
 
 
-def _is_busy(error: sqlite3.Error) -> bool:
-    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
-
-
 def percentile(ascending: Sequence[float], percent: float) -> float | None:
     """The value below which `percent` of 100 lie, interpolated between neighbours as `quantile_cont` of SQL does."""
     if not ascending:
@@ -172,37 +169,24 @@ def percentile(ascending: Sequence[float], percent: float) -> float | None:
 
 
 class Ledger:
-    """The ledger at `path`, created when absent. Use it as a context manager, in one thread.
+    """The ledger at a place, created when absent. Use it as a context manager, in one thread.
 
-    Raises UserError when the file is no ledger or was made by another version.
+    A path alone is a file. Raises UserError when that is no ledger or was made by another version.
     """
 
-    def __init__(self, path: Path, tell: Tell = say) -> None:
-        self.path = path
+    def __init__(self, place: LedgerPlace | Path, tell: Tell = say) -> None:
+        self.place = place if isinstance(place, LedgerPlace) else LedgerPlace(place)
         self.tell = tell  # for whom it waits
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # isolation_level=None: every statement is its own transaction, committed when it returns.
-        self._connection = sqlite3.connect(path, timeout=FIRST_S, isolation_level=None)
+        self._store = open_store(self.place)
+        self.errors = self._store.errors  # what `record` raises where it cannot write
+        self.mend = self._store.mend  # then
         try:
-            self._in_turn("pragma journal_mode = wal")
-            self._connection.execute("pragma synchronous = normal")
+            for statement in self._store.opening:
+                self._in_turn(statement)
             self._create()
-        except sqlite3.DatabaseError as error:
+        except self.errors as error:
             self.close()
-            if _is_busy(error):
-                raise UserError(
-                    f"{path}: {self._users()} keeps the teacher's ledger locked, for more than "
-                    f"{_BUSY_TIMEOUT_S:.0f} s. End it, or wait for it, and run again."
-                ) from error
-            if says_disk_is_full(error) or disk_is_full(path.parent):
-                raise UserError(
-                    f"{path}: the teacher's ledger cannot be opened for writing ({error}). Make room on its disk and "
-                    "run again; the replies in it are kept."
-                ) from error
-            raise UserError(
-                f"{path}: cannot be used as the teacher's ledger ({error}). "
-                "Move the file aside or name another `warehouse` in the profile."
-            ) from error
+            raise self._store.refusal(error, _BUSY_TIMEOUT_S) from error
         except UserError:
             self.close()
             raise
@@ -216,13 +200,13 @@ class Ledger:
         self.close()
 
     def close(self) -> None:
-        """Closes the file; the last one to leave folds the WAL back into it."""
-        self._connection.close()
+        """Closes the connection, and the file: the last one to leave folds the WAL back into it."""
+        self._store.close()
 
     def replies(self, request_ids: Sequence[str]) -> dict[str, TeacherReply]:
         """What is known of these requests, by request id; failed attempts included (`error`)."""
-        rows = self._connection.execute(
-            f"select {_REPLY_COLUMNS} from teacher_replies where request_id in (select value from json_each(?))",
+        rows = self._store.execute(
+            f"select {_REPLY_COLUMNS} from teacher_replies where request_id in {self._store.among}",
             [json.dumps(request_ids)],
         )
         return {row[0]: TeacherReply(*row) for row in rows}
@@ -251,14 +235,14 @@ class Ledger:
     def answered(self, request_ids: Sequence[str]) -> list[LedgerRow]:
         """The whole rows of those of these requests to which a reply came, in the order in which they came."""
         ids = json.dumps(request_ids)
-        which = "where request_id in (select value from json_each(?)) and error is null order by seq"
+        which = f"where request_id in {self._store.among} and error is null order by seq"
         return self._rows(which, ids)
 
     def asked_again(self, identity: str, phase: str, content_ids: Sequence[str]) -> set[str]:
         """Of these pairs those with a reply to a second or later try, under any prompt."""
-        rows = self._connection.execute(
+        rows = self._store.execute(
             "select distinct content_id from teacher_replies where identity = ? and phase = ? "
-            "and parse_attempt > 0 and error is null and content_id in (select value from json_each(?))",
+            f"and parse_attempt > 0 and error is null and content_id in {self._store.among}",
             [identity, phase, json.dumps(content_ids)],
         )
         return {content_id for (content_id,) in rows}
@@ -274,18 +258,12 @@ class Ledger:
 
         A reply that is here already stays. `seq` is given anew.
         """
-        self._in_turn("begin immediate")
-        try:
-            new = sum(self._insert(row).rowcount for row in rows)
-        except BaseException:
-            self._connection.execute("rollback")
-            raise
-        self._connection.execute("commit")
-        return new
+        with self._together():
+            return sum(self._insert(row).rowcount for row in rows)
 
     def spent(self, teacher: str) -> Spent:
         """What the teacher of that name was paid so far, over all runs."""
-        row = self._connection.execute(
+        row = self._store.execute(
             "select count(*), coalesce(sum(coalesce(prompt_tokens, 0) + coalesce(completion_tokens, 0)), 0), "
             "coalesce(sum(cost_usd), 0.0), count(*) - count(cost_usd) from teacher_replies "
             "where teacher = ? and error is null",
@@ -296,16 +274,16 @@ class Ledger:
     def summary(self, phase: str, teachers: Sequence[str]) -> RepliesSummary:
         """What the teachers of these names replied in a phase of the run so far, over all runs."""
         whose = (
-            "from teacher_replies where phase in (select value from json_each(?)) "
-            "and teacher in (select value from json_each(?)) and error is null"
+            f"from teacher_replies where phase in {self._store.among} "
+            f"and teacher in {self._store.among} and error is null"
         )
         parameters = [json.dumps(REQUESTS_OF[phase]), json.dumps(teachers)]
-        sums = self._connection.execute(
+        sums = self._store.execute(
             "select count(*), count(*) filter (where parse_attempt > 0), sum(prompt_tokens), sum(completion_tokens), "
             f"sum(cost_usd), count(*) - count(cost_usd) {whose}",
             parameters,
         ).fetchone()
-        latencies = self._connection.execute(
+        latencies = self._store.execute(
             f"select latency_s {whose} and latency_s is not null order by latency_s", parameters
         )
         fields = (*sums, [latency for (latency,) in latencies])
@@ -313,10 +291,10 @@ class Ledger:
 
     def _rows(self, which: str, *parameters: object) -> list[LedgerRow]:
         query = f"select seq, {_KEY_COLUMNS}, {_REPLY_COLUMNS} from teacher_replies {which}"
-        found = self._connection.execute(query, parameters)
+        found = self._store.execute(query, parameters)
         return [LedgerRow(*fields) for fields in ((*row[:8], TeacherReply(*row[8:])) for row in found)]
 
-    def _insert(self, row: LedgerRow) -> sqlite3.Cursor:
+    def _insert(self, row: LedgerRow) -> Cursor:
         reply = row.reply
         values = [
             row.teacher,
@@ -327,51 +305,58 @@ class Ledger:
             row.parse_attempt,
             row.created_at,
             reply.request_id,
-            None if reply.reply is None else encodable(reply.reply),
-            None if reply.finish_reason is None else encodable(reply.finish_reason),
+            None if reply.reply is None else self._store.text(encodable(reply.reply)),
+            None if reply.finish_reason is None else self._store.text(encodable(reply.finish_reason)),
             reply.prompt_tokens,
             reply.completion_tokens,
             reply.attempts,
             reply.latency_s,
             reply.cost_usd,
-            None if reply.error is None else encodable(reply.error),
+            None if reply.error is None else self._store.text(encodable(reply.error)),
             reply.usage,
         ]
-        return self._in_turn(_RECORD, values)
+        return self._in_turn(f"{self._store.turn} {_RECORD}", values)
 
-    def _in_turn(self, statement: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
+    def _in_turn(self, statement: str, values: Sequence[object] = ()) -> Cursor:
         """Execute what waits for other writers, and tell where that takes long."""
         wait = Wait(self.tell)
         while True:
             try:
-                return self._connection.execute(statement, values)
-            except sqlite3.OperationalError as error:
-                if not _is_busy(error) or wait.waited_s > _BUSY_TIMEOUT_S:
+                return self._store.execute(statement, values)
+            except self.errors as error:
+                if not self._store.is_busy(error) or wait.waited_s > _BUSY_TIMEOUT_S:
                     raise
             if not wait.tell_in_s:
-                wait.told(f"{self._users()}, which has {self.path} locked")
+                wait.told(self._store.users())
             # SQLite itself does not wait to change a new file's mode, nor to recover a killed writer's.
             time.sleep(0.02)
 
-    def _users(self) -> str:
-        return users_of(self.path, *(self.path.with_name(self.path.name + end) for end in ("-wal", "-shm")))
+    @contextlib.contextmanager
+    def _together(self) -> Iterator[None]:
+        """What is done within is committed as one, or not at all."""
+        self._in_turn(self._store.begin)
+        try:
+            yield
+        except BaseException:
+            self._store.roll_back()
+            raise
+        self._store.execute("commit")
 
     def _create(self) -> None:
-        self._in_turn("begin immediate")
-        try:
-            (found,) = self._connection.execute("pragma user_version").fetchone()
-            for version in range(found, SCHEMA_VERSION) if found in _MIGRATIONS else ():
-                for statement in _MIGRATIONS[version]:
-                    self._connection.execute(statement)
+        if self.place.server is not None and self._store.version == SCHEMA_VERSION:
+            return  # who may not make tables in a team's database may write replies
+        with self._together():
+            found = self._store.version
             if found not in (0, SCHEMA_VERSION, *_MIGRATIONS):
                 raise UserError(
-                    f"{self.path}: a ledger of version {found}, this project reads version {SCHEMA_VERSION}. "
+                    f"{self.place.shown}: a ledger of version {found}, this project reads version {SCHEMA_VERSION}. "
                     "Use the project's version that made it, or move the file aside."
                 )
-            self._connection.execute(_SCHEMA)
-            self._connection.execute(_INDEX)
-            self._connection.execute(f"pragma user_version = {SCHEMA_VERSION}")
-        except BaseException:
-            self._connection.execute("rollback")
-            raise
-        self._connection.execute("commit")
+            for version in range(found, SCHEMA_VERSION) if found in _MIGRATIONS else ():
+                for statement in _MIGRATIONS[version]:
+                    self._store.execute(statement)
+            if self._store.home:
+                self._store.execute(self._store.home)
+            self._store.execute(_SCHEMA.format(real=self._store.real, strict=self._store.strict))
+            self._store.execute(_INDEX)
+            self._store.version = SCHEMA_VERSION

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from models_py.teacher.engines.base import Engine, profile_key
+from models_py.teacher.ledger_store import LedgerPlace
 from models_py.teacher.money import Account, Spent
 from models_py.teacher.prompt import Prompt, build_request, load_prompts, prompt_version
 from models_py.teacher.request import (
@@ -117,12 +117,12 @@ class OpenTeacher:
         return Account(self.spec.charged, self.spec.settings.budget, spent, name=f"{profile_key(self.spec.name)}")
 
 
-def open_teacher(spec: TeacherSpec, ledger_path: Path | None = None) -> OpenTeacher:
+def open_teacher(spec: TeacherSpec, ledger: LedgerPlace | None = None) -> OpenTeacher:
     """Checks prompts and files; asks nothing, loads no model. Raises UserError naming the profile's field.
 
-    ledger_path: where `openai_batch` keeps the ids of its open batches; beside it `vllm` remembers hashes of weights.
+    ledger: where `openai_batch` keeps the ids of its open batches; beside it `vllm` remembers hashes of weights.
     """
-    engine = spec.settings.open_engine(spec.name, ledger_path)
+    engine = spec.settings.open_engine(spec.name, ledger)
     teacher = OpenTeacher(spec, engine, load_prompts(spec.name, spec.settings.prompts))
     teacher.account(Spent())
     return teacher

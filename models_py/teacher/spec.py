@@ -19,6 +19,7 @@ from models_py.errors import refuse
 from models_py.paths import model_at, with_absolute_paths
 from models_py.teacher.engines.base import Engine
 from models_py.teacher.engines.openai.address import address_problems, shown_url
+from models_py.teacher.ledger_store import LedgerPlace
 from models_py.teacher.money import Budget, Price
 from models_py.teacher.request import PLAIN, TAGGED, Sampling
 
@@ -90,10 +91,10 @@ class TeacherSettings(ABC):
         yield from _unless(self.parse_attempts >= 0, "parse_attempts", self.parse_attempts, "is below 0")
 
     @abstractmethod
-    def open_engine(self, name: str, ledger_path: Path | None) -> Engine:
+    def open_engine(self, name: str, ledger: LedgerPlace | None) -> Engine:
         """Who answers as these settings say, for the teacher of that name. Loads no model, asks nothing.
 
-        Imports the engine inside: a profile is read without it. ledger_path: beside it an engine may keep its files.
+        Imports the engine inside: a profile is read without it. ledger: beside it an engine may keep its files.
         """
 
     @property
@@ -142,7 +143,7 @@ class RecordedSettings(TeacherSettings):
     engine: Literal["recorded"] = "recorded"
     replies: Path
 
-    def open_engine(self, name: str, ledger_path: Path | None) -> Engine:
+    def open_engine(self, name: str, ledger: LedgerPlace | None) -> Engine:
         from models_py.teacher.engines.recorded import RecordedEngine
 
         return RecordedEngine(self.replies)
@@ -211,7 +212,7 @@ class OpenAISettings(ServerSettings):
             value = getattr(self, name)
             yield from _unless(value is None or value >= 1, name, value, "is below 1")
 
-    def open_engine(self, name: str, ledger_path: Path | None) -> Engine:
+    def open_engine(self, name: str, ledger: LedgerPlace | None) -> Engine:
         from models_py.teacher.engines.openai.chat import OpenAIEngine
 
         return OpenAIEngine(name, self)
@@ -249,10 +250,10 @@ class OpenAIBatchSettings(ServerSettings):
             in_range, "batch_requests", self.batch_requests, "is not from 1 to 50,000, which servers take"
         )
 
-    def open_engine(self, name: str, ledger_path: Path | None) -> Engine:
+    def open_engine(self, name: str, ledger: LedgerPlace | None) -> Engine:
         from models_py.teacher.engines.openai.batch import OpenAIBatchEngine
 
-        return OpenAIBatchEngine(name, self, ledger_path)
+        return OpenAIBatchEngine(name, self, ledger)
 
     @property
     def price_factor(self) -> float:
@@ -291,10 +292,10 @@ class VllmSettings(TeacherSettings):
         )
         yield from _unless(trust not in self.engine_args, f"engine_args.{trust}", self.engine_args.get(trust), why)
 
-    def open_engine(self, name: str, ledger_path: Path | None) -> Engine:
+    def open_engine(self, name: str, ledger: LedgerPlace | None) -> Engine:
         from models_py.teacher.engines.vllm.offline import VllmEngine
 
-        return VllmEngine(name, self, ledger_path and ledger_path.parent)
+        return VllmEngine(name, self, ledger.path.parent if ledger else None)
 
     @property
     def when_answered(self) -> str:

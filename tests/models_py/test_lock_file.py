@@ -15,6 +15,7 @@ from models_py import lock_file
 from models_py.errors import UserError
 from models_py.lock_file import held
 from models_py.teacher import ledger as ledger_module
+from models_py.teacher import ledger_store
 from models_py.teacher.ask_missing import ask_missing
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.request import TeacherReply
@@ -42,7 +43,7 @@ time.sleep(float(sys.argv[2]))
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock_file, "FIRST_S", 0.1)
     monkeypatch.setattr(lock_file, "AGAIN_S", 0.2)
-    monkeypatch.setattr(ledger_module, "FIRST_S", 0.05)
+    monkeypatch.setattr(ledger_store, "FIRST_S", 0.05)
 
 
 def waits_for(code: str, *arguments: object) -> "subprocess.Popen[str]":

@@ -207,9 +207,12 @@ def test_only_torch_may_lack_a_hash(project: Project) -> None:
         ('{"teachers": {"local": {"engine": "vllm"}}}', {"vllm"}),
         ("# engine: vllm\nteachers: {local: {engine: openai}}", set()),
         ("teachers: {local: {engine: vllm2}}  # engine: vllm", set()),
+        ("lake:\n  catalog: postgres:dbname=lake\n", {"team"}),
+        ("lake: {catalog: 'postgres:dbname=lake'}\nteachers: {local: {engine: vllm}}", {"team", "vllm"}),
+        ("# lake: {catalog: postgres:dbname=lake}\nsources: [{name: catalog, path: postgres}]", set()),
     ],
 )
-def test_a_profile_says_whether_it_needs_vllm(
+def test_a_profile_says_what_it_needs(
     text: str, needed: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "profiles").mkdir()

@@ -356,6 +356,7 @@ def test_an_unknown_key_names_its_path_and_the_nearest(tmp_path: Path, path: str
         ("executor", "threads", "executor: found 'threads'; use 'in_process' or 'multiprocess'"),
         ("response_reflection", "both", "response_reflection: found 'both'; use 'selected' or 'all'"),
         ("max_bad_fraction", 5, "max_bad_fraction: input should be less than or equal to 1, found 5"),
+        ("lake.catalog", "postgres:dbname=x password=y", "lake.catalog: holds a password, and a profile is no place"),
         ("lake.catalog", "x.sqlite", "lake.catalog: 'x.sqlite' does not begin with postgres:"),
         ("lake.memory_limit", "4", "lake.memory_limit: '4' is no size; write a number and its unit, such as 4GB"),
         ("sources", [], "sources: is empty; name at least one"),

@@ -11,14 +11,15 @@ from models_py.teacher import ask_missing as ask_missing_module
 from models_py.teacher.ask_missing import ask_missing
 from models_py.teacher.engines.recorded import RecordedEngine
 from models_py.teacher.ledger import Ledger
+from models_py.teacher.ledger_store import LedgerPlace
 from models_py.teacher.request import TeacherReply, TeacherRequest
 from tests.support.engines import BETTER, Say, Scripted, fails, recording, request
 from tests.support.values import as_a
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger(tmp_path / "teacher.sqlite") as opened:
+def ledger(place: LedgerPlace) -> Iterator[Ledger]:
+    with Ledger(place) as opened:
         yield opened
 
 
@@ -62,7 +63,7 @@ def test_an_error_is_passed_on_and_asked_again(ledger: Ledger) -> None:
 
 def test_a_reply_is_committed_before_it_is_passed_on(ledger: Ledger) -> None:
     for _, reply in ask_missing(SEAS, engine(), ledger):
-        with Ledger(ledger.path) as other:
+        with Ledger(ledger.place) as other:
             assert reply.request_id in other.replies([reply.request_id])
 
 

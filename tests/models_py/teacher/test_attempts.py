@@ -17,6 +17,7 @@ from models_py.teacher import attempts, replies_file
 from models_py.teacher.attempts import Attempt, counting
 from models_py.teacher.estimate import estimate
 from models_py.teacher.ledger import Ledger, LedgerRow
+from models_py.teacher.ledger_store import LedgerPlace
 from models_py.teacher.open_teacher import FIRST_TRY, OpenTeacher, Try
 from models_py.teacher.parser import ParsedReply, Status
 from models_py.teacher.reflect_pairs import Reflection, reflect_pairs
@@ -30,6 +31,7 @@ from models_py.teacher.request import (
     TeacherRequest,
 )
 from tests.support.engines import REWRITE, UNUSABLE, Scripted, asked, opened, said, seas, second_parser
+from tests.support.files import sqlite_file
 from tests.support.properties import examples
 from tests.support.values import as_a
 
@@ -38,8 +40,8 @@ FIN = REWRITE.replace("[End]", "[Fin]")  # what only the next parser can use
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger(tmp_path / "teacher.sqlite") as opened_ledger:
+def ledger(place: LedgerPlace) -> Iterator[Ledger]:
+    with Ledger(place) as opened_ledger:
         yield opened_ledger
 
 
@@ -285,15 +287,19 @@ def test_another_try_of_a_request_is_the_request_of_that_try() -> None:
         assert teacher.again(first, one) == teacher.request(INSTRUCTION_REFLECTION, PAIRS[0], one)
 
 
-def test_second_tries_are_found_by_an_index_of_their_own(ledger: Ledger) -> None:
+def test_second_tries_are_found(ledger: Ledger) -> None:
     outcomes(opened(by_pair([REWRITE], [UNUSABLE, REWRITE], [UNUSABLE] * 3, [REWRITE])), ledger)
     ids = [pair.pair_id for pair in PAIRS]
     assert ledger.asked_again("m", INSTRUCTION_REFLECTION, ids) == set(ids[1:3])
     assert ledger.asked_again("m", INSTRUCTION_REFLECTION, ids[:2]) == {ids[1]}
     assert ledger.asked_again("other", INSTRUCTION_REFLECTION, ids) == set()
     assert ledger.asked_again("m", RESPONSE_REFLECTION, ids) == set()
-    statements: list[str] = []
-    ledger._connection.set_trace_callback(statements.append)
-    ledger.asked_again("m", INSTRUCTION_REFLECTION, ids)
-    plan = ledger._connection.execute(f"explain query plan {statements[0]}").fetchall()
+
+
+def test_second_tries_are_looked_up_in_their_index(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "teacher.sqlite") as ledger, sqlite_file(tmp_path / "teacher.sqlite") as file:
+        statements: list[str] = []
+        ledger._store._connection.set_trace_callback(statements.append)
+        ledger.asked_again("m", INSTRUCTION_REFLECTION, ["a"])
+        plan = file.execute(f"explain query plan {statements[0]}").fetchall()
     assert any("USING" in row[3] and "INDEX second_tries" in row[3] for row in plan)

@@ -2,20 +2,20 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
 from models_py.teacher.ledger import Ledger, RepliesSummary, percentile
+from models_py.teacher.ledger_store import LedgerPlace
 from models_py.teacher.request import INSTRUCTION_REFLECTION, RESPONSE_REFLECTION, TeacherReply
 from tests.support.engines import request
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger(tmp_path / "teacher.sqlite") as opened:
+def ledger(place: LedgerPlace) -> Iterator[Ledger]:
+    with Ledger(place) as opened:
         yield opened
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from models_py.errors import UserError
 from models_py.teacher.ledger import Ledger
+from models_py.teacher.ledger_store import LedgerPlace
 from models_py.teacher.money import Price, Spent
 from models_py.teacher.open_teacher import OpenTeacher, open_teacher
 from models_py.teacher.reflect_pairs import Reflection, reflect_pairs
@@ -54,8 +55,8 @@ IDS = {pair.pair_id for pair in PAIRS}
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger(tmp_path / "mine.sqlite") as opened_ledger:
+def ledger(place: LedgerPlace) -> Iterator[Ledger]:
+    with Ledger(place) as opened_ledger:
         yield opened_ledger
 
 

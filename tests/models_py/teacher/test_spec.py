@@ -10,6 +10,7 @@ from dagster_project.profile.load import load_profile
 from models_py.errors import UserError
 from models_py.teacher.engines.base import Engine
 from models_py.teacher.engines.openai.body import chat_body
+from models_py.teacher.ledger_store import LedgerPlace
 from models_py.teacher.open_teacher import Try, open_teacher
 from models_py.teacher.request import PHASES
 from models_py.teacher.spec import (
@@ -52,7 +53,7 @@ def test_what_each_says_of_itself() -> None:
 @pytest.mark.parametrize("settings", EACH.values(), ids=EACH)
 def test_each_opens_an_engine_of_its_own(settings: TeacherSettings, tmp_path: Path) -> None:
     (tmp_path / "r.jsonl").write_text("", "utf-8")
-    engine = settings.at(tmp_path).open_engine("mine", tmp_path / "teacher.sqlite")
+    engine = settings.at(tmp_path).open_engine("mine", LedgerPlace(tmp_path / "teacher.sqlite"))
     assert isinstance(engine, Engine)
     assert engine.identity in {"small", "some/model", "recorded:e3b0c44298fc"}
 

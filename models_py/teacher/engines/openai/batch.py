@@ -19,7 +19,6 @@ import tempfile
 import time
 from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from threading import Event
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self, TypeVar
@@ -47,6 +46,7 @@ from models_py.teacher.engines.openai.body import Bodies, chat_body
 from models_py.teacher.engines.openai.chat import Completion
 from models_py.teacher.engines.openai.pacing import CoolDown, backoff, wait
 from models_py.teacher.engines.openai.server import Answered, Broken, Busy, Outcome, Rejected, Server, read_key
+from models_py.teacher.ledger_store import LedgerPlace
 from models_py.teacher.request import TeacherReply, TeacherRequest
 
 if TYPE_CHECKING:
@@ -67,14 +67,14 @@ _T = TypeVar("_T")
 class OpenAIBatchEngine(Engine):
     """The model `settings.model` behind a server's batch endpoints.
 
-    ledger_path: the file that remembers what is open; without one nothing can be asked. Raises UserError when the key's
+    ledger: the place that remembers what is open; without one nothing can be asked. Raises UserError when the key's
     variable is not set, on `ask`.
     """
 
-    def __init__(self, name: str, settings: "OpenAIBatchSettings", ledger_path: Path | None) -> None:
+    def __init__(self, name: str, settings: "OpenAIBatchSettings", ledger: LedgerPlace | None) -> None:
         self.name = name
         self.settings = settings
-        self.ledger_path = ledger_path
+        self.ledger = ledger
         self._bodies = Bodies(name, settings)
 
     @property
@@ -88,10 +88,10 @@ class OpenAIBatchEngine(Engine):
 
     def ask(self, requests: Iterable[TeacherRequest], stop: Event) -> Iterator[TeacherReply]:
         """Takes all requests, then yields replies batch by batch as they end; latency is unknown (None)."""
-        if self.ledger_path is None:
-            raise ValueError("openai_batch needs the ledger's path to remember its batches")
+        if self.ledger is None:
+            raise ValueError("openai_batch needs the ledger's place to remember its batches")
         owner = {"teacher": self.name, "identity": self.identity, "base_url": self.settings.base_url}
-        with Batches(self.ledger_path, **owner) as store, _Calls(self.name, self.settings, stop) as calls:
+        with Batches(self.ledger, **owner) as store, _Calls(self.name, self.settings, stop) as calls:
             session = _Session(self.name, self.settings, self._bodies, store, calls)
             try:
                 yield from session.replies(requests)

@@ -13,24 +13,24 @@ batches.
 
 import json
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from models_py.teacher.ledger import Ledger
+from models_py.teacher.ledger_store import LedgerPlace
 
 _SCHEMA = (
     """
-create table if not exists teacher_batches (
+create table if not exists teacher_batches ({numbered}
     token       text primary key,  -- random; in the batch's metadata at the server, too
     teacher     text not null,     -- name in the profile
     identity    text not null,     -- the model
     base_url    text not null,     -- the server
     batch_id    text,              -- as the server named it; null until its answer is stored
     created_at  text not null      -- UTC, ISO 8601
-) strict
+) {strict}
 """,
     """
 create table if not exists teacher_batch_requests (
@@ -38,7 +38,7 @@ create table if not exists teacher_batch_requests (
     request_id  text not null,     -- of the ledger
     line        integer not null,  -- of the batch's input file, from 1
     primary key (token, request_id)
-) strict, without rowid
+) {strict}
 """,
 )
 
@@ -60,19 +60,22 @@ class Batch:
 class Batches(Ledger):
     """The batches of one teacher at one server. Use it as the ledger: a context manager, in one thread."""
 
-    def __init__(self, path: Path, *, teacher: str, identity: str, base_url: str) -> None:
-        super().__init__(path)
-        self._connection.execute("pragma synchronous = full")  # few commits, each worth a whole batch
+    def __init__(self, place: LedgerPlace | Path, *, teacher: str, identity: str, base_url: str) -> None:
+        super().__init__(place)
+        self._store.sync_each_commit()  # few commits, each worth a whole batch
         self._owner = (teacher, identity, base_url)
-        for table in _SCHEMA:
-            self._connection.execute(table)
+        if not self._store.has_table("teacher_batch_requests"):
+            with self._together():
+                for table in _SCHEMA:
+                    self._store.execute(table.format(strict=self._store.strict, numbered=self._store.numbered))
 
     def stored(self) -> list[Batch]:
         """Every batch that still owes a request, oldest first."""
         batches: dict[str, Batch] = {}
-        rows = self._connection.execute(
+        rows = self._store.execute(
             "select token, batch_id, request_id, line from teacher_batches join teacher_batch_requests using (token) "
-            "where (teacher, identity, base_url) = (?, ?, ?) order by teacher_batches.rowid, line",
+            "where (teacher, identity, base_url) = (?, ?, ?) "
+            f"order by teacher_batches.{self._store.number}, line",
             self._owner,
         )
         for token, batch_id, request_id, line in rows:
@@ -84,43 +87,42 @@ class Batches(Ledger):
         lines = {request_id: line for line, request_id in enumerate(request_ids, start=1)}
         batch = Batch(secrets.token_hex(16), None, lines)
         with self._together():
-            self._connection.execute(
+            self._store.execute(
                 "insert into teacher_batches (token, teacher, identity, base_url, created_at) values (?, ?, ?, ?, ?)",
                 [batch.token, *self._owner, datetime.now(UTC).isoformat(timespec="microseconds")],
             )
-            self._connection.executemany(
-                "insert into teacher_batch_requests (token, request_id, line) values (?, ?, ?)",
-                ((batch.token, request_id, line) for request_id, line in lines.items()),
-            )
+            for request_id, line in lines.items():
+                self._store.execute(
+                    "insert into teacher_batch_requests (token, request_id, line) values (?, ?, ?)",
+                    [batch.token, request_id, line],
+                )
         return batch
 
     def created(self, batch: Batch, batch_id: str) -> None:
         """The server has the batch."""
         batch.batch_id = batch_id
-        self._connection.execute("update teacher_batches set batch_id = ? where token = ?", [batch_id, batch.token])
+        self._store.execute("update teacher_batches set batch_id = ? where token = ?", [batch_id, batch.token])
 
     def renew(self, batch: Batch) -> None:
         """The batch is about to be created once more, as another one."""
         token = secrets.token_hex(16)
         with self._together():
-            self._connection.execute(
+            self._store.execute(
                 "update teacher_batches set token = ?, batch_id = null where token = ?", [token, batch.token]
             )
-            self._connection.execute(
-                "update teacher_batch_requests set token = ? where token = ?", [token, batch.token]
-            )
+            self._store.execute("update teacher_batch_requests set token = ? where token = ?", [token, batch.token])
         batch.token, batch.batch_id = token, None
 
     def delivered(self, batch: Batch, request_ids: Iterable[str]) -> None:
         """The batch no longer owes these requests, nor those that the ledger has replies to."""
         with self._together():
-            self._connection.execute(
+            self._store.execute(
                 "delete from teacher_batch_requests where token = ? and ("
-                "request_id in (select value from json_each(?)) "
+                f"request_id in {self._store.among} "
                 "or request_id in (select request_id from teacher_replies where error is null))",
                 [batch.token, json.dumps(list(request_ids))],
             )
-            self._connection.execute(
+            self._store.execute(
                 "delete from teacher_batches where token = ? "
                 "and token not in (select token from teacher_batch_requests)",
                 [batch.token],
@@ -129,13 +131,3 @@ class Batches(Ledger):
     def forget(self, batch: Batch) -> None:
         """There is no such batch at the server."""
         self.delivered(batch, batch.lines)
-
-    @contextmanager
-    def _together(self) -> Iterator[None]:
-        self._in_turn("begin immediate")
-        try:
-            yield
-        except BaseException:
-            self._connection.execute("rollback")
-            raise
-        self._connection.execute("commit")

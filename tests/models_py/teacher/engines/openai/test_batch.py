@@ -22,6 +22,7 @@ from models_py.teacher.engines.openai.batch_store import Batches
 from models_py.teacher.engines.openai.body import Bodies
 from models_py.teacher.engines.openai.server import Broken, Rejected
 from models_py.teacher.ledger import Ledger
+from models_py.teacher.ledger_store import LedgerPlace
 from models_py.teacher.money import Budget, Price, Spent
 from models_py.teacher.open_teacher import OpenTeacher
 from models_py.teacher.prompt import load_prompts
@@ -54,13 +55,15 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "teacher.sqlite"
 
 
-def teacher(server: BatchServer, path: Path, name: str = "gpt", **changes: Any) -> OpenAIBatchEngine:
+def teacher(server: BatchServer, path: LedgerPlace | Path, name: str = "gpt", **changes: Any) -> OpenAIBatchEngine:
     values: dict[str, Any] = {"model": "gpt", "poll_s": 0.01, "batch_requests": 3, "attempts": 3} | changes
     settings = OpenAIBatchSettings(base_url=server.url, api_key_env="KEY_OF_THE_TESTS", **values)
-    return OpenAIBatchEngine(name, settings, path)
+    return OpenAIBatchEngine(name, settings, path if isinstance(path, LedgerPlace) else LedgerPlace(path))
 
 
-def replies(asked: OpenAIBatchEngine, path: Path, requests: list[TeacherRequest] = SEAS) -> dict[str, TeacherReply]:
+def replies(
+    asked: OpenAIBatchEngine, path: LedgerPlace | Path, requests: list[TeacherRequest] = SEAS
+) -> dict[str, TeacherReply]:
     """The replies by request id; every request has one."""
     with Ledger(path) as ledger:
         found = [reply for _, reply in ask_missing(requests, asked, ledger)]
@@ -76,7 +79,7 @@ def errors(found: dict[str, TeacherReply]) -> list[str | None]:
     return [found[request_id].error for request_id in IDS]
 
 
-def stored(path: Path, server: BatchServer, name: str = "gpt") -> list[tuple[str | None, int]]:
+def stored(path: LedgerPlace | Path, server: BatchServer, name: str = "gpt") -> list[tuple[str | None, int]]:
     with Batches(path, teacher=name, identity="gpt", base_url=server.url) as store:
         return [(batch.batch_id, len(batch.lines)) for batch in store.stored()]
 
@@ -149,6 +152,7 @@ from threading import Event
 from types import SimpleNamespace
 from models_py.teacher.engines.openai import batch, pacing
 from models_py.teacher.ledger import Ledger
+from models_py.teacher.ledger_store import LedgerPlace
 from models_py.teacher.spec import OpenAIBatchSettings
 from tests.models_py.teacher.engines.openai.test_batch import SEAS
 url, path = sys.argv[1], Path(sys.argv[2])
@@ -157,7 +161,7 @@ settings = OpenAIBatchSettings(
 )
 by_id = {one.request_id: one for one in SEAS}
 with Ledger(path) as ledger:
-    for reply in batch.OpenAIBatchEngine("gpt", settings, path).ask(SEAS, Event()):
+    for reply in batch.OpenAIBatchEngine("gpt", settings, LedgerPlace(path)).ask(SEAS, Event()):
         ledger.record(by_id[reply.request_id], reply)
         print(reply.request_id, flush=True)
         sys.stdin.readline()
@@ -210,28 +214,28 @@ def test_a_run_that_was_killed_goes_on_and_creates_no_batch_twice(
     assert stored(path, server) == []
 
 
-def test_a_batch_that_was_stored_and_never_created_is_asked_anew(server: BatchServer, path: Path) -> None:
-    with Batches(path, teacher="gpt", identity="gpt", base_url=server.url) as store:
+def test_a_batch_that_was_stored_and_never_created_is_asked_anew(server: BatchServer, place: LedgerPlace) -> None:
+    with Batches(place, teacher="gpt", identity="gpt", base_url=server.url) as store:
         store.begin(IDS[:5])
-    assert texts(replies(teacher(server, path), path)) == RIGHT
+    assert texts(replies(teacher(server, place), place)) == RIGHT
     assert [len(lines) for lines in server.uploads] == [3, 3, 1]
-    assert stored(path, server) == []
+    assert stored(place, server) == []
 
 
-def test_a_stored_batch_knows_its_lines(path: Path) -> None:
+def test_a_stored_batch_knows_its_lines(place: LedgerPlace) -> None:
     owner = {"teacher": "gpt", "identity": "gpt", "base_url": "http://here"}
-    with Batches(path, **owner) as store:
+    with Batches(place, **owner) as store:
         token = store.begin(IDS[:3]).token
-    with Batches(path, **owner) as store:
+    with Batches(place, **owner) as store:
         (batch,) = store.stored()
     assert (batch.token, batch.batch_id, batch.lines) == (token, None, dict(zip(IDS[:3], (1, 2, 3), strict=True)))
 
 
-def test_batches_come_in_the_order_in_which_they_were_stored_under_a_clock_set_back(path: Path) -> None:
-    with Batches(path, teacher="gpt", identity="m", base_url="u") as store:
+def test_batches_come_in_the_order_in_which_they_were_stored_under_a_clock_set_back(place: LedgerPlace) -> None:
+    with Batches(place, teacher="gpt", identity="m", base_url="u") as store:
         tokens = [store.begin([name]).token for name in "abc"]
         for year, token in zip((2036, 2027, 2026), tokens, strict=True):
-            store._connection.execute("update teacher_batches set created_at = ? where token = ?", [str(year), token])
+            store._store.execute("update teacher_batches set created_at = ? where token = ?", [str(year), token])
         store.renew(store.stored()[0])
         assert [list(batch.lines) for batch in store.stored()] == [["a"], ["b"], ["c"]]
 

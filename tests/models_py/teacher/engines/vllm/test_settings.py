@@ -12,6 +12,7 @@ import pytest
 
 from models_py import content
 from models_py.errors import UserError
+from models_py.teacher.ledger_store import LedgerPlace
 from models_py.teacher.open_teacher import open_teacher
 from models_py.teacher.spec import TeacherSpec, VllmSettings
 from tests.support.engines import request
@@ -29,8 +30,8 @@ def settings(tmp_path: Path) -> VllmSettings:
 
 
 def identity(settings: VllmSettings, warehouse: Path | None = None) -> str:
-    ledger_path = warehouse and warehouse / "teacher.sqlite"
-    return open_teacher(TeacherSpec("local", settings), ledger_path).engine.identity
+    ledger = LedgerPlace(warehouse / "teacher.sqlite") if warehouse else None
+    return open_teacher(TeacherSpec("local", settings), ledger).engine.identity
 
 
 def test_a_hub_model_is_known_by_its_id_and_revision() -> None:
