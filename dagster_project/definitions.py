@@ -19,6 +19,7 @@ from dagster_project.lakehouse.lake import open_lake
 from dagster_project.lakehouse.sql_files import policies
 from dagster_project.profile.load import load_profile
 from dagster_project.profile.schema import Profile
+from dagster_project.ray_executor import ray_executor
 from dagster_project.sql_assets import sql_assets
 from dagster_project.steps.step_progress import tell_waiting
 from dagster_project.up_to_date import bring_up_to_date, sources_changed
@@ -50,12 +51,12 @@ def build_definitions(profile: Profile) -> dg.Definitions:
 
 
 def _executor(profile: Profile) -> dg.ExecutorDefinition:
+    if profile.executor == "in_process":
+        return dg.in_process_executor
+    if profile.executor == "ray":
+        return ray_executor(profile)
     # One step at a time even across processes: phases depend on each other, and GPU memory is freed when a step ends.
-    return (
-        dg.in_process_executor
-        if profile.executor == "in_process"
-        else dg.multiprocess_executor.configured({"max_concurrent": 1})
-    )
+    return dg.multiprocess_executor.configured({"max_concurrent": 1})
 
 
 @dg.definitions

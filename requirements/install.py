@@ -32,6 +32,11 @@ NOT_HASHED = "torch"  # its CPU build differs by index
 # Where that build is published; the default index has the CUDA build, some 4 GB with what it needs.
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 PROGRESS_S = 10.0
+NEEDED_BY = {  # group: what a profile says that needs it
+    "vllm": r"""engine["']?\s*:\s*["']?vllm\b""",
+    "team": r"""catalog["']?\s*:\s*["']?postgres:""",
+    "ray": r"""(executor["']?\s*:\s*["']?ray|actors["']?\s*:\s*["']?(auto|[1-9]\d*))\b""",
+}
 
 
 class SetupError(Exception):
@@ -64,16 +69,16 @@ def main() -> int:
 
 
 def needed_by_profile(root: Path) -> set[str]:
-    """The groups that the current profile needs: vllm for a teacher with that engine, team for a catalog in PostgreSQL.
+    """The groups that the current profile needs: vllm for a teacher with that engine, team for a catalog in PostgreSQL,
+    ray for steps or scorers on Ray.
 
-    A pattern finds it, for before the core is there nothing can read YAML. An engine that is missing says so itself.
+    A pattern finds them, for before the core is there nothing can read YAML. What is missing says so itself.
     """
     name = os.environ.get("REFLECTION_PROFILE") or "quickstart"
     is_file = "/" in name or name.endswith((".yaml", ".yml"))
     file = Path(name).expanduser() if is_file else root / "profiles" / f"{name}.yaml"
     text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
-    says = {"vllm": r"""engine["']?\s*:\s*["']?vllm\b""", "team": r"""catalog["']?\s*:\s*["']?postgres:"""}
-    return {group for group, words in says.items() if re.search(rf"^[^#\n]*\b{words}", text, re.MULTILINE)}
+    return {group for group, said in NEEDED_BY.items() if re.search(rf"^[^#\n]*\b{said}", text, re.MULTILINE)}
 
 
 @contextlib.contextmanager

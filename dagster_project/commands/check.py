@@ -43,6 +43,7 @@ from models_py.evaluation.answer_settings import InstructionFile
 from models_py.evaluation.instructions import read_instructions
 from models_py.evaluation.judge import open_judge
 from models_py.paths import is_hub_id
+from models_py.ray_cluster import ADDRESS, job_client, machines, need_ray
 from models_py.sources import hub
 from models_py.sources.first_rows import check_fields
 from models_py.sources.read import check_bad_fraction, read_sources, readable_files
@@ -127,6 +128,8 @@ def findings(profile_name: str | Path | None = None, port: int = PORT) -> Iterat
     for student in profile.students.values():
         yield from _found(_student, profile, student)
     yield from _machine(profile)
+    if _on_ray(profile):
+        yield from _found(_ray, profile)
     for instructions in (
         profile.evaluation.instructions if "instructions" in profile.evaluation.model_fields_set else ()
     ):
@@ -151,6 +154,7 @@ def check_before_run(profile: Profile) -> None:
         found += _found(_evaluation, evaluation) if not _is_away(evaluation.files) else ()
     for student in profile.students.values():
         found += _found(_student, profile, student) if not _is_away_on_the_hub(profile, student) else ()
+    found += _found(_ray, profile) if _on_ray(profile) else ()
     found += [*_machine(profile), *_disk(profile, 0, by_names=False)]
     refuse(finding.told for finding in found if finding.verdict == "problem")
 
@@ -401,6 +405,22 @@ def _machine(profile: Profile) -> Iterator[Finding]:
     trainings = [settings for recipe in profile.recipes for settings in profile.trainings_of(recipe)]
     told = dict.fromkeys(problem for settings in trainings for problem in lacking(settings))
     yield from (Finding("problem", problem) for problem in told)
+
+
+def _on_ray(profile: Profile) -> bool:
+    return profile.executor == "ray" or profile.scoring.actors is not None
+
+
+def _ray(profile: Profile) -> str:
+    """The cluster that does the work. Raises UserError where Ray is not installed or the cluster does not answer."""
+    need_ray("executor" if profile.executor == "ray" else "scoring.actors")
+    address = os.environ.get(ADDRESS) or profile.ray.address
+    if address is None:
+        return "ray: a cluster on this machine, started for the run"
+    job_client(address)
+    there = machines(address)
+    has = [f"{sum(one.get(what, 0) for one in there):,.0f} {what}s" for what in ("CPU", "GPU")]
+    return f"ray.address: {address}, {_count(len(there), 'machine')}, {', '.join(has)}"
 
 
 def _port(profile: Profile, port: int) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import dagster as dg
 from dagster import DagsterEventType, DagsterInstance
+from dagster_shared.error import SerializableErrorInfo
 from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
@@ -32,6 +33,7 @@ _SHOWN = {
     DagsterEventType.ASSET_OBSERVATION,
     DagsterEventType.ASSET_CHECK_EVALUATION,
     DagsterEventType.STEP_FAILURE,
+    DagsterEventType.RUN_FAILURE,
 }
 _BAR_CHARS = 32
 _TOLD = ("UserError", "Failure")  # errors whose message was written for people
@@ -98,7 +100,11 @@ class RunWatcher:
             case DagsterEventType.ASSET_CHECK_EVALUATION:
                 self._check_line(event.asset_check_evaluation_data)
             case DagsterEventType.STEP_FAILURE:
-                self.failures.append(_failure(event))
+                self.failures.append(_failure(step, event.step_failure_data.error))
+            case DagsterEventType.RUN_FAILURE:
+                # A step that failed has said so; here is what ended the run outside of any, such as its cluster.
+                if error := event.job_failure_data.error:
+                    self.failures.append(_failure("the run", error))
 
     def _asset_line(self, event: dg.DagsterEvent, seconds: float) -> None:
         materialization = event.step_materialization_data.materialization
@@ -123,23 +129,22 @@ class RunWatcher:
         self.console.print(Text(f"{text}: {violations.value if violations else '?'} violations", style=style))
 
 
-def _failure(event: dg.DagsterEvent) -> str:
-    """What the step raised, without Dagster's wrapping; of our own errors only the message."""
+def _failure(what: str, error: SerializableErrorInfo | None) -> str:
+    """What a step, or the run itself, raised, without Dagster's wrapping; of our own errors only the message."""
     errors = []
-    error = event.step_failure_data.error
     while error is not None:
         errors.append(error)
         error = error.cause
     if not errors:
-        return f"{event.step_key}: failed"
+        return f"{what}: failed"
     if errors[0].cls_name in _INTERRUPTS:
-        return f"{event.step_key}: interrupted"
+        return f"{what}: interrupted"
     raised = next((e for e in errors if e.cls_name in _TOLD), errors[1] if len(errors) > 1 else errors[0])
     message = raised.message.strip()
     if raised.cls_name in _TOLD:
-        return f"{event.step_key}: {message.split(': ', 1)[-1]}"
+        return f"{what}: {message.split(': ', 1)[-1]}"
     is_full = any(says_disk_is_full(one.message) for one in errors)
-    return f"{event.step_key}: {message}{_MAKE_ROOM if is_full else ''}"
+    return f"{what}: {message}{_MAKE_ROOM if is_full else ''}"
 
 
 def print_summary(lake: Lake, profile: Profile, console: Console, seconds: float) -> None:

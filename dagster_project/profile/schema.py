@@ -117,16 +117,16 @@ def _inherited(profile: object) -> object:
     return profile | {"recipes": {name: whole(recipe) for name, recipe in recipes.items()}}
 
 
-def _available_executor(value: object) -> object:
-    if value == "ray":
-        raise problem("ray is not yet available; use in_process or multiprocess")
-    return value
-
-
 def _size(text: str) -> str:
     if not _SIZE.fullmatch(text):
         raise problem(f"{text!r} is no size; write a number and its unit, such as 4GB or 512MB")
     return text
+
+
+def _count_or_auto(value: object) -> object:
+    if value in (None, "auto") or (type(value) is int and value > 0):
+        return value
+    raise problem(f"found {value!r}; use a number from 1 on, or auto")
 
 
 def _distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:
@@ -176,6 +176,24 @@ class LakeSettings(_Settings):
     def team(self) -> str | None:
         """The database that a team shares; None where all is this machine's."""
         return self.catalog
+
+
+class RaySettings(_Settings):
+    """The cluster of `executor: ray`, in Ray's own words.
+
+    `address`: http://<head>:8265, <head>:6379, or `auto` for the one that this machine is part of; without one a
+    cluster is started on this machine for the run. RAY_ADDRESS goes before it. `env_vars`: variables that the steps
+    get from here; whoever sees the cluster's jobs sees their values, so keys belong in its machines' own environment.
+    """
+
+    address: str | None = None
+    env_vars: tuple[str, ...] = ()
+
+
+class Scoring(_Settings):
+    """`actors`: how many scorers work at once, each on a GPU of its own; `auto` is one a GPU. Needs Ray."""
+
+    actors: Annotated[int | Literal["auto"] | None, BeforeValidator(_count_or_auto)] = None
 
 
 class Recipe(_Settings):
@@ -266,7 +284,9 @@ class Profile(_Settings):
     lake: LakeSettings = LakeSettings()
     reuse: tuple[Annotated[Path, AfterValidator(_absolute), _InWords], ...] = ()
     prices: dict[str, Annotated[Price, _InWords]] = {}
-    executor: Annotated[Literal["in_process", "multiprocess"], BeforeValidator(_available_executor)] = "in_process"
+    executor: Literal["in_process", "multiprocess", "ray"] = "in_process"
+    ray: RaySettings = RaySettings()
+    scoring: Scoring = Scoring()
     max_bad_fraction: Annotated[float, Field(ge=0, le=1)] = 0.05
     response_reflection: Literal["selected", "all"] = "selected"
     first_choice: Literal["ifd", "guarded"] = "ifd"
@@ -371,6 +391,11 @@ class Profile(_Settings):
             TeacherSpec(f"evaluation.judges.{name}", settings, self.prices.get(settings.model_name or ""))
             for name, settings in self.evaluation.judges.items()
         ]
+
+    @property
+    def scoring_actors(self) -> int | Literal["auto"] | None:
+        """How many scorers work at once; None is the one in the step's own process."""
+        return self.scoring.actors or ("auto" if self.executor == "ray" else None)
 
     def scorer_of(self, student: str) -> str:
         """The name of the student whose scores decide for that student: itself unless `scored_by` says otherwise."""

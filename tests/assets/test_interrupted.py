@@ -59,8 +59,8 @@ def with_two_under_way(
     streams: dict[str, Any] = {"stdout": subprocess.PIPE, "text": True} | popen
     session: dict[str, Any] = {"start_new_session": terminal is None, "preexec_fn": as_in_a_terminal}
     with subprocess.Popen(arguments, env=environment, **streams, **session) as process:
-        assert under_way.acquire(timeout=100)
-        assert under_way.acquire(timeout=100)
+        assert under_way.acquire(timeout=300)
+        assert under_way.acquire(timeout=300)
         yield process
 
 
@@ -95,6 +95,7 @@ def ctrl_c(process: Process) -> None:
         ("in_process", hang_up_twice),
         ("multiprocess", hang_up_twice),
         ("multiprocess", ctrl_c),
+        pytest.param("ray", ctrl_c, marks=pytest.mark.ray),
     ],
 )
 def test_a_run_that_is_told_to_end_keeps_what_is_under_way(
@@ -102,7 +103,7 @@ def test_a_run_that_is_told_to_end_keeps_what_is_under_way(
 ) -> None:
     with with_two_under_way(ready, gpt, executor) as process:
         tell(process)
-        shown, _ = process.communicate(timeout=60)
+        shown, _ = process.communicate(timeout=120)
     assert process.returncode == 1
     assert re.search(r"instruction_reflection by gpt: .*waiting for 2 replies under way", shown), shown
     assert "instruction_reflections: interrupted" in shown
@@ -120,9 +121,12 @@ def test_a_terminal_that_is_closed_ends_the_run_in_order(ready: Flow, gpt: Gpt) 
     all_is_kept(ready, gpt)
 
 
-def test_a_step_whose_run_is_killed_keeps_what_is_under_way_and_asks_nothing_more(ready: Flow, gpt: Gpt) -> None:
-    with with_two_under_way(ready, gpt, "multiprocess") as process:
+@pytest.mark.parametrize("executor", ["multiprocess", pytest.param("ray", marks=pytest.mark.ray)])
+def test_a_step_whose_run_is_killed_keeps_what_is_under_way_and_asks_nothing_more(
+    ready: Flow, gpt: Gpt, executor: str
+) -> None:
+    with with_two_under_way(ready, gpt, executor) as process:
         left = psutil.Process(process.pid).children(recursive=True)
         process.kill()
-    assert psutil.wait_procs(left, timeout=60)[1] == []
+    assert psutil.wait_procs(left, timeout=120)[1] == []
     all_is_kept(ready, gpt)

@@ -247,11 +247,11 @@ def test_the_main_job_is_everything_but_evaluation(definitions: dg.Definitions, 
     assert {parent for key in main for parent in graph.get(key).parent_keys} <= main
 
 
-@pytest.mark.parametrize(("executor", "name"), [("in_process", "in_process"), ("multiprocess", "multiprocess")])
-def test_the_profile_chooses_the_executor(tmp_path: Path, executor: str, name: str) -> None:
+@pytest.mark.parametrize("executor", ["in_process", "multiprocess", "ray"])
+def test_the_profile_chooses_the_executor(tmp_path: Path, executor: str) -> None:
     file = toy_profile(tmp_path, executor=executor)
     job = build_definitions(load_profile(file)).resolve_job_def(MAIN_JOB)
-    assert job.executor_def.name == name
+    assert job.executor_def.name == executor
 
 
 LOAD = """
@@ -259,12 +259,14 @@ import json, os, sys
 from dagster_project.definitions import build_definitions
 from dagster_project.profile.load import load_profile
 build_definitions(load_profile(sys.argv[1])).resolve_asset_graph()
-heavy = ["torch", "transformers", "trl", "peft", "vllm", "datasets", "accelerate", "ray", "lm_eval", "matplotlib"]
+heavy = ["torch", "transformers", "trl", "peft", "vllm", "datasets", "accelerate", "ray", "dagster_ray", "lm_eval"]
+heavy += ["matplotlib"]
 print(json.dumps([[name for name in heavy if name in sys.modules], os.path.exists(sys.argv[2])]))
 """
 
 
 @pytest.mark.slow
-def test_loading_imports_nothing_heavy_and_touches_nothing(tmp_path: Path) -> None:
-    out = finish(python(LOAD, toy_profile(tmp_path), tmp_path / "warehouse"))
+@pytest.mark.parametrize("executor", ["in_process", "ray"])
+def test_loading_imports_nothing_heavy_and_touches_nothing(tmp_path: Path, executor: str) -> None:
+    out = finish(python(LOAD, toy_profile(tmp_path, executor=executor), tmp_path / "warehouse"))
     assert json.loads(out.splitlines()[-1]) == [[], False]

@@ -172,7 +172,9 @@ def test_a_group_stays_and_is_kept_up_to_date(project: Project) -> None:
 
 
 def test_an_unknown_group_is_told(project: Project) -> None:
-    assert project.start("rya").communicate()[0] == "rya: no such group; there are vllm, evaluation, ray, checks.\n"
+    assert (
+        project.start("rya").communicate()[0] == "rya: no such group; there are vllm, evaluation, ray, team, checks.\n"
+    )
 
 
 def test_a_wheel_with_another_hash_is_refused(project: Project) -> None:
@@ -210,6 +212,10 @@ def test_only_torch_may_lack_a_hash(project: Project) -> None:
         ("lake:\n  catalog: postgres:dbname=lake\n", {"team"}),
         ("lake: {catalog: 'postgres:dbname=lake'}\nteachers: {local: {engine: vllm}}", {"team", "vllm"}),
         ("# lake: {catalog: postgres:dbname=lake}\nsources: [{name: catalog, path: postgres}]", set()),
+        ("executor: ray\nteachers: {local: {engine: vllm}}", {"ray", "vllm"}),
+        ('{"scoring": {"actors": 2}}', {"ray"}),
+        ("scoring: {actors: auto}", {"ray"}),
+        ("# executor: ray\nexecutor: multiprocess\nray: {address: auto}\nscoring: {actors: null}", set()),
     ],
 )
 def test_a_profile_says_what_it_needs(

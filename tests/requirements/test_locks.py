@@ -60,15 +60,25 @@ def test_no_lock_names_an_index() -> None:
     ] == []
 
 
+# What may use a group, and imports it only where it does.
+USERS = {
+    "evaluation": {*(PROJECT / "models_py" / "evaluation").rglob("*.py")},
+    "ray": {
+        PROJECT / "models_py" / "ray_cluster.py",
+        PROJECT / "models_py" / "student" / "actors.py",
+        PROJECT / "dagster_project" / "ray_steps.py",
+    },
+}
+
+
 def test_what_the_code_imports_is_declared() -> None:
-    """In the core; what its room alone may use of the group `evaluation`, there."""
+    """In the core; what its users alone may use of a group, there."""
     folders = [PROJECT / name for name in ("assets", "dagster_project", "models_py")]
-    room = PROJECT / "models_py" / "evaluation"
     files = {file for folder in folders for file in folder.rglob("*.py")}
-    core, group = ({name for name, _ in declared(one)} for one in ("core", "evaluation"))
-    evaluating = {file for file in files if file.is_relative_to(room)}
-    assert imported(files - evaluating) - core == set()
-    assert imported(evaluating) - core - group == set()
+    core = {name for name, _ in declared("core")}
+    assert imported(files - set().union(*USERS.values())) - core == set()
+    for group, users in USERS.items():
+        assert imported(users) - core - {name for name, _ in declared(group)} == set()
 
 
 def imported(files: set[Path]) -> set[str]:

@@ -1,5 +1,6 @@
 """`make check`: what would stop a run is told with its key and remedy, all at once, and nothing is written."""
 
+import importlib.util
 import json
 import re
 import socket
@@ -463,3 +464,22 @@ def test_before_a_run_nobody_is_asked_and_no_key_is_needed(folder: Path) -> None
     students = {"small": {"model": "Qwen/Qwen3-0.6B-Base"}}
     profile = sound() | {"teachers": {"tape": GPT}, "sources": [away], "students": students}
     check_before_run(load_profile(write_profile(folder, profile)))
+
+
+def test_a_cluster_that_is_not_there_stops_a_run_before_it_begins(folder: Path, port: int) -> None:
+    profile = sound() | {"executor": "ray"}
+    assert "ray: a cluster on this machine, started for the run" in told(found(folder, profile, port), "ok")
+    nowhere = f"http://127.0.0.1:{port}"
+    (problem,) = told(found(folder, profile | {"ray": {"address": nowhere}}, port), "problem")
+    assert problem.startswith(f"ray.address: no Ray cluster answers at {nowhere} ([Errno 111] Connection refused).")
+    with pytest.raises(UserError, match=r"ray\.address: no Ray cluster answers"):
+        check_before_run(load_profile(folder / "mine.yaml"))
+
+
+def test_without_ray_its_group_is_named(folder: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ray" else there(name))
+    needing: dict[str, dict[str, Any]] = {"executor": {"executor": "ray"}, "scoring.actors": {"scoring": {"actors": 2}}}
+    for key, parts in needing.items():
+        problems = told(found(folder, sound() | parts, port), "problem")
+        assert problems == [f"{key}: Ray is not installed. `make setup WITH=ray` installs it."]

@@ -1,14 +1,18 @@
 """What the terminal shows of a run, whichever process its steps run in."""
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.executor_definition import multiple_process_executor_requirements
+from dagster._core.execution.retries import RetryMode
 from rich.console import Console
 
 from dagster_project.commands.run_view import WATCH_TAG, RunWatcher
 from dagster_project.steps.step_progress import observation
+from models_py.errors import UserError
 from models_py.progress import Progress
 from tests.conftest import PROJECT
 
@@ -43,3 +47,32 @@ def test_the_terminal_shows_progress_by_its_tag_and_no_line_that_looks_like_it(t
     progress, finished = shown.getvalue().splitlines()
     assert progress.rstrip() == "    reading: 1,000 rows, 250.0/s"
     assert "✓ scoring/rows" in finished and "1,000 rows" in finished
+
+
+class Nowhere(dg.Executor):
+    """Finds nobody who would execute a step."""
+
+    @property
+    def retries(self) -> RetryMode:
+        return RetryMode.ENABLED
+
+    def execute(self, *_: object) -> Iterator[dg.DagsterEvent]:
+        raise UserError("ray.address: no cluster answers. Name a running one")
+
+
+@dg.executor(name="nowhere", requirements=multiple_process_executor_requirements())
+def nowhere(_: dg.InitExecutorContext) -> dg.Executor:
+    return Nowhere()
+
+
+def test_what_ends_a_run_outside_of_any_step_is_shown(tmp_path: Path) -> None:
+    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
+        with RunWatcher(instance, "token", Console(file=io.StringIO())) as watcher:
+            result = dg.execute_job(dg.reconstructable(of_nowhere), instance, tags={WATCH_TAG: "token"})
+        assert not result.success
+    assert watcher.failures == ["the run: ray.address: no cluster answers. Name a running one"]
+
+
+def of_nowhere() -> dg.JobDefinition:
+    whole = dg.define_asset_job("whole", executor_def=nowhere)
+    return dg.Definitions(assets=[rows], jobs=[whole]).resolve_job_def("whole")

@@ -352,8 +352,9 @@ def test_an_unknown_key_names_its_path_and_the_nearest(tmp_path: Path, path: str
 @pytest.mark.parametrize(
     ("path", "value", "line"),
     [
-        ("executor", "ray", "executor: ray is not yet available; use in_process or multiprocess"),
-        ("executor", "threads", "executor: found 'threads'; use 'in_process' or 'multiprocess'"),
+        ("executor", "threads", "executor: found 'threads'; use 'in_process', 'multiprocess' or 'ray'"),
+        ("ray", {"adress": "auto"}, "ray.adress: 'adress' is not a key here (did you mean address?)"),
+        ("scoring", {"actors": 0}, "scoring.actors: found 0; use a number from 1 on, or auto"),
         ("response_reflection", "both", "response_reflection: found 'both'; use 'selected' or 'all'"),
         ("max_bad_fraction", 5, "max_bad_fraction: input should be less than or equal to 1, found 5"),
         ("lake.catalog", "postgres:dbname=x password=y", "lake.catalog: holds a password, and a profile is no place"),
@@ -471,7 +472,7 @@ def test_two_sources_of_one_name_are_refused(tmp_path: Path) -> None:
 
 def test_everything_wrong_is_said_at_once(tmp_path: Path) -> None:
     profile = changed("recipes.first", {"policy": "nope", "teacher": "who", "top_fraction": 2})
-    profile |= {"executor": "ray", "warehose": "x", "sources": [{"name": "A", "path": "x", "format": "xml"}]}
+    profile |= {"executor": "rey", "warehose": "x", "sources": [{"name": "A", "path": "x", "format": "xml"}]}
     message = complaint(tmp_path, profile)
     paths = [line.split(":")[0].strip() for line in message.splitlines()[1:]]
     assert sorted(paths) == [

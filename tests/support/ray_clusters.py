@@ -1,0 +1,49 @@
+"""Ray clusters of several machines, all of them this one: a raylet each."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psutil
+import pytest
+
+from dagster_project.root import PROJECT_ROOT
+from tests.support.ui import free_port
+
+
+@contextmanager
+def raylets(count: int, *, jobs: bool = False, num_gpus: int = 0) -> Iterator[Any]:
+    """That many machines of one core, each a raylet, in a `ray.cluster_utils.Cluster`. num_gpus: that each claims."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(PROJECT_ROOT))
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_raylet_start_wait_time_s", "600")
+        patch.setenv("RAY_health_check_timeout_ms", "60000")  # two busy cores answer late
+        patch.delenv("RAY_ADDRESS", raising=False)
+        from ray.cluster_utils import Cluster
+
+        one = {"num_cpus": 1, "num_gpus": num_gpus, "object_store_memory": 80 << 20}
+        cluster: Any = Cluster(
+            initialize_head=True,
+            head_node_args={**one, "include_dashboard": jobs, "dashboard_port": free_port()},
+        )
+        try:
+            for _ in range(count - 1):
+                cluster.add_node(**one)
+            yield cluster
+        finally:
+            cluster.shutdown()
+
+
+def workers(named: str) -> list[psutil.Process]:
+    """The processes of this one's clusters that run an actor of that class, oldest first."""
+    found = [child for child in psutil.Process(os.getpid()).children(recursive=True) if _is(child, named)]
+    return sorted(found, key=psutil.Process.create_time)
+
+
+def _is(process: psutil.Process, named: str) -> bool:
+    try:
+        return process.name().startswith("ray::") and process.cmdline()[0].startswith(f"ray::{named}")
+    except (psutil.Error, IndexError):
+        return False
