@@ -102,18 +102,18 @@ def _score_with(
 ) -> Work:
     """Score and commit the `total` texts that the query `pending` has for one student."""
     # Only now: torch and the weights.
-    from models_py.student.loading import load_chat, load_model
-    from models_py.student.scorer import Scorer, ScoreRequest
+    from models_py.student.actors import open_scorer
+    from models_py.student.scorer import ScoreRequest
 
-    scorer = Scorer(load_model(student), load_chat(student))
-    current_student(lake, profile, student.name)  # it may have changed while it was loaded
-    progress = StepProgress(context, f"scoring with {student.name}", context.asset_key)
-    requests = (ScoreRequest(**with_context(row)) for row in _pending_rows(lake, pending, student))
-    commit = Commit(f"scores by {student.name}", asset=table, run_id=context.run_id)
-    keys = {"student": student.name, "student_fingerprint": student.fingerprint}
-    started = time.monotonic()
-    for batch in commit_batches(scorer.score(requests, progress, total=total)):
-        lake.append({table: [{**keys, **asdict(row)} for row in batch]}, commit)
+    with open_scorer(student, profile.scoring_actors, address=profile.ray.address) as scorer:
+        current_student(lake, profile, student.name)  # it may have changed while it was loaded
+        progress = StepProgress(context, f"scoring with {student.name}", context.asset_key)
+        requests = (ScoreRequest(**with_context(row)) for row in _pending_rows(lake, pending, student))
+        commit = Commit(f"scores by {student.name}", asset=table, run_id=context.run_id)
+        keys = {"student": student.name, "student_fingerprint": student.fingerprint}
+        started = time.monotonic()
+        for batch in commit_batches(scorer.score(requests, progress, total=total)):
+            lake.append({table: [{**keys, **asdict(row)} for row in batch]}, commit)
     seconds = max(time.monotonic() - started, 1e-9)
     return {
         f"{student.name}/rows_per_s": round(total / seconds, 2),

@@ -8,7 +8,7 @@ Longest first: memory problems show at once, neighbours are of like length, and 
 first batches errs on the high side. Idea: EleutherAI/lm-evaluation-harness, models/utils.py. It runs no model.
 """
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TypeVar
 
@@ -74,3 +74,21 @@ def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
     iterator = iter(items)
     while chunk := list(islice(iterator, size)):
         yield chunk
+
+
+def shards(items: Iterable[T], cost: Callable[[T], int], *, most: int, rows: int) -> Iterator[list[T]]:
+    """Lists of consecutive items that cost about the same: at most `most` and at most `rows` items.
+
+    One above `most` stands alone. Items are read only as far as they are taken.
+    """
+    shard: list[T] = []
+    costs = 0
+    for item in items:
+        one = cost(item)
+        if shard and (len(shard) == rows or costs + one > most):
+            yield shard
+            shard, costs = [], 0
+        shard.append(item)
+        costs += one
+    if shard:
+        yield shard

@@ -1,0 +1,263 @@
+"""Scoring by several scorers at once: Ray actors, each with a model of its own, take shards of the requests.
+
+    with open_scorer(student, 8, address=None) as scorer:        # one a GPU; "auto": as many as there are GPUs
+        for row in scorer.score(requests): ...                   # as they come, not in the order of the requests
+
+A shard is a run of requests that costs about as much as any other (by its characters, for a text's length is what its
+score takes), so nobody waits for whoever has the longest. An actor has one at a time; one that dies, or whose machine
+does, costs that one: another actor takes it, and a new actor is started wherever there is room. What is committed, and
+in which batches, is the caller's alone.
+
+Plain actors under `ray.wait`, and not Ray Data: its Dataset reads from a source that is known beforehand, while pending
+texts are pages of one query in this process, so that each page would start actors anew, or all texts would lie in Ray's
+memory; and it gives a shard back to the actor that died with it, which waits for a machine while the others are done.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from models_py.errors import UserError
+from models_py.progress import OnProgress, Progress, silent
+from models_py.ray_cluster import connected, need_ray, ray_cluster, worker_variables
+from models_py.student.batching import shards
+from models_py.student.spec import ResolvedStudent
+
+if TYPE_CHECKING:
+    from models_py.student.scorer import ScoreRequest, ScoreRow
+
+_SHARD_ROWS, _SHARD_CHARACTERS = 512, 500_000
+_SHARDS_EACH = 8  # that an actor gets at least, where there are few requests
+_MOST_DEATHS = 3  # of actors at one shard, or at loading
+_LOOK_S = 5.0
+
+Actors = int | Literal["auto"] | None
+
+
+class Scores(Protocol):
+    """What scores: a `Scorer`, or several of them."""
+
+    tokens_scored: int
+
+    @property
+    def path(self) -> str:
+        """How batches are computed."""
+
+    @property
+    def paths_left(self) -> list[str]:
+        """Why not faster, a sentence each."""
+
+    def score(
+        self, requests: Iterable["ScoreRequest"], on_progress: OnProgress = silent, total: int | None = None
+    ) -> Iterator["ScoreRow"]:
+        """A row for each request."""
+
+
+@contextmanager
+def open_scorer(student: ResolvedStudent, actors: Actors, *, address: str | None) -> Iterator[Scores]:
+    """A scorer in this process (actors: None), or as many actors as that on the cluster at `address`, else here.
+
+    "auto" is one a GPU, or one a machine where several have none; on one machine without a GPU none is needed.
+    """
+    if actors is None:
+        yield _scorer(student)
+        return
+    need_ray("scoring.actors")
+    with ray_cluster(address) as found, connected(found) as machines:
+        count = _as_many_as(machines) if actors == "auto" else actors
+        yield ScoringActors(student, count, machines) if count else _scorer(student)
+
+
+def _scorer(student: ResolvedStudent, threads: int | None = None) -> Any:
+    import torch
+
+    from models_py.student.loading import load_chat, load_model
+    from models_py.student.scorer import Scorer
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return Scorer(load_model(student), load_chat(student))
+
+
+def _as_many_as(machines: Sequence[dict[str, float]]) -> int:
+    gpus = int(sum(machine.get("GPU", 0) for machine in machines))
+    return gpus or (len(machines) if len(machines) > 1 else 0)
+
+
+class _Actor:
+    """What an actor is: a scorer, loaded when it is asked to."""
+
+    def __init__(self, student: ResolvedStudent, threads: int | None) -> None:
+        self._student, self._threads = student, threads
+
+    def load(self) -> None:
+        self._scorer = _scorer(self._student, self._threads)
+
+    def score(self, shard: "list[ScoreRequest]", ahead: int) -> "_Scored":
+        before = self._scorer.tokens_scored
+        rows = list(self._scorer.score(shard, total=ahead))
+        tokens = self._scorer.tokens_scored - before
+        return _Scored(rows, tokens, self._scorer.path, self._scorer.paths_left)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    rows: "list[ScoreRow]"
+    tokens: int
+    path: str
+    paths_left: list[str]
+
+
+@dataclass(slots=True)
+class _Shard:
+    requests: "list[ScoreRequest]"
+    deaths: int = 0
+
+
+class _Crew:
+    """The actors of one scoring: who is free, who has which shard, which shards were left by the dead."""
+
+    def __init__(self, student: str, count: int, make: Callable[[], Any]) -> None:
+        self._student, self._count, self._make = student, count, make
+        self.free: list[Any] = []
+        self.again: list[_Shard] = []
+        self._under_way: dict[Any, tuple[Any, _Shard | None]] = {}  # by what was asked: whom, about what; None: to load
+        self._died_loading = 0
+        for _ in range(count):
+            self._start()
+
+    @property
+    def scoring(self) -> int:
+        """How many have a shard."""
+        return sum(shard is not None for _, shard in self._under_way.values())
+
+    def _start(self) -> None:
+        actor = self._make()
+        self._under_way[actor.load.remote()] = actor, None
+
+    def give(self, shard: _Shard, *, ahead: int) -> None:
+        actor = self.free.pop()
+        self._under_way[actor.score.remote(shard.requests, ahead)] = actor, shard
+
+    def hear(self) -> list[tuple[_Shard, _Scored]]:
+        """What has come, or nothing after a while; for each that died another is started."""
+        import ray
+        from ray.exceptions import RayActorError
+
+        scored = []
+        ready, _ = ray.wait(list(self._under_way), timeout=_LOOK_S)
+        for asked in ready:
+            actor, shard = self._under_way.pop(asked)
+            try:
+                came = ray.get(asked)
+            except RayActorError as error:
+                self._mourn(shard, error)
+                self._start()
+                continue
+            except UserError as error:
+                raise UserError(str(getattr(error, "cause", error))) from error
+            self.free.append(actor)
+            if shard is not None:
+                self._died_loading = 0
+                scored.append((shard, came))
+        return scored
+
+    def _mourn(self, shard: _Shard | None, error: Exception) -> None:
+        """Raise UserError where actors die again and again at the same place."""
+        if shard is None:
+            self._died_loading += 1
+            deaths, at = self._died_loading // self._count, "loading the model"
+        else:
+            shard.deaths += 1
+            self.again.append(shard)
+            deaths, at = shard.deaths, f"scoring {shard.requests[0].content_id[:12]} and what follows"
+        if deaths == _MOST_DEATHS:
+            said = str(error).strip().splitlines()[-1]
+            raise UserError(
+                f"students.{self._student}: scorers died {deaths} times {at}, as happens when memory runs out: {said}"
+            ) from error
+
+    def end(self) -> None:
+        """Nobody works on."""
+        import ray
+
+        for actor in [*self.free, *(actor for actor, _ in self._under_way.values())]:
+            ray.kill(actor)
+
+
+@dataclass
+class ScoringActors:
+    """`count` scorers on the machines of the cluster that this process is connected to."""
+
+    student: ResolvedStudent
+    count: int
+    machines: Sequence[dict[str, float]]
+    shard_rows: int | None = None  # at most in a shard; None: by how many requests there are
+    path: str = ""
+    paths_left: list[str] = field(default_factory=list)
+    tokens_scored: int = 0
+
+    def score(
+        self, requests: Iterable["ScoreRequest"], on_progress: OnProgress = silent, total: int | None = None
+    ) -> Iterator["ScoreRow"]:
+        """A row for each request, as its shard is done. total: as a `Scorer` takes it.
+
+        Raises UserError where the model cannot be loaded, or actors die again and again at the same place.
+        """
+        if total is None:
+            total = len(requests) if isinstance(requests, Sized) else None
+        rows = self.shard_rows or _shard_rows(total, self.count)
+        cut = (_Shard(shard) for shard in shards(requests, _characters, most=_SHARD_CHARACTERS, rows=rows))
+        done, began = 0, time.monotonic()
+        crew = _Crew(self.student.name, self.count, self._maker())
+        heard: list[tuple[_Shard, _Scored]] = []
+        try:
+            while True:
+                # Whoever is free works on while the caller commits what came.
+                while crew.free and (shard := crew.again.pop() if crew.again else next(cut, None)):
+                    crew.give(shard, ahead=max(len(shard.requests), ((total or 0) - done) // self.count))
+                for shard, scored in heard:
+                    done += len(shard.requests)
+                    self.path, self.paths_left = scored.path, scored.paths_left
+                    self.tokens_scored += scored.tokens
+                    yield from scored.rows
+                    on_progress(Progress(done, total, "rows", note=self._note(done, time.monotonic() - began)))
+                if crew.free and not crew.scoring:
+                    return  # nothing is left; who is still starting is not needed
+                heard = crew.hear()
+                if not heard and not crew.scoring:
+                    on_progress(Progress(done, total, "rows", note=f"{self.count} scorers are starting"))
+        finally:
+            crew.end()
+
+    def _maker(self) -> Callable[[], Any]:
+        """What starts an actor with a GPU of its own, or its share of a machine's cores where there is no GPU."""
+        import ray
+
+        has_gpu = any(machine.get("GPU", 0) for machine in self.machines)
+        cores = int(min((machine.get("CPU", 1) for machine in self.machines), default=1))
+        cpus = 1 if has_gpu else max(1, cores // math.ceil(self.count / len(self.machines)))
+        remote = ray.remote(
+            num_gpus=1 if has_gpu else 0,
+            num_cpus=cpus,
+            max_restarts=0,  # a new one is started wherever there is room
+            scheduling_strategy="SPREAD",
+            runtime_env={"env_vars": {**worker_variables(), "OMP_NUM_THREADS": str(cpus)}},
+        )(_Actor)
+        return lambda: remote.remote(self.student, None if has_gpu else cpus)
+
+    def _note(self, rows: int, seconds: float) -> str:
+        rate = max(seconds, 1e-9)
+        return f"{self.tokens_scored / rate:,.0f} tokens/s, {rows / rate:,.1f} rows/s, {self.count} × {self.path}"
+
+
+def _shard_rows(total: int | None, count: int) -> int:
+    return _SHARD_ROWS if total is None else min(_SHARD_ROWS, max(1, math.ceil(total / (_SHARDS_EACH * count))))
+
+
+def _characters(request: "ScoreRequest") -> int:
+    history = sum(len(turn.content) for turn in request.context.history)
+    return history + len(request.context.system) + len(request.instruction) + len(request.input) + len(request.output)
