@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from dagster_project.lakehouse.lake import Lake
 from dagster_project.root import PROJECT_ROOT
 
-pytest_plugins = ["tests.support.postgres"]
+pytest_plugins = ["tests.support.postgres", "tests.support.s3"]
 
 PROJECT = PROJECT_ROOT
 FLOWS = PROJECT / "tests"  # right in it: tests of the whole

@@ -18,6 +18,7 @@ from typing import Any
 import duckdb
 
 from models_py.errors import UserError
+from models_py.s3 import ObjectStore
 
 _KEPT = 3  # idle instances: one that reads, one that writes, one that reads beside them
 # Its number is written in, not bound: to bind a value DuckDB imports pandas first, which takes longer than the query.
@@ -43,11 +44,15 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """What an operation wants attached as `lake`. catalog: its file, where it may stay attached afterwards."""
+    """What an operation wants attached as `lake`.
+
+    catalog: its file, where it may stay attached afterwards. store: where its data are, if the environment names one.
+    """
 
     setting: Setting
     statement: str
     catalog: Path | None
+    store: ObjectStore | None = None
 
 
 class Instance:
@@ -75,6 +80,8 @@ class Instance:
 
     def attach(self, wanted: Attachment) -> None:
         self.memory.clear()
+        if wanted.store is not None:
+            _name_store(self.connection, wanted.store)
         self.connection.execute(wanted.statement)
         self.connection.execute("use lake")
         self._attachment, self._file, self._snapshot = wanted, None, None
@@ -159,6 +166,15 @@ def remove_spilled(folder: Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
 
 
+def _name_store(connection: duckdb.DuckDBPyConnection, store: ObjectStore) -> None:
+    """Have DuckDB ask that store, in its memory only. A secret of the user's own that names a prefix goes before."""
+    said = ", ".join("{} '{}'".format(name, value.replace("'", "''")) for name, value in store.duckdb_options.items())
+    try:
+        connection.execute(f"create or replace temporary secret of_environment (type s3, {said})")
+    except duckdb.Error:  # its text may show the statement
+        raise UserError("DuckDB does not accept the AWS_... variables of the environment as a key for S3.") from None
+
+
 def _file(catalog: Path) -> tuple[int, ...] | None:
     try:
         stat = catalog.stat()
@@ -176,6 +192,9 @@ def load_extension(connection: duckdb.DuckDBPyConnection, extension: str) -> Non
         return
     path = str(file).replace("'", "''")
     connection.execute(f"LOAD '{path}'")
+    if extension == "httpfs":  # it has just put the environment's key where duckdb_settings() shows it to any query
+        for setting in ("s3_access_key_id", "s3_secret_access_key", "s3_session_token"):
+            connection.execute(f"set {setting} = ''")
 
 
 def extension_file(extension: str) -> Path | None:

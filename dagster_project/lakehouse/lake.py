@@ -41,6 +41,7 @@ from models_py.disk import disk_is_full, nearest_folder, says_disk_is_full
 from models_py.errors import UserError
 from models_py.lock_file import Tell, held, say
 from models_py.postgres import PostgresLock, held_in_postgres, is_postgres, without_password
+from models_py.s3 import KEYS, ObjectStore
 
 if TYPE_CHECKING:
     from dagster_project.profile.schema import Profile
@@ -100,6 +101,10 @@ TableRows = pl.DataFrame | Sequence[Mapping[str, object]]  # rows of a table: as
 
 class NoLakeError(UserError):
     """There is no lake yet, or no more than the beginning of one."""
+
+
+class DataStoreError(UserError):
+    """The object store of a lake's data did not do what was asked."""
 
 
 class DamagedLakeError(UserError, duckdb.IOException):
@@ -587,7 +592,8 @@ class Lake:
         keeps = as_of is None and not is_postgres(self.catalog)
         statement = self.attach_statement(read_only=read_only, as_of=as_of)
         with self._opening(read_only=read_only, as_of=as_of):
-            instance = borrow(Attachment(self._setting(), statement, Path(self.catalog) if keeps else None))
+            catalog = Path(self.catalog) if keeps else None
+            instance = borrow(Attachment(self._setting(), statement, catalog, self._store()))
         try:
             if not self._is_looked_at:
                 self._look(instance.connection)
@@ -608,7 +614,8 @@ class Lake:
         instance = Instance(self._setting())  # never lent again: a lock stays
         try:
             with self._opening(read_only=True, as_of=as_of):
-                instance.attach(Attachment(self._setting(), self.attach_statement(as_of=as_of), None))
+                statement = self.attach_statement(as_of=as_of)
+                instance.attach(Attachment(self._setting(), statement, None, self._store()))
             self._look(instance.connection)
             lock(instance.connection, self.data_path)
             yield instance.connection
@@ -666,6 +673,9 @@ class Lake:
     def _setting(self) -> Setting:
         return Setting(self._extensions(), self.warehouse, self._memory_limit)
 
+    def _store(self) -> ObjectStore | None:
+        return ObjectStore.of_environment() if self.data_path.startswith("s3://") else None
+
     def _extensions(self) -> tuple[str, ...]:
         catalog = "postgres_scanner" if is_postgres(self.catalog) else "sqlite_scanner"
         return ("ducklake", catalog, "httpfs") if "://" in self.data_path else ("ducklake", catalog)
@@ -674,6 +684,8 @@ class Lake:
         """The error in words, where it comes from a file of the lake that is damaged."""
         if _is_conflict(error):
             return None
+        if refused := self._refused(error):
+            return refused
         if any(words in str(error) for words in _OF_CATALOGS):
             return self._damaged([f"{self.shown_catalog}: {str(error).splitlines()[0]}"])
         if self._data_files is None or type(error) not in _OF_FILES:
@@ -684,6 +696,21 @@ class Lake:
         if not wrong and (told := sqlite_damage(Path(self.catalog))):
             wrong = [f"{self.shown_catalog}: {told}"]
         return self._damaged(wrong) if wrong else None
+
+    def _refused(self, error: duckdb.Error) -> UserError | None:
+        """The error in words, where it comes from the object store of the data."""
+        text = str(error).splitlines()[0]
+        if "://" not in self.data_path or not (isinstance(error, duckdb.HTTPException) or "error for HTTP" in text):
+            return None
+        if any(status in text for status in ("401", "403", "400")):
+            lacking = [name for name in KEYS if not os.environ.get(name)]
+            remedy = f"set {' and '.join(lacking)}" if lacking else f"look at {', '.join(KEYS)}, AWS_SESSION_TOKEN"
+            remedy = f"It does not let us in: {remedy} (and AWS_REGION, AWS_ENDPOINT_URL where it is not Amazon's)"
+        elif "404" in text:
+            remedy = "There is no such bucket, or no such file in it: make the bucket, or mend `lake.data_path`"
+        else:
+            remedy = "Where it is not Amazon's, AWS_ENDPOINT_URL names it; see to it that it can be reached"
+        return DataStoreError(f"The lake's data at {self.data_path} cannot be used: {text}. {remedy}, and run again.")
 
     def _damaged(self, wrong: Sequence[str]) -> DamagedLakeError:
         lines = "\n".join(f"  {one}" for one in wrong[:_SHOWN])

@@ -64,7 +64,7 @@ def postgres_server() -> Iterator[str]:
                 _wait_until_ready(process, log)
                 yield f"{POSTGRES}host=127.0.0.1 port={port} user=lake"
             finally:
-                process.send_signal(signal.SIGINT)  # SIGTERM would wait for sessions that somebody left open
+                process.send_signal(signal.SIGQUIT)  # at once, whatever is under way
                 process.wait(timeout=20)
 
 
