@@ -23,9 +23,10 @@ from dagster_project.steps.step_progress import StepProgress
 from models_py.content import FileHashes
 from models_py.conversation import with_context
 from models_py.publish import set_aside
+from models_py.shared_folders import fetch, share
 from models_py.student.spec import ResolvedStudent
 from models_py.training.loss_log import read_loss_log
-from models_py.training.manifest import Manifest, checkpoint_id, damage, read_manifest, require_better
+from models_py.training.manifest import MANIFEST, Manifest, checkpoint_id, damage, read_manifest, require_better
 from models_py.training.settings import TrainingRow, TrainingSettings
 
 TABLE = "training.student_checkpoints"
@@ -89,15 +90,33 @@ def _made(context: dg.AssetExecutionContext, lake: Lake, profile: Profile, origi
     recipe, settings, made = origin.recipe, origin.settings, origin.checkpoint_id
     folder = profile.checkpoints_dir / recipe / made
     mended = _set_aside_if_damaged(context, lake, profile, made, folder)
-    manifest = read_manifest(folder)
+    manifest = read_manifest(folder) or _fetched(context, profile, folder)
     if manifest is None:
         current_base(lake, profile, profile.recipes[recipe].student, was=origin.student)
         several = len(profile.trainings_of(recipe)) > 1
         what = f"training {recipe}, seed {settings.seed}" if several else f"training {recipe}"
         manifest = _train(lake, profile, origin, folder, StepProgress(context, what, context.asset_key))
     require_better(manifest.loss_before, manifest.loss_after, recipe=recipe, learning_rate=settings.learning_rate)
+    if (shared := _shared(profile, folder)) and share(folder, shared, last=MANIFEST):
+        context.log.info(f"{folder} is copied to {shared}")
     _record(lake, made, folder, manifest, context.run_id)
     return Made(made, folder, manifest, settings.seed, mended)
+
+
+def _fetched(context: dg.AssetExecutionContext, profile: Profile, folder: Path) -> Manifest | None:
+    """The checkpoint as another machine made it, now here too; None where there is none that is whole."""
+    shared = _shared(profile, folder)
+    if shared is None:
+        return None
+    told = fetch(shared, folder, last=MANIFEST, wrong=damage)
+    context.log.info(told or f"{folder} is a copy of {shared}")
+    return read_manifest(folder)
+
+
+def _shared(profile: Profile, folder: Path) -> str | None:
+    """Where a team has the checkpoint of that folder."""
+    where = profile.lake.checkpoints
+    return where and f"{where.rstrip('/')}/{folder.relative_to(profile.checkpoints_dir)}"
 
 
 def _set_aside_if_damaged(

@@ -152,11 +152,13 @@ class LakeSettings(_Settings):
     `catalog`: `postgres:<libpq string>`, without the password: libpq takes it from PGPASSWORD or ~/.pgpass. What else a
     team shares lies in the same database: locks, the teacher's ledger, Dagster's records.
     `data_path`: a folder or an object store's address (s3://bucket/folder/).
+    `checkpoints`: a folder or address to which finished checkpoints are copied, and where other machines find them.
     `memory_limit`: 4GB, 512MB; what does not fit is written to the warehouse while the query runs.
     """
 
     catalog: str | None = None
     data_path: Annotated[str, AfterValidator(_absolute_unless_address), _InWords] | None = None
+    checkpoints: Annotated[str, AfterValidator(_absolute_unless_address), _InWords] | None = None
     memory_limit: Annotated[str, AfterValidator(_size)] = "4GB"
 
     @model_validator(mode="after")
