@@ -80,7 +80,7 @@ fuzz: ## the property tests, each with twenty times the examples, drawn at rando
 	$(PYTEST) -m hypothesis --hypothesis-profile=fuzz $(ARGS)
 
 soak: ## the long forms of tests that draw their cases: runs killed at many more moments
-	$(SETUP) checks vllm
+	$(SETUP) checks vllm team
 	$(PYTEST) -m soak -rP $(ARGS)
 
 lint: ## ruff, mypy
