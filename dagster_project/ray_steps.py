@@ -8,9 +8,10 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dagster import DagsterEvent
 from dagster._core.execution.api import create_execution_plan, execute_plan_iterator
@@ -28,12 +29,14 @@ from dagster_project.lakehouse.sql_files import load_models
 from dagster_project.profile.load import PROFILE_VARIABLE
 from dagster_project.profile.schema import Profile
 from models_py.ray_cluster import has_ended, machines, worker_variables
+from models_py.teacher.spec import VllmSettings
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
 _LOOK_S = 0.25
 _HEALTH_S = 5  # between two looks at whether the jobs live
+_SUBMIT_S = 120  # that a cluster has to take a job
 _END_S = 3600  # that a step has to end in order, before Ray kills it: it may wait for replies that are paid for
 _MOST_MACHINES = 3  # that a step may lose before it has failed
 _LOST = ("JOB_SUPERVISOR_ACTOR_DIED", "JOB_SUPERVISOR_ACTOR_START_TIMEOUT")
@@ -89,7 +92,17 @@ class RaySteps(RayStepHandler):
             yield from self._run_here(key, step_handler_context)
             return
         self.num_gpus = self._gpus_of(key)
-        yield from super().launch_step(step_handler_context)
+        until = time.monotonic() + _SUBMIT_S
+        while True:
+            try:
+                yield from super().launch_step(step_handler_context)
+                return
+            except RuntimeError as error:  # no agent of a young cluster is there yet, or its answer was lost
+                if "already exists" in str(error):
+                    return
+                if time.monotonic() > until:
+                    raise
+                time.sleep(_LOOK_S)
 
     def _run_here(self, key: str, step_handler_context: StepHandlerContext) -> Iterator[DagsterEvent]:
         """As a job would run it; its events are stored, and the executor finds them there."""
@@ -103,15 +116,10 @@ class RaySteps(RayStepHandler):
         yield from execute_plan_iterator(plan, job, run, self._context.instance, run_config=run.run_config)
 
     def _gpus_of(self, key: str) -> int | None:
-        """How many GPUs a step takes for itself."""
-        stage, *_ = key.split("__")
-        if stage == "scoring":
-            return None  # its actors do
-        if stage == "reflection":
-            takes = any(teacher.engine == "vllm" for teacher in self._profile.teachers.values())
-        else:
-            takes = self._context.execution_plan.get_step_by_key(key).pool == "gpu"
-        return 1 if takes and self._gpus else None
+        """How many GPUs a step takes for itself, where the cluster has some."""
+        return (
+            gpus_of(self._profile, key, self._context.execution_plan.get_step_by_key(key).pool) if self._gpus else None
+        )
 
     def check_step_health(self, step_handler_context: StepHandlerContext) -> CheckStepHealthResult:
         """As dagster-ray does it; but a step that lost its machine, or got none in time, is submitted anew."""
@@ -133,7 +141,8 @@ class RaySteps(RayStepHandler):
 
     def terminate_step(self, step_handler_context: StepHandlerContext) -> Iterator[DagsterEvent]:
         self._stopping.append(self._get_ray_job_submission_id(step_handler_context))
-        yield from super().terminate_step(step_handler_context)
+        with suppress(RuntimeError):  # it never began, or its cluster is gone
+            yield from super().terminate_step(step_handler_context)
 
     def await_stopped(self) -> None:
         """Wait until what was told to end has ended; another interrupt is a person who will not wait."""
@@ -142,6 +151,24 @@ class RaySteps(RayStepHandler):
             if check_captured_interrupt():
                 return
             time.sleep(_LOOK_S)
+
+
+def gpus_of(profile: Profile, key: str, pool: str | None) -> int | None:
+    """How many GPUs a step takes for itself, by what it does; scoring takes none: its actors do."""
+    stage, *names = key.split("__")
+    if stage == "scoring":
+        return None
+    if stage == "reflection":
+        engines = (teacher for teacher in profile.teachers.values() if isinstance(teacher, VllmSettings))
+        return max((_parallel(engine.engine_args) for engine in engines), default=None)
+    if names[-1:] == ["student_checkpoint"]:
+        return max(settings.processes for settings in profile.trainings_of(names[0]))
+    return 1 if pool == "gpu" else None
+
+
+def _parallel(engine_args: Mapping[str, Any]) -> int:
+    """The GPUs of one vLLM engine."""
+    return int(engine_args.get("tensor_parallel_size", 1)) * int(engine_args.get("pipeline_parallel_size", 1))
 
 
 def _is_sql(key: str) -> bool:

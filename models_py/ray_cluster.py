@@ -190,7 +190,7 @@ def machines(address: str) -> list[dict[str, float]]:
     """What each machine of the cluster has: `CPU`, `GPU`, `memory` (bytes) and whatever else it was given."""
     from ray.util.state import list_nodes
 
-    nodes = list_nodes(address=address if "://" in address else None, filters=[("state", "=", "ALIVE")])
+    nodes = list_nodes(address=address, filters=[("state", "=", "ALIVE")])
     return [dict(node.resources_total) for node in nodes]
 
 

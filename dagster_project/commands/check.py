@@ -401,7 +401,11 @@ def _room(place: Path, key: str, parts: dict[str, int], guessed: str) -> Finding
 
 
 def _machine(profile: Profile) -> Iterator[Finding]:
-    """What a training asks for that this machine has not; nothing is said of what any machine can do."""
+    """What a training asks for that this machine has not; nothing is said of what any machine can do, nor of a
+    cluster's machines: a training looks at its own.
+    """
+    if profile.executor == "ray" and _cluster(profile):
+        return
     trainings = [settings for recipe in profile.recipes for settings in profile.trainings_of(recipe)]
     told = dict.fromkeys(problem for settings in trainings for problem in lacking(settings))
     yield from (Finding("problem", problem) for problem in told)
@@ -411,10 +415,15 @@ def _on_ray(profile: Profile) -> bool:
     return profile.executor == "ray" or profile.scoring.actors is not None
 
 
+def _cluster(profile: Profile) -> str | None:
+    """The address of the cluster that is named, as Ray will see it."""
+    return os.environ.get(ADDRESS) or profile.ray.address
+
+
 def _ray(profile: Profile) -> str:
     """The cluster that does the work. Raises UserError where Ray is not installed or the cluster does not answer."""
     need_ray("executor" if profile.executor == "ray" else "scoring.actors")
-    address = os.environ.get(ADDRESS) or profile.ray.address
+    address = _cluster(profile)
     if address is None:
         return "ray: a cluster on this machine, started for the run"
     job_client(address)

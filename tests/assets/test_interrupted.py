@@ -20,6 +20,7 @@ from assets.reflection.instruction_reflections import instruction_reflections
 from models_py.teacher.ledger import Ledger
 from tests.assets.conftest import Flow, Gpt, rewrite
 from tests.support.processes import run_command
+from tests.support.ray_clusters import workers
 from tests.support.servers import completion
 
 pytestmark = [pytest.mark.slow, pytest.mark.kill]
@@ -130,3 +131,15 @@ def test_a_step_whose_run_is_killed_keeps_what_is_under_way_and_asks_nothing_mor
         process.kill()
     assert psutil.wait_procs(left, timeout=120)[1] == []
     all_is_kept(ready, gpt)
+
+
+@pytest.mark.ray
+def test_a_step_that_lost_its_machine_is_begun_again_and_loses_only_what_was_under_way(ready: Flow, gpt: Gpt) -> None:
+    with with_two_under_way(ready, gpt, "ray") as process:
+        jobs = workers("JobSupervisor", psutil.Process(process.pid))
+        assert len(jobs) == 1
+        jobs[0].kill()
+        shown, _ = process.communicate(timeout=300)
+    assert re.search(r"✓ reflection/instruction_reflections +3 rows", shown), shown
+    assert (len(set(gpt.asked)), in_ledger(ready)) == (3, 3)
+    assert len(gpt.asked) <= 3 + 2

@@ -36,14 +36,14 @@ def raylets(count: int, *, jobs: bool = False, num_gpus: int = 0) -> Iterator[An
             cluster.shutdown()
 
 
-def workers(named: str) -> list[psutil.Process]:
-    """The processes of this one's clusters that run an actor of that class, oldest first."""
-    found = [child for child in psutil.Process(os.getpid()).children(recursive=True) if _is(child, named)]
+def workers(named: str, below: psutil.Process | None = None) -> list[psutil.Process]:
+    """The processes of the clusters below this one, or another, that run an actor of that name; oldest first."""
+    found = [child for child in (below or psutil.Process(os.getpid())).children(recursive=True) if _is(child, named)]
     return sorted(found, key=psutil.Process.create_time)
 
 
 def _is(process: psutil.Process, named: str) -> bool:
     try:
-        return process.name().startswith("ray::") and process.cmdline()[0].startswith(f"ray::{named}")
+        return process.name().startswith("ray::") and named in process.cmdline()[0]
     except (psutil.Error, IndexError):
         return False
