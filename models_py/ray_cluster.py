@@ -43,11 +43,12 @@ _QUIET = {
     "RAY_DISABLE_IMPORT_WARNING": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else every worker warns that this will be so
     "RAY_JOB_START_TIMEOUT_SECONDS": "604800",  # a job waits for a GPU as long as it takes
-    "RAY_raylet_start_wait_time_s": "600",  # a busy machine takes minutes
+    "RAY_raylet_start_wait_time_s": "60",
 }
 _STORE_BYTES = 256 << 20  # shared memory for texts and scores under way
 _SHORT = 24  # characters of a folder below which Ray's sockets keep to the 107 that a path of one may have
 _READY = "ready "
+_STARTS = 4  # tries: a raylet gives its helpers 15 s to start and dies where a busy machine takes longer
 _END_S = 30.0
 _ANSWER_S = 5.0
 
@@ -216,15 +217,22 @@ def main() -> None:
     usual = tempfile.gettempdir()
     place = usual if len(usual) <= _SHORT else "/tmp"
     with tempfile.TemporaryDirectory(prefix="ray-", dir=place, ignore_cleanup_errors=True) as folder:
-        ray.init(
-            address="local",
-            include_dashboard=jobs,  # whoever takes jobs is part of it
-            dashboard_host="127.0.0.1",
-            object_store_memory=_STORE_BYTES,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            _temp_dir=folder,
-        )
+        for tries in range(1, _STARTS + 1):
+            try:
+                ray.init(
+                    address="local",
+                    include_dashboard=jobs,  # whoever takes jobs is part of it
+                    dashboard_host="127.0.0.1",
+                    object_store_memory=_STORE_BYTES,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    _temp_dir=folder,
+                )
+                break
+            except Exception:  # Ray raises no narrower one
+                ray.shutdown()
+                if tries == _STARTS:
+                    raise
         try:
             address = ray.get_runtime_context().gcs_address
             sys.stdout.write(f"{_READY}{address}\n")

@@ -18,7 +18,7 @@ def raylets(count: int, *, jobs: bool = False, num_gpus: int = 0) -> Iterator[An
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(PROJECT_ROOT))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("RAY_raylet_start_wait_time_s", "600")
+        patch.setenv("RAY_raylet_start_wait_time_s", "60")
         patch.setenv("RAY_health_check_timeout_ms", "60000")  # two busy cores answer late
         patch.delenv("RAY_ADDRESS", raising=False)
         from ray.cluster_utils import Cluster
