@@ -8,8 +8,9 @@ wall seconds, CPU seconds, peak memory (resident set, all that the process ever 
 knows its first row (imports, the lake attached) is not counted. The second table says what a pair costs at the largest
 number as a multiple of what it costs at the smallest, in CPU seconds: 1 is a stream, more grows faster than its rows.
 
-Writes results/streams.json, from which docs/scale.md is made. A million pairs take 12 GB of disk.
-Wall seconds on a busy machine are too high: look at the CPU column.
+Cleaning is measured by cleaning.py: what it costs depends on how alike texts are, and these are pieces of one text.
+Writes results/streams.json, from which docs/scale.md is made. A million pairs take 12 GB of disk. Wall seconds on a
+busy machine are too high: look at the CPU column.
 """
 
 import argparse
@@ -28,8 +29,6 @@ import yaml
 from selection import CORES, PAIRS_FILE, Stopwatch, make, set_up_in_a_child
 
 from assets.profile import recipes
-from assets.raw.near_duplicates import TABLE as REPEATED
-from assets.raw.near_duplicates import conversations
 from assets.training.training_pairs import freeze
 from dagster_project.checks import claims
 from dagster_project.commands.export_content import Request, write_export
@@ -38,8 +37,6 @@ from dagster_project.lakehouse.sql_files import Model, load_models, pending_file
 from dagster_project.profile.load import load_profile
 from dagster_project.profile.schema import Profile
 from dagster_project.steps.report_content import report_content
-from models_py.cleaning.near_duplicates import near_duplicates
-from models_py.cleaning.settings import NearDuplicates
 from models_py.export.shapes import MESSAGES, PREFERENCE, Shape
 from models_py.report.page import publish_report
 from models_py.sources.read import read_sources
@@ -89,12 +86,6 @@ def _read(lake: Lake, profile: Profile) -> int:
     return sum(read.rows_by_source.values())
 
 
-def _near_duplicates(lake: Lake, profile: Profile) -> int:
-    found = near_duplicates(lambda: conversations(lake, profile), NearDuplicates())
-    lake.mirror({REPEATED: found}, Commit("near duplicates"))
-    return found.height
-
-
 def _stored(model: Model, lake: Lake, profile: Profile) -> int:
     return make(lake, model)
 
@@ -138,7 +129,6 @@ def _steps() -> dict[str, Work]:
     selected, traced = ([m for m in stored if m.table.startswith("lineage.") == late] for late in (False, True))
     return {
         "read the source": _read,
-        "find near duplicates": _near_duplicates,
         "pending work, nothing left": _pending,
         **{f"store {model.name}": partial(_stored, model) for model in selected},
         "compute every view": _views,
@@ -209,11 +199,13 @@ def main() -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
     measured: list[Measured] = []
+    stored_gb: dict[int, float] = {}
     with tempfile.TemporaryDirectory() as temporary:
         for pairs in sorted(options.rows or [10_000, 100_000]):
             folder = (options.keep or Path(temporary)) / str(pairs)
             folder.mkdir(parents=True, exist_ok=True)
             measured += measure(folder, pairs)
+            stored_gb[pairs] = sum(file.stat().st_size for file in folder.glob("warehouse/**/*.parquet")) / 1e9
             if options.keep is None:
                 shutil.rmtree(folder)
     grown = growth(measured)
@@ -224,7 +216,7 @@ def main() -> None:
     print(
         f"\n  peak memory {peak:.2f} GiB (limit {LIMIT_GIB}), growth {grown['all together']:.2f} (limit {LIMIT_GROWTH})"
     )
-    told = {"steps": [asdict(one) for one in measured], "growth": grown, "cores": CORES}
+    told = {"steps": [asdict(one) for one in measured], "growth": grown, "stored_gb": stored_gb, "cores": CORES}
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 

@@ -1,6 +1,5 @@
 """raw.near_duplicates: which pairs nearly repeat an earlier one, as whole conversations, where the profile asks."""
 
-from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -81,11 +80,10 @@ def observed(profile: Profile) -> list[Any]:
     return [asdict(settings) if settings else None, [source.name for source in profile.sources] if settings else []]
 
 
-def conversations(lake: Lake, profile: Profile) -> Iterator[pl.DataFrame]:
-    """Every pair as one text, with its place in the order of the sources."""
-    return lake.batches(_CONVERSATIONS, [[source.name for source in profile.sources]], rows=_READ_ROWS)
-
-
 def _found(context: dg.AssetExecutionContext, lake: Lake, profile: Profile, settings: NearDuplicates) -> pl.DataFrame:
-    progress = StepProgress(context, "looking for near duplicates", context.asset_key)
-    return cleaning.near_duplicates(lambda: conversations(lake, profile), settings, progress)
+    names = [source.name for source in profile.sources]
+    return cleaning.near_duplicates(
+        lambda: lake.batches(_CONVERSATIONS, [names], rows=_READ_ROWS),
+        settings,
+        StepProgress(context, "looking for near duplicates", context.asset_key),
+    )

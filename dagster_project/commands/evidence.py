@@ -182,15 +182,19 @@ def _decimal(estimate: Estimate) -> str:
 
 
 def write_measured(page: Path, marks: tuple[str, str], tables: str) -> None:
-    """The tables between the marks of the page, which is made with nothing else where it is missing."""
+    """The tables between the marks of the page, and what they were measured with."""
     import torch
     import transformers
 
     machine = f"torch {torch.__version__}, transformers {transformers.__version__}, {platform.machine()} CPU, float32"
-    text = page.read_text(encoding="utf-8") if page.is_file() else "".join(marks)
-    before, _, rest = text.partition(marks[0])
+    write_between(page, marks, f"{tables}\n\nMeasured with {machine}.")
+
+
+def write_between(page: Path, marks: tuple[str, str], text: str) -> None:
+    """A text between the marks of the page, which is made with nothing else where it is missing."""
+    before, _, rest = (page.read_text(encoding="utf-8") if page.is_file() else "".join(marks)).partition(marks[0])
     _, _, after = rest.partition(marks[1])
-    page.write_text(f"{before}{marks[0]}{tables}\n\nMeasured with {machine}.\n{marks[1]}{after}", encoding="utf-8")
+    page.write_text(f"{before}{marks[0]}{text}\n{marks[1]}{after}", encoding="utf-8")
 
 
 def _plot(comparisons: pl.DataFrame, file: Path) -> None:
