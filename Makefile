@@ -45,7 +45,7 @@ ifneq ($(PROFILE),)
 export REFLECTION_PROFILE := $(PROFILE)
 endif
 
-.PHONY: help setup run evaluate check profiles test fuzz soak lint ui serve export push sql trace rows versions diff report reproduce compact docs sql-readme estimate prompt export-replies import-replies export-answers bench evidence ablations clean
+.PHONY: help setup run evaluate check profiles test fuzz soak lint ui serve export push sql trace rows versions diff report reproduce compact docs sql-readme estimate prompt export-replies import-replies export-answers bench evidence ablations scale clean
 .SILENT:
 
 help: ## this list
@@ -182,6 +182,10 @@ evidence: ## what each statistic can see, into docs/evidence.md: make evidence D
 ablations: ## whether selection makes a better student, into docs/evidence.md: make ablations DATA=folder-of-expert_revisions.jsonl (hours)
 	$(SETUP) evaluation
 	$(BIN)/python -m dagster_project.commands.ablations "$$DATA" $(ARGS)
+
+scale: ## what more pairs take, into docs/scale.md: cards, hours, dollars, storage, of docs/scale/rates.yaml
+	$(SETUP)
+	$(BIN)/python -m dagster_project.commands.scale $(ARGS)
 
 clean: ## remove the quickstart's warehouse, keep those of other profiles and the environment
 	rm -rf warehouse/quickstart

@@ -116,10 +116,14 @@ def _interval(value: float | None, low: float | None, high: float | None) -> str
 
 
 def _plot(compared: pl.DataFrame) -> bytes:
+    """What each recipe differs by from the one that is trained on the originals, a panel a metric."""
     metrics: dict[str, list[tuple[str, float, float, float, list[float]]]] = {}
-    for row in compared.iter_rows(named=True):
-        seeds = [one["value"] for one in json.loads(row["by_seed"])]
-        metrics.setdefault(row["metric"], []).append((row["subject"], row["value"], row["low"], row["high"], seeds))
+    for row in compared.filter(pl.col("minus_original").is_not_null()).iter_rows(named=True):
+        difference, low, high = (row[f"minus_original{end}"] for end in ("", "_low", "_high"))
+        seeds = [one["value"] - row["value"] + difference for one in json.loads(row["by_seed"])]
+        better = "higher" if row["higher_is_better"] else "lower"
+        panel = f"{row['metric']}, minus original ({better} is better)"
+        metrics.setdefault(panel, []).append((row["subject"], difference, low, high, seeds))
     return comparison_plot(metrics)
 
 

@@ -5,6 +5,7 @@ Drawn on nothing, in a grey and a blue of middling brightness, so that they read
 
 import base64
 import io
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +28,7 @@ _STYLE: dict[Any, Any] = {
     "axes.titlesize": 9.0,
 }
 _BINS = 30
-_PANELS = 4
+_PANELS, _TITLE_CHARS = 5, 18
 _HIGHEST = 2.0  # ratio that is drawn
 _NAMED_LINES = 8  # more names than that hide the lines
 
@@ -128,7 +129,10 @@ def loss_plot(curves: Mapping[str, Sequence[tuple[int, float]]]) -> bytes:
 
 
 def comparison_plot(metrics: Mapping[str, Sequence[tuple[str, float, float, float, Sequence[float]]]]) -> bytes:
-    """A panel a metric, the first few: each subject's interval as a bar, a point a training seed: a PNG."""
+    """A panel a metric, the first few: each subject's interval as a bar, a point a training seed: a PNG.
+
+    Where values lie on both sides of 0, a line is drawn there. Metrics that find no room are counted in the picture.
+    """
     shown = dict([*metrics.items()][:_PANELS])
     subjects = max(map(len, shown.values()))
     png = io.BytesIO()
@@ -141,7 +145,12 @@ def comparison_plot(metrics: Mapping[str, Sequence[tuple[str, float, float, floa
                 axes.plot(seeds, [at] * len(seeds), color=_INK, linestyle="none", marker="o", markersize=3)
             axes.set_yticks(range(len(names)), names if axes.get_subplotspec().is_first_col() else [])
             axes.set_ylim(subjects - 0.5, -0.5)
-            axes.set_title(metric)
+            axes.locator_params(axis="x", nbins=3)
+            if any(low < 0 for _, _, low, _, _ in rows) and any(high > 0 for _, _, _, high, _ in rows):
+                axes.axvline(0, color=_INK, linewidth=0.8, linestyle=":")
+            axes.set_title("\n".join(textwrap.wrap(metric, _TITLE_CHARS)), fontsize=8)
+        if left_out := len(metrics) - len(shown):
+            figure.suptitle(f"{left_out} more metrics: in the table", fontsize=8)
     return png.getvalue()
 
 
