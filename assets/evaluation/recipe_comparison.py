@@ -10,7 +10,7 @@ import polars as pl
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from dagster_project.steps.code_version import code_version
-from dagster_project.steps.plots import remembered_comparison_plot
+from dagster_project.steps.plots import comparison_plot, remembered
 from dagster_project.steps.results import OWNERS, TOLD_KEY, asset_key, key, table_result
 from models_py.evaluation.comparison import Compared, Subject, compare
 
@@ -40,7 +40,7 @@ def recipe_comparison(context: dg.AssetExecutionContext, lake: dg.ResourceParam[
         lake.derive(TABLE, _READS, code_version(__name__), lambda: [*_compared(lake)], commit)
     metadata: dict[str, Any] = {}
     if metrics := _shown(lake):
-        metadata["plot"] = remembered_comparison_plot(lake, TABLE, metrics)
+        metadata["plot"] = remembered(lake, comparison_plot, TABLE, metrics)
     if told := [*_told(lake)]:
         metadata[TOLD_KEY] = "\n".join(told)
     return table_result(lake, TABLE, metadata=metadata)

@@ -12,7 +12,7 @@ import polars as pl
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from dagster_project.steps.code_version import code_version
-from dagster_project.steps.plots import remembered_rates_plot
+from dagster_project.steps.plots import rates_plot, remembered
 from dagster_project.steps.results import OWNERS, TOLD_KEY, asset_key, table_result
 from models_py.evaluation.intervals import Values
 from models_py.evaluation.length_control import LengthControlled
@@ -56,7 +56,7 @@ def win_rates(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -
     if told := _told(rows):
         metadata[TOLD_KEY] = "\n".join(told)
     if shown:
-        metadata["rates_plot"] = remembered_rates_plot(lake, TABLE, shown)
+        metadata["rates_plot"] = remembered(lake, rates_plot, TABLE, shown)
     return table_result(lake, TABLE, metadata=metadata)
 
 

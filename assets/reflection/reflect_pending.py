@@ -14,7 +14,7 @@ from dagster_project.lakehouse.sql_files import load_pending
 from dagster_project.profile.schema import Profile
 from dagster_project.steps.commits import commit_batches
 from dagster_project.steps.interrupts import interrupted_in_order
-from dagster_project.steps.plots import remembered_replies_plot
+from dagster_project.steps.plots import remembered, replies_plot
 from dagster_project.steps.results import table_result
 from dagster_project.steps.step_progress import StepProgress, tell_waiting
 from dagster_project.steps.why_unusable import why_unusable
@@ -195,5 +195,5 @@ def _outcome(lake: Lake, table: str, summary: RepliesSummary) -> dict[str, Any]:
     )
     statuses = dict(counted.rows())
     by_status = {f"status/{status}": count for status, count in statuses.items()}
-    plot = {"replies_plot": remembered_replies_plot(lake, table, statuses, summary.latencies_s)} if statuses else {}
+    plot = {"replies_plot": remembered(lake, replies_plot, table, statuses, summary.latencies_s)} if statuses else {}
     return {**by_status, **summary.known(), **plot}

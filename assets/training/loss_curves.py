@@ -8,7 +8,7 @@ from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from dagster_project.profile.schema import Profile
 from dagster_project.steps.code_version import code_version
-from dagster_project.steps.plots import remembered_loss_plot
+from dagster_project.steps.plots import loss_plot, remembered
 from dagster_project.steps.results import OWNERS, asset_key, key, table_result
 from models_py.training.loss_log import read_loss_log
 
@@ -72,6 +72,6 @@ def _shown(lake: Lake, unread: list[str]) -> dict[str, Any]:
     for name, step, loss in lake.read(_CURRENT).iter_rows():
         curves.setdefault(name, []).append((step, loss))
     return {
-        **({"loss_plot": remembered_loss_plot(lake, "current checkpoints", curves)} if curves else {}),
+        **({"loss_plot": remembered(lake, loss_plot, "current checkpoints", curves)} if curves else {}),
         **({"logs_not_read": dg.MetadataValue.text("\n".join(unread))} if unread else {}),
     }

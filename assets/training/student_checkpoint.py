@@ -17,7 +17,7 @@ from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.profile.schema import Profile
 from dagster_project.steps.code_version import code_version
 from dagster_project.steps.interrupts import interrupted_in_order
-from dagster_project.steps.plots import remembered_loss_plot
+from dagster_project.steps.plots import loss_plot, remembered
 from dagster_project.steps.results import OWNERS, key, table_value
 from dagster_project.steps.step_progress import StepProgress
 from models_py.content import FileHashes
@@ -233,7 +233,7 @@ def _plot(lake: Lake, made: Sequence[Made]) -> dict[str, Any]:
             steps = read_loss_log(one.folder)
             curves[f"seed {one.seed}"] = [(step["step"], step["loss"]) for step in steps]
     recipe = made[0].manifest.content["recipe"]
-    return {"loss_plot": remembered_loss_plot(lake, recipe, curves)} if curves else {}
+    return {"loss_plot": remembered(lake, loss_plot, recipe, curves)} if curves else {}
 
 
 def _seeds(made: Sequence[Made]) -> dg.TableMetadataValue:

@@ -8,11 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from dagster_project.lakehouse.lake import Lake
-from dagster_project.steps.plots import (
-    remembered_bars_plot,
-    remembered_histograms_plot,
-    remembered_scatter_plot,
-)
+from dagster_project.steps.plots import bars_plot, histograms_plot, remembered, scatter_plot
 
 _BIN = 0.05  # of IFD and reversed IFD
 _LAST_BIN = 30  # all that is higher is counted there: 1.5
@@ -81,7 +77,7 @@ def _candidate_scores(lake: Lake) -> dict[str, Any]:
     for statistic, candidate, place, texts in lake.recall(_HISTOGRAMS).iter_rows():
         panels.setdefault(statistic, {}).setdefault(candidate, {})[round(place * _BIN, 2)] = texts
     return (
-        {"histograms": remembered_histograms_plot(lake, "selection.candidate_scores", panels, _BIN)} if panels else {}
+        {"histograms": remembered(lake, histograms_plot, "selection.candidate_scores", panels, _BIN)} if panels else {}
     )
 
 
@@ -103,7 +99,7 @@ def _before_and_after(lake: Lake, whose: str, query: str, words: tuple[str, str,
     across, up, told = words
     points = [(before, after, is_taken) for before, after, is_taken, _ in rows]
     title = f"{told}; {len(points):,} of {rows[0][-1]:,} pairs"
-    return {"before_and_after": remembered_scatter_plot(lake, whose, points, (across, up, title))}
+    return {"before_and_after": remembered(lake, scatter_plot, whose, points, (across, up, title))}
 
 
 def _selection_summary(lake: Lake) -> dict[str, Any]:
@@ -128,7 +124,7 @@ def _selection_summary(lake: Lake) -> dict[str, Any]:
             if value is not None:
                 figures[f"{name}/{recipe}"] = value
     panels = {"rows by the text they keep": outcomes, "mean characters of their answers": lengths}
-    return {"outcomes": remembered_bars_plot(lake, "selection.selection_summary", panels), **figures}
+    return {"outcomes": remembered(lake, bars_plot, "selection.selection_summary", panels), **figures}
 
 
 def _teacher_costs(lake: Lake) -> dict[str, Any]:
@@ -138,7 +134,7 @@ def _teacher_costs(lake: Lake) -> dict[str, Any]:
     dollars = {phase: {"US dollars": cost} for phase, _, cost in rows if cost is not None}
     panels = {"replies": replies, **({"US dollars": dollars} if dollars else {})}
     return {
-        **({"spend": remembered_bars_plot(lake, "reflection.teacher_costs", panels)} if rows else {}),
+        **({"spend": remembered(lake, bars_plot, "reflection.teacher_costs", panels)} if rows else {}),
         **({"spent_usd": float(sum(spent))} if spent else {}),
     }
 

@@ -33,73 +33,22 @@ _HIGHEST = 2.0  # ratio that is drawn
 _NAMED_LINES = 8  # more names than that hide the lines
 
 
-def remembered_replies_plot(
-    lake: Lake, table: str, statuses: Mapping[str, int], latencies_s: Sequence[float]
-) -> dg.MarkdownMetadataValue:
-    """`replies_plot` of a table's replies, drawn only where it would show something else than the last one."""
-    shown = [list(statuses.items()), list(latencies_s)]
-    return _remembered(lake, "replies", table, shown, lambda: replies_plot(statuses, latencies_s))
+def remembered(lake: Lake, plot: Callable[..., bytes], whose: str, *shown: Any) -> dg.MarkdownMetadataValue:
+    """What the function `plot` of this file draws of `shown`, anew only where that is not what it drew last of `whose`.
 
-
-def remembered_loss_plot(
-    lake: Lake, whose: str, curves: Mapping[str, Sequence[tuple[int, float]]]
-) -> dg.MarkdownMetadataValue:
-    """`loss_plot` of some trainings; curves: name -> (step, loss)."""
-    shown = [[name, [list(point) for point in curve]] for name, curve in curves.items()]
-    return _remembered(lake, "loss", whose, shown, lambda: loss_plot(curves))
-
-
-def remembered_comparison_plot(
-    lake: Lake, whose: str, metrics: Mapping[str, Sequence[tuple[str, float, float, float, Sequence[float]]]]
-) -> dg.MarkdownMetadataValue:
-    """`comparison_plot` of some metrics; of each the subjects: name, value, low, high, values by training seed."""
-    shown = [[metric, [[*row[:-1], list(row[-1])] for row in rows]] for metric, rows in metrics.items()]
-    return _remembered(lake, "comparison", whose, shown, lambda: comparison_plot(metrics))
-
-
-def remembered_rates_plot(
-    lake: Lake, table: str, rates: Mapping[str, tuple[float, float, float]]
-) -> dg.MarkdownMetadataValue:
-    """`rates_plot` of a table's rates; rates: name -> (rate, low, high)."""
-    shown = [[name, *rate] for name, rate in rates.items()]
-    return _remembered(lake, "rates", table, shown, lambda: rates_plot(rates))
-
-
-def remembered_histograms_plot(
-    lake: Lake, whose: str, panels: Mapping[str, Mapping[str, Mapping[float, int]]], width: float
-) -> dg.MarkdownMetadataValue:
-    """`histograms_plot`; panels: title -> name -> lower end of a bin of that width -> count."""
-    shown = [[title, [[name, [*map(list, bins.items())]] for name, bins in of.items()]] for title, of in panels.items()]
-    return _remembered(lake, "histograms", whose, shown, lambda: histograms_plot(panels, width))
-
-
-def remembered_scatter_plot(
-    lake: Lake, whose: str, points: Sequence[tuple[float, float, bool]], words: tuple[str, str, str]
-) -> dg.MarkdownMetadataValue:
-    """`scatter_plot` of (before, after, whether it was taken)."""
-    shown = [[*map(list, points)], [*words]]
-    return _remembered(lake, "scatter", whose, shown, lambda: scatter_plot(points, words))
-
-
-def remembered_bars_plot(
-    lake: Lake, whose: str, panels: Mapping[str, Mapping[str, Mapping[str, float]]]
-) -> dg.MarkdownMetadataValue:
-    """`bars_plot`; panels: title -> line -> part -> size."""
-    shown = [
-        [title, [[name, [*map(list, parts.items())]] for name, parts in of.items()]] for title, of in panels.items()
-    ]
-    return _remembered(lake, "bars", whose, shown, lambda: bars_plot(panels))
-
-
-def _remembered(
-    lake: Lake, what: str, whose: str, shown: object, draw: Callable[[], bytes]
-) -> dg.MarkdownMetadataValue:
-    """A plot, drawn anew only where it would show something else than the last one, or in another way.
-
-    It is the only Markdown that is given to the UI: nothing in it but base64 and `what`, a word of this file.
+    It is the only Markdown that is given to the UI: nothing in it but base64 and a word of this file.
     """
-    png = lake.remember(f"{what} plot of {whose}", fingerprint(shown, file_sha256(Path(__file__))), draw)
+    what = plot.__name__.removesuffix("_plot")
+    state = fingerprint(_in_order(shown), file_sha256(Path(__file__)))
+    png = lake.remember(f"{what} plot of {whose}", state, lambda: plot(*shown))
     return dg.MetadataValue.md(f"![{what}](data:image/png;base64,{base64.b64encode(png).decode()})")
+
+
+def _in_order(value: Any) -> Any:
+    """The same as lists: what comes first is drawn first, also of a mapping."""
+    if isinstance(value, Mapping):
+        return [[key, _in_order(inner)] for key, inner in value.items()]
+    return [*map(_in_order, value)] if isinstance(value, (list, tuple)) else value
 
 
 @contextmanager

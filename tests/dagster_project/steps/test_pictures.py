@@ -66,8 +66,8 @@ def test_points_say_which_rewrites_were_taken(told: Lake, monkeypatch: pytest.Mo
     drawn: dict[str, list[tuple[float, float, bool]]] = {}
     monkeypatch.setattr(
         pictures,
-        "remembered_scatter_plot",
-        lambda lake, whose, points, words: drawn.update({whose: sorted(points)}),
+        "remembered",
+        lambda lake, plot, whose, points, words: drawn.update({whose: sorted(points)}),
     )
     for table in ("selection.instruction_choices", "selection.response_choices"):
         shown_of(told, table)

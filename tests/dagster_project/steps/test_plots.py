@@ -9,8 +9,7 @@ import pytest
 from matplotlib.image import imread
 
 from dagster_project.lakehouse.lake import Lake
-from dagster_project.steps import plots
-from dagster_project.steps.plots import comparison_plot, loss_plot, remembered_replies_plot, replies_plot
+from dagster_project.steps.plots import comparison_plot, loss_plot, remembered, replies_plot
 from tests.support.values import known
 
 STATUSES = {"ok": 98_765, "missing_tag": 432, "truncated": 21, "refused": 20, "placeholder": 3, "failed": 1}
@@ -57,18 +56,16 @@ def test_a_plot_is_neither_dark_nor_light_on_no_ground_of_its_own() -> None:
 
 
 def test_a_plot_is_drawn_again_when_it_would_show_something_else_and_only_then(
-    shared_lake: Lake, monkeypatch: pytest.MonkeyPatch
+    shared_lake: Lake,
 ) -> None:
     drawn: list[int] = []
 
-    def draw(statuses: dict[str, int], latencies_s: list[float]) -> bytes:
+    def replies_plot(statuses: dict[str, int], latencies_s: list[float]) -> bytes:
         drawn.append(statuses["ok"])
         return f"{statuses['ok']} of {len(latencies_s)}](http://attacker.example)".encode()
 
-    monkeypatch.setattr(plots, "replies_plot", draw)
-
     def shown(ok: int, *latencies: float) -> bytes:
-        markdown = remembered_replies_plot(shared_lake, "told", {"ok": ok}, latencies).value or ""
+        markdown = remembered(shared_lake, replies_plot, "told", {"ok": ok}, latencies).value or ""
         # Whatever the warehouse remembers, it comes as base64: nothing in it is Markdown.
         found = re.fullmatch(r"!\[replies\]\(data:image/png;base64,([A-Za-z0-9+/]+=*)\)", markdown)
         return base64.b64decode(known(found)[1]).partition(b"]")[0]
