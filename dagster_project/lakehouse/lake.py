@@ -601,7 +601,7 @@ class Lake:
             instance.give_back()
         except duckdb.Error as error:
             instance.close()
-            if told := self._damage(error):
+            if told := self._damage(error) or self._too_large(error):
                 raise told from error
             raise
         except BaseException:
@@ -620,7 +620,7 @@ class Lake:
             lock(instance.connection, self.data_path)
             yield instance.connection
         except duckdb.Error as error:
-            if told := self._damage(error):
+            if told := self._damage(error) or self._too_large(error):
                 raise told from error
             raise
         finally:
@@ -711,6 +711,21 @@ class Lake:
         else:
             remedy = "Where it is not Amazon's, AWS_ENDPOINT_URL names it; see to it that it can be reached"
         return DataStoreError(f"The lake's data at {self.data_path} cannot be used: {text}. {remedy}, and run again.")
+
+    def _too_large(self, error: duckdb.Error) -> UserError | None:
+        """The error in words, where a query needs more memory than it may take; a full disk is another matter."""
+        if (
+            not isinstance(error, duckdb.OutOfMemoryException)
+            or says_disk_is_full(error)
+            or disk_is_full(self.warehouse)
+        ):
+            return None
+        limit = self._memory_limit or "DuckDB's own, most of the machine's memory"
+        return UserError(
+            f"A query needs more memory than its limit ({limit}) at once, though what can wait is written to "
+            f"{self.warehouse}. Raise `lake: {{memory_limit: ...}}` in the profile, or let fewer pairs come together. "
+            f"DuckDB says: {str(error).splitlines()[0]}"
+        )
 
     def _damaged(self, wrong: Sequence[str]) -> DamagedLakeError:
         lines = "\n".join(f"  {one}" for one in wrong[:_SHOWN])

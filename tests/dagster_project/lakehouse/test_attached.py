@@ -117,6 +117,14 @@ def test_what_outgrows_the_memory_limit_waits_in_the_warehouse_and_is_gone_after
     assert capfd.readouterr().out == ""
 
 
+def test_a_query_that_cannot_wait_on_the_disk_names_the_limit(tmp_path: Path) -> None:
+    lake = Lake(tmp_path / "warehouse", memory_limit="60MB")
+    lake.prepare()
+    one_value = "select length(string_agg(md5(i::varchar), '')) from range(4_000_000) as numbers (i)"
+    with pytest.raises(UserError, match=r"its limit \(60MB\) at once, .* Raise `lake: \{memory_limit: \.\.\.\}`"):
+        lake.scalar(one_value)
+
+
 def test_of_two_queries_that_outgrow_it_at_once_neither_takes_the_others_files(written_lake: Lake) -> None:
     instances = [Instance(Setting((), written_lake.warehouse, "100MB")) for _ in range(2)]
     for instance in instances:
