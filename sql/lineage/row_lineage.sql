@@ -23,17 +23,15 @@ reflections as (
 ),
 
 -- A request is of one phase, and may have been asked under several prompt versions: they differ in what follows a reply.
+-- A window and no arg_max: what that holds of long texts cannot wait on the disk.
 newest as (
-    select
-        teacher,
-        pair_id,
-        request_id,
-        arg_max(prompt_version, created_at) as prompt_version,
-        arg_max(critique, created_at) as critique,
-        arg_max(status, created_at) as status
+    select teacher, pair_id, request_id, prompt_version, critique, status
     from reflections
     where status <> 'failed'
-    group by teacher, pair_id, request_id
+    qualify row_number() over (
+        partition by teacher, pair_id, request_id
+        order by created_at desc, prompt_version desc
+    ) = 1
 )
 
 select
