@@ -44,7 +44,7 @@ from models_py.sources.read import read_sources
 RESULTS = Path(__file__).resolve().parent / "results" / "streams.json"
 LIMIT_GIB, LIMIT_GROWTH = 6.0, 1.3
 LARGEST = "reflect_both"  # the recipe that keeps nearly every pair
-PROFILE_FILE = "many_pairs.yaml"
+PROFILE_FILE, MEASURED = "many_pairs.yaml", "measured"
 PROFILE: dict[str, Any] = {
     "warehouse": "warehouse",
     "sources": [{"name": "synthetic", "path": PAIRS_FILE}],
@@ -156,8 +156,11 @@ def _take(folder: Path, step: str, pairs: int, answer: Any) -> None:
 
 def measure(folder: Path, pairs: int) -> list[Measured]:
     """Every step over so many pairs."""
+    if (folder / MEASURED).exists():
+        raise SystemExit(f"{folder} was measured before: what a lake was asked once it remembers")
     if not (folder / PROFILE_FILE).exists():
         set_up(folder, pairs)
+    (folder / MEASURED).touch()
     print(f"\n  {f'{pairs:,} pairs':<34}{'rows':>11}{'wall s':>9}{'CPU s':>9}{'peak GiB':>10}", flush=True)
     context, measured = multiprocessing.get_context("spawn"), []
     for step in _steps():
@@ -194,7 +197,7 @@ def growth(measured: list[Measured]) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, action="append", help="pairs; may be named several times")
-    parser.add_argument("--keep", type=Path, help="a folder for the lakes, which a later call goes on with")
+    parser.add_argument("--keep", type=Path, help="a folder for the lakes, which are kept")
     options = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
