@@ -158,9 +158,12 @@ def borrow(wanted: Attachment) -> Instance:
 
 def remove_spilled(folder: Path) -> None:
     """Remove what queries of processes that were killed had written there."""
+    found = [*folder.glob(f"{_SPILL}-*-*")]
+    if not found:
+        return
     import psutil
 
-    for left in folder.glob(f"{_SPILL}-*-*"):
+    for left in found:
         pid = left.name.split("-")[1]
         if pid.isdecimal() and not psutil.pid_exists(int(pid)):
             shutil.rmtree(left, ignore_errors=True)
