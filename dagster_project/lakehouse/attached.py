@@ -17,6 +17,7 @@ from typing import Any
 
 import duckdb
 
+from dagster_project.lakehouse.locked import literal
 from models_py.errors import UserError
 from models_py.s3 import ObjectStore
 
@@ -31,14 +32,12 @@ _numbers = itertools.count()
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """How an instance is made: what it can read, and its limits.
+    """How an instance is made: what it can read, and its limit.
 
-    folder: where what does not fit into memory is written; on a disk, which a system's folder for temporary files may
-    not be. memory_limit: as DuckDB writes it, of what its tables and queries hold; None leaves it to DuckDB.
+    memory_limit: as DuckDB writes it, of what its tables and queries hold; None leaves it to DuckDB.
     """
 
     extensions: tuple[str, ...]
-    folder: Path
     memory_limit: str | None
 
 
@@ -46,12 +45,15 @@ class Setting:
 class Attachment:
     """What an operation wants attached as `lake`.
 
-    catalog: its file, where it may stay attached afterwards. store: where its data are, if the environment names one.
+    catalog: its file, where it may stay attached afterwards. folder: where what does not fit into memory is written; on
+    a disk, which a system's folder for temporary files may not be. store: where its data are, if the environment names
+    one.
     """
 
     setting: Setting
     statement: str
     catalog: Path | None
+    folder: Path
     store: ObjectStore | None = None
 
 
@@ -60,31 +62,32 @@ class Instance:
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
-        # Made and removed by DuckDB. One an instance: two that wrote to one folder would take each other's files.
-        spill = setting.folder / f"{_SPILL}-{os.getpid()}-{next(_numbers)}"
         limit = {"memory_limit": setting.memory_limit} if setting.memory_limit else {}
-        self.connection = duckdb.connect(
-            config={
-                "autoinstall_known_extensions": "false",
-                "temp_directory": str(spill),
-                **limit,
-            }
-        )
+        self.connection = duckdb.connect(config={"autoinstall_known_extensions": "false", **limit})
         self.connection.execute("set enable_progress_bar = false")  # it would go to standard output, among the rows
         for extension in setting.extensions:
             load_extension(self.connection, extension)
         self.memory: dict[str, Any] = {}  # what its user has learned of the lake that is attached
         self._attachment: Attachment | None = None
+        self._spill: Path | None = None  # made by DuckDB when it is needed, removed at the end
         self._file: object = None  # the catalog's, as it was after the last use
         self._snapshot: tuple[int, datetime] | None = None  # the latest that was seen, with its time
 
     def attach(self, wanted: Attachment) -> None:
         self.memory.clear()
+        self.spill_to(wanted.folder)
         if wanted.store is not None:
             _name_store(self.connection, wanted.store)
         self.connection.execute(wanted.statement)
         self.connection.execute("use lake")
         self._attachment, self._file, self._snapshot = wanted, None, None
+
+    def spill_to(self, folder: Path) -> None:
+        """Have what does not fit into memory written below that folder. Raises duckdb.Error once that was done."""
+        if self._spill is None or self._spill.parent != folder:
+            # One an instance: two that wrote to one folder would take each other's files.
+            self._spill = folder / f"{_SPILL}-{os.getpid()}-{next(_numbers)}"
+            self.connection.execute(f"set temp_directory = {literal(str(self._spill))}")
 
     def has(self, wanted: Attachment) -> bool:
         """Whether it may be used as it is."""
@@ -106,7 +109,7 @@ class Instance:
         return True
 
     def detach(self) -> bool:
-        """False where it cannot be: its catalog is gone."""
+        """False where it cannot be, for its catalog is gone, or where it has spilled and so can serve no other lake."""
         try:
             if self._attachment:
                 self.connection.execute("use memory")
@@ -114,7 +117,7 @@ class Instance:
                 self._attachment = None
         except duckdb.Error:
             return False
-        return True
+        return self._spill is None or not self._spill.exists()
 
     def give_back(self) -> None:
         """For the next caller. Raises nothing: what was done with it is done. After an error call `close` instead."""

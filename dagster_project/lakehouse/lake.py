@@ -593,7 +593,7 @@ class Lake:
         statement = self.attach_statement(read_only=read_only, as_of=as_of)
         with self._opening(read_only=read_only, as_of=as_of):
             catalog = Path(self.catalog) if keeps else None
-            instance = borrow(Attachment(self._setting(), statement, catalog, self._store()))
+            instance = borrow(Attachment(self._setting(), statement, catalog, self.warehouse, self._store()))
         try:
             if not self._is_looked_at:
                 self._look(instance.connection)
@@ -615,7 +615,7 @@ class Lake:
         try:
             with self._opening(read_only=True, as_of=as_of):
                 statement = self.attach_statement(as_of=as_of)
-                instance.attach(Attachment(self._setting(), statement, None, self._store()))
+                instance.attach(Attachment(self._setting(), statement, None, self.warehouse, self._store()))
             self._look(instance.connection)
             lock(instance.connection, self.data_path)
             yield instance.connection
@@ -671,7 +671,7 @@ class Lake:
         return " ".join([*loads, f"{without_password(self.attach_statement(as_of=as_of))};"])
 
     def _setting(self) -> Setting:
-        return Setting(self._extensions(), self.warehouse, self._memory_limit)
+        return Setting(self._extensions(), self._memory_limit)
 
     def _store(self) -> ObjectStore | None:
         return ObjectStore.of_environment() if self.data_path.startswith("s3://") else None

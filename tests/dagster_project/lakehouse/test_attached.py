@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dagster_project.lakehouse import attached
 from dagster_project.lakehouse.attached import Instance, Setting
 from dagster_project.lakehouse.lake import Lake
 from models_py.errors import UserError
@@ -103,12 +104,28 @@ OUTGROWN = (
 )
 
 
+def spilling(lake: Lake) -> Instance:
+    instance = Instance(Setting((), "100MB"))
+    instance.spill_to(lake.warehouse)
+    return instance
+
+
+def test_many_lakes_share_a_few_instances_and_each_has_its_own_folder_to_spill_to(tmp_path: Path) -> None:
+    for number in range(5):
+        lake = Lake(tmp_path / str(number), memory_limit="777MB")
+        lake.prepare()
+        with lake.connect() as connection:
+            (spill,) = connection.execute("select current_setting('temp_directory')").fetchone() or ("",)
+        assert Path(spill).parent == lake.warehouse
+    assert 1 <= sum(one.setting.memory_limit == "777MB" for one in attached._idle) <= 3
+
+
 def test_what_outgrows_the_memory_limit_waits_in_the_warehouse_and_is_gone_afterwards(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     lake = Lake(tmp_path / "warehouse", memory_limit="100MB")
     lake.prepare()
-    instance = Instance(Setting((), lake.warehouse, "100MB"))
+    instance = spilling(lake)
     instance.connection.execute(OUTGROWN)
     [folder] = spilled(lake)
     assert folder.startswith(f"spill-{os.getpid()}-") and any((lake.warehouse / folder).iterdir())
@@ -126,7 +143,7 @@ def test_a_query_that_cannot_wait_on_the_disk_names_the_limit(tmp_path: Path) ->
 
 
 def test_of_two_queries_that_outgrow_it_at_once_neither_takes_the_others_files(written_lake: Lake) -> None:
-    instances = [Instance(Setting((), written_lake.warehouse, "100MB")) for _ in range(2)]
+    instances = [spilling(written_lake) for _ in range(2)]
     for instance in instances:
         instance.connection.execute(OUTGROWN)
     assert len(spilled(written_lake)) == 2
