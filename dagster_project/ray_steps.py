@@ -132,7 +132,8 @@ class RaySteps(RayStepHandler):
             self._lost[key] += 1
             list(self.launch_step(step_handler_context))
             return CheckStepHealthResult.healthy()
-        return super().check_step_health(step_handler_context)
+        health: CheckStepHealthResult = super().check_step_health(step_handler_context)
+        return health
 
     def _get_ray_job_submission_id(self, step_handler_context: StepHandlerContext) -> str:
         job = str(super()._get_ray_job_submission_id(step_handler_context))

@@ -150,7 +150,7 @@ def connected(address: str) -> Iterator[list[dict[str, float]]]:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)
     try:
-        nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+        nodes: list[dict[str, Any]] = ray.nodes()
         yield [node["Resources"] for node in nodes if node["Alive"]]
     finally:
         ray.shutdown()
