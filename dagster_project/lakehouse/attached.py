@@ -2,7 +2,8 @@
 
 Loading an extension costs a tenth of a second (its signature is checked), attaching a lake half of that (all its
 definitions are read), both more than most queries here. Between transactions DuckLake 1.5.5 neither locks a SQLite
-catalog nor keeps it open, and each transaction sees what others have committed: an attached lake is in nobody's way.
+catalog nor keeps it open, of a PostgreSQL server it keeps idle sessions, and each transaction sees what others have
+committed: an attached lake is in nobody's way.
 """
 
 import importlib.util
@@ -45,13 +46,14 @@ class Setting:
 class Attachment:
     """What an operation wants attached as `lake`.
 
-    catalog: its file, where it may stay attached afterwards. folder: where what does not fit into memory is written; on
-    a disk, which a system's folder for temporary files may not be. store: where its data are, if the environment names
-    one.
+    stays: whether it may stay attached afterwards. catalog: its file, None: a server has it. folder: where what does
+    not fit into memory is written; on a disk, which a system's folder for temporary files may not be. store: where its
+    data are, if the environment names one.
     """
 
     setting: Setting
     statement: str
+    stays: bool
     catalog: Path | None
     folder: Path
     store: ObjectStore | None = None
@@ -91,12 +93,15 @@ class Instance:
 
     def has(self, wanted: Attachment) -> bool:
         """Whether it may be used as it is."""
-        return wanted.catalog is not None and self._attachment == wanted and self._goes_on(wanted.catalog)
+        return wanted.stays and self._attachment == wanted and self._goes_on(wanted.catalog)
 
-    def _goes_on(self, catalog: Path) -> bool:
-        """Whether the catalog still holds what was seen last: another one may have been made or restored there."""
-        file = _file(catalog)
-        if file == self._file:
+    def _goes_on(self, catalog: Path | None) -> bool:
+        """Whether the catalog still holds what was seen last: another one may have been made or restored there.
+
+        Of a server's that is also whether it answers.
+        """
+        file = _file(catalog) if catalog else None
+        if catalog and file == self._file:
             return True
         known = self._snapshot
         try:
@@ -122,8 +127,8 @@ class Instance:
     def give_back(self) -> None:
         """For the next caller. Raises nothing: what was done with it is done. After an error call `close` instead."""
         self.connection.execute("select 1")  # ends a result that was not read to its end, and its transaction
-        catalog = self._attachment and self._attachment.catalog
-        if self._goes_on(catalog) if catalog else self.detach():
+        attached = self._attachment
+        if self._goes_on(attached.catalog) if attached and attached.stays else self.detach():
             with _lock:
                 _idle.append(self)
         else:

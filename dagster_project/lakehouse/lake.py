@@ -588,12 +588,11 @@ class Lake:
 
     @contextmanager
     def _instance(self, *, read_only: bool = True, as_of: int | None = None) -> Iterator[Instance]:
-        # A past snapshot is rarely asked for twice, a PostgreSQL server may go away: those are detached after use.
-        keeps = as_of is None and not is_postgres(self.catalog)
+        stays = as_of is None  # a past snapshot is rarely asked for twice
+        catalog = None if is_postgres(self.catalog) else Path(self.catalog)
         statement = self.attach_statement(read_only=read_only, as_of=as_of)
         with self._opening(read_only=read_only, as_of=as_of):
-            catalog = Path(self.catalog) if keeps else None
-            instance = borrow(Attachment(self._setting(), statement, catalog, self.warehouse, self._store()))
+            instance = borrow(Attachment(self._setting(), statement, stays, catalog, self.warehouse, self._store()))
         try:
             if not self._is_looked_at:
                 self._look(instance.connection)
@@ -615,7 +614,7 @@ class Lake:
         try:
             with self._opening(read_only=True, as_of=as_of):
                 statement = self.attach_statement(as_of=as_of)
-                instance.attach(Attachment(self._setting(), statement, None, self.warehouse, self._store()))
+                instance.attach(Attachment(self._setting(), statement, False, None, self.warehouse, self._store()))
             self._look(instance.connection)
             lock(instance.connection, self.data_path)
             yield instance.connection

@@ -20,3 +20,10 @@ def ids(lake: Lake, as_of: int | None = None) -> list[str]:
 
 def snapshots(lake: Lake) -> int:
     return int(str(lake.scalar("select count(*) from lake.snapshots()")))
+
+
+def attachment(lake: Lake, *, read_only: bool = True) -> object:
+    """The DuckDB instance and its number of the attached lake, another one for each ATTACH."""
+    with lake.connect(read_only=read_only) as connection:
+        number = "select database_oid from duckdb_databases() where database_name = 'lake'"
+        return id(connection), connection.execute(number).fetchone()

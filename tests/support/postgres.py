@@ -95,8 +95,11 @@ def postgres_lake(empty_postgres_lake: str, postgres_server: str, tmp_path: Path
 
 def fresh_database(server: str, *, copied: str = "") -> str:
     """The address of a new database, a copy perhaps of the one at that address."""
-    name = f"team{next(_numbers)}"
-    template = f" template {copied.rpartition('=')[2]}" if copied else ""
+    name, origin = f"team{next(_numbers)}", copied.rpartition("=")[2]
+    template = f" template {origin}" if copied else ""
+    if copied:  # of a database in which a session is open PostgreSQL makes no copy
+        end = f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{origin}'"
+        run_sql(f"{server} dbname=postgres", end)
     run_sql(f"{server} dbname=postgres", f"create database {name}{template}")
     return f"{server} dbname={name}"
 

@@ -10,7 +10,7 @@ from dagster_project.lakehouse import attached
 from dagster_project.lakehouse.attached import Instance, Setting
 from dagster_project.lakehouse.lake import Lake
 from models_py.errors import UserError
-from tests.support.lakes import append, ids
+from tests.support.lakes import append, attachment, ids
 from tests.support.processes import finish, python
 
 APPEND = """
@@ -21,13 +21,6 @@ from tests.support.lakes import append
 
 append(Lake(Path(sys.argv[1])), "theirs")
 """
-
-
-def attachment(lake: Lake, *, read_only: bool = True) -> object:
-    """The DuckDB instance and its number of the attached lake, another one for each ATTACH."""
-    with lake.connect(read_only=read_only) as connection:
-        number = "select database_oid from duckdb_databases() where database_name = 'lake'"
-        return id(connection), connection.execute(number).fetchone()
 
 
 def test_reading_and_writing_attach_once_each(written_lake: Lake) -> None:

@@ -11,8 +11,8 @@ from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.locked import check
 from models_py.errors import UserError
 from models_py.postgres import LostLockError
-from tests.support.lakes import append, ids, snapshots
-from tests.support.postgres import run_sql
+from tests.support.lakes import append, attachment, ids, snapshots
+from tests.support.postgres import fresh_database, run_sql
 from tests.support.processes import finish, python
 
 
@@ -54,6 +54,37 @@ def test_a_catalog_in_postgres_serves_readers_and_writers(postgres: str, tmp_pat
     assert lake.recall(counted).item() == 2
     shutil.rmtree(data)
     assert lake.recall(counted).item() == 2  # known
+
+
+def test_an_attached_catalog_stays_so_and_holds_nobody_up(postgres_lake: Lake, tmp_path: Path) -> None:
+    lake, catalog = postgres_lake, postgres_lake.catalog
+    append(lake, "ours")
+    before = (attachment(lake), attachment(lake, read_only=False))
+    append(lake, "more")
+    assert (attachment(lake), attachment(lake, read_only=False)) == before
+    append(Lake(tmp_path / "other", catalog=catalog, data_path=lake.data_path), "theirs")
+    assert ids(lake) == ["more", "ours", "theirs"]
+    others = "from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+    assert {state for (state,) in run_sql(catalog, f"select state {others}")} == {"idle"}
+
+    run_sql(catalog, f"select pg_terminate_backend(pid) {others}")  # as a server that was started again
+    assert ids(lake) == ["more", "ours", "theirs"]
+    append(lake, "after")
+    assert ids(lake) == ["after", "more", "ours", "theirs"]
+
+
+def test_a_catalog_that_was_restored_is_read_as_it_is(postgres_lake: Lake, postgres_server: str) -> None:
+    lake, catalog = postgres_lake, postgres_lake.catalog
+    append(lake, "kept")
+    copy = fresh_database(postgres_server, copied=catalog)
+    append(lake, "lost")
+    assert ids(lake) == ["kept", "lost"]
+    names = [address.rpartition("=")[2] for address in (catalog, copy)]
+    for statement in (f"drop database {names[0]} with (force)", f"alter database {names[1]} rename to {names[0]}"):
+        run_sql(f"{postgres_server} dbname=postgres", statement)
+    assert ids(lake) == ["kept"]
+    append(lake, "new")
+    assert ids(lake) == ["kept", "new"]
 
 
 def test_a_server_that_does_not_answer_is_named(tmp_path: Path) -> None:
