@@ -8,10 +8,10 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dagster import DagsterEvent
 from dagster._core.execution.api import create_execution_plan, execute_plan_iterator
@@ -155,21 +155,18 @@ class RaySteps(RayStepHandler):
 
 
 def gpus_of(profile: Profile, key: str, pool: str | None) -> int | None:
-    """How many GPUs a step takes for itself, by what it does; scoring takes none: its actors do."""
+    """How many GPUs a step takes for itself, by what it does; one whose actors take them takes none."""
     stage, *names = key.split("__")
     if stage == "scoring":
         return None
-    if stage == "reflection":
-        engines = (teacher for teacher in profile.teachers.values() if isinstance(teacher, VllmSettings))
-        return max((_parallel(engine.engine_args) for engine in engines), default=None)
+    asked = {"reflection": profile.teachers, "evaluation.verdicts": profile.evaluation.judges}
+    for asks, engines in asked.items():
+        if ".".join([stage, *names]).startswith(asks):
+            here = (one for one in engines.values() if isinstance(one, VllmSettings) and one.actors is None)
+            return max((engine.gpus for engine in here), default=None)
     if names[-1:] == ["student_checkpoint"]:
         return max(settings.processes for settings in profile.trainings_of(names[0]))
     return 1 if pool == "gpu" else None
-
-
-def _parallel(engine_args: Mapping[str, Any]) -> int:
-    """The GPUs of one vLLM engine."""
-    return int(engine_args.get("tensor_parallel_size", 1)) * int(engine_args.get("pipeline_parallel_size", 1))
 
 
 def _is_sql(key: str) -> bool:

@@ -99,7 +99,7 @@ class EchoSettings(TeacherSettings):
     engine: Literal["echo"] = "echo"
     prefix: str
 
-    def open_engine(self, name: str, ledger: LedgerPlace | None) -> Engine:
+    def open_engine(self, teacher: "TeacherSpec", ledger: LedgerPlace | None) -> Engine:
         from models_py.teacher.engines.echo import EchoEngine
 
         return EchoEngine(self)

@@ -52,11 +52,12 @@ from models_py.student.hub import fetched
 from models_py.student.resolve import check_student
 from models_py.student.size import DiskUse, disk_use
 from models_py.student.spec import DEFAULT_CHAT_TEMPLATE, Student
+from models_py.teacher.engines.base import profile_key
 from models_py.teacher.money import Spent
 from models_py.teacher.open_teacher import OpenTeacher, open_teacher
 from models_py.teacher.prompt import load_prompts
 from models_py.teacher.request import PendingPair
-from models_py.teacher.spec import TeacherSpec
+from models_py.teacher.spec import TeacherSpec, VllmSettings
 from models_py.training.machine import lacking
 
 _MOST_ROWS = 20_000  # of a source that are read
@@ -128,8 +129,8 @@ def findings(profile_name: str | Path | None = None, port: int = PORT) -> Iterat
     for student in profile.students.values():
         yield from _found(_student, profile, student)
     yield from _machine(profile)
-    if _on_ray(profile):
-        yield from _found(_ray, profile)
+    if needs_ray := _needs_ray(profile):
+        yield from _found(_ray, profile, needs_ray)
     for instructions in (
         profile.evaluation.instructions if "instructions" in profile.evaluation.model_fields_set else ()
     ):
@@ -154,7 +155,7 @@ def check_before_run(profile: Profile) -> None:
         found += _found(_evaluation, evaluation) if not _is_away(evaluation.files) else ()
     for student in profile.students.values():
         found += _found(_student, profile, student) if not _is_away_on_the_hub(profile, student) else ()
-    found += _found(_ray, profile) if _on_ray(profile) else ()
+    found += _found(_ray, profile, needs_ray) if (needs_ray := _needs_ray(profile)) else ()
     found += [*_machine(profile), *_disk(profile, 0, by_names=False)]
     refuse(finding.told for finding in found if finding.verdict == "problem")
 
@@ -282,7 +283,7 @@ def _be_here(source: Source) -> None:
 
 def _teacher(profile: Profile, spec: TeacherSpec, pairs: Sequence[PendingPair], *, all_seen: bool) -> Iterator[Finding]:
     """Each thing that is wrong with a teacher, or one line that nothing is."""
-    engine, where = spec.settings.open_engine(spec.name, None), f"teachers.{spec.name}"
+    engine, where = spec.open_engine(None), f"teachers.{spec.name}"
 
     def has_price() -> str:
         OpenTeacher(spec, engine, {}).account(Spent())
@@ -411,8 +412,13 @@ def _machine(profile: Profile) -> Iterator[Finding]:
     yield from (Finding("problem", problem) for problem in told)
 
 
-def _on_ray(profile: Profile) -> bool:
-    return profile.executor == "ray" or profile.scoring.actors is not None
+def _needs_ray(profile: Profile) -> str | None:
+    """The first key that asks for it."""
+    specs = (*profile.teacher_specs(), *profile.judge_specs())
+    vllm = {spec.name: spec.settings for spec in specs if isinstance(spec.settings, VllmSettings)}
+    actors = {f"{profile_key(name)}.actors": settings.actors for name, settings in vllm.items()}
+    asked = {"executor": profile.executor == "ray", "scoring.actors": profile.scoring.actors, **actors}
+    return next((key for key, asks in asked.items() if asks), None)
 
 
 def _cluster(profile: Profile) -> str | None:
@@ -420,9 +426,9 @@ def _cluster(profile: Profile) -> str | None:
     return os.environ.get(ADDRESS) or profile.ray.address
 
 
-def _ray(profile: Profile) -> str:
+def _ray(profile: Profile, key: str) -> str:
     """The cluster that does the work. Raises UserError where Ray is not installed or the cluster does not answer."""
-    need_ray("executor" if profile.executor == "ray" else "scoring.actors")
+    need_ray(key)
     address = _cluster(profile)
     if address is None:
         return "ray: a cluster on this machine, started for the run"

@@ -383,14 +383,16 @@ class Profile(_Settings):
     def teacher_specs(self) -> list[TeacherSpec]:
         """Every teacher, in the profile's order."""
         return [
-            TeacherSpec(name, settings, self.prices.get(settings.model_name or ""))
+            TeacherSpec(name, settings, self.prices.get(settings.model_name or ""), self.ray.address)
             for name, settings in self.teachers.items()
         ]
 
     def judge_specs(self) -> list[TeacherSpec]:
         """Every judge, in the profile's order, under its whole key: it is no teacher and has a budget of its own."""
         return [
-            TeacherSpec(f"evaluation.judges.{name}", settings, self.prices.get(settings.model_name or ""))
+            TeacherSpec(
+                f"evaluation.judges.{name}", settings, self.prices.get(settings.model_name or ""), self.ray.address
+            )
             for name, settings in self.evaluation.judges.items()
         ]
 

@@ -98,7 +98,7 @@ class Judge:
 
 def open_judge(spec: TeacherSpec, ledger: LedgerPlace | None = None) -> Judge:
     """Checks prompt and files; asks nothing, loads no model. Raises UserError naming the profile's field."""
-    engine = spec.settings.open_engine(spec.name, ledger)
+    engine = spec.open_engine(ledger)
     asked = OpenTeacher(spec, engine, {})
     asked.account(Spent())
     return Judge(asked, load_verdict_prompt(spec.name, spec.settings.prompts.verdict))

@@ -15,14 +15,15 @@ memory; and it gives a shard back to the actor that died with it, which waits fo
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from models_py.errors import UserError
 from models_py.progress import OnProgress, Progress, silent
-from models_py.ray_cluster import connected, need_ray, ray_cluster, worker_variables
+from models_py.ray_cluster import connected, need_ray, ray_cluster
+from models_py.ray_crew import Crew, Heard, Machines, as_many_as, last_words, remote_actors
 from models_py.student.batching import shards
 from models_py.student.spec import ResolvedStudent
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 _SHARD_ROWS, _SHARD_CHARACTERS = 512, 500_000
 _SHARDS_EACH = 8  # that an actor gets at least, where there are few requests
 _MOST_DEATHS = 3  # of actors at one shard, or at loading
-_LOOK_S = 5.0
 
 Actors = int | Literal["auto"] | None
 
@@ -67,7 +67,7 @@ def open_scorer(student: ResolvedStudent, actors: Actors, *, address: str | None
         return
     need_ray("scoring.actors")
     with ray_cluster(address) as found, connected(found) as machines:
-        count = _as_many_as(machines) if actors == "auto" else actors
+        count = as_many_as(machines) if actors == "auto" else actors
         yield ScoringActors(student, count, machines) if count else _scorer(student)
 
 
@@ -80,11 +80,6 @@ def _scorer(student: ResolvedStudent, threads: int | None = None) -> Any:
     if threads is not None:
         torch.set_num_threads(threads)
     return Scorer(load_model(student), load_chat(student))
-
-
-def _as_many_as(machines: Sequence[dict[str, float]]) -> int:
-    gpus = int(sum(machine.get("GPU", 0) for machine in machines))
-    return gpus or (len(machines) if len(machines) > 1 else 0)
 
 
 class _Actor:
@@ -117,75 +112,28 @@ class _Shard:
     deaths: int = 0
 
 
-class _Crew:
-    """The actors of one scoring: who is free, who has which shard, which shards were left by the dead."""
+@dataclass(slots=True)
+class _Deaths:
+    """Who died at which shard, and what they left. Raises UserError where actors die again and again at one place."""
 
-    def __init__(self, student: str, count: int, make: Callable[[], Any]) -> None:
-        self._student, self._count, self._make = student, count, make
-        self.free: list[Any] = []
-        self.again: list[_Shard] = []
-        self._under_way: dict[Any, tuple[Any, _Shard | None]] = {}  # by what was asked: whom, about what; None: to load
-        self._died_loading = 0
-        for _ in range(count):
-            self._start()
+    student: str
+    actors: int
+    left: list[_Shard] = field(default_factory=list)
+    died_loading: int = 0
 
-    @property
-    def scoring(self) -> int:
-        """How many have a shard."""
-        return sum(shard is not None for _, shard in self._under_way.values())
-
-    def _start(self) -> None:
-        actor = self._make()
-        self._under_way[actor.load.remote()] = actor, None
-
-    def give(self, shard: _Shard, *, ahead: int) -> None:
-        actor = self.free.pop()
-        self._under_way[actor.score.remote(shard.requests, ahead)] = actor, shard
-
-    def hear(self) -> list[tuple[_Shard, _Scored]]:
-        """What has come, or nothing after a while; for each that died another is started."""
-        import ray
-        from ray.exceptions import RayActorError
-
-        scored = []
-        ready, _ = ray.wait(list(self._under_way), timeout=_LOOK_S)
-        for asked in ready:
-            actor, shard = self._under_way.pop(asked)
-            try:
-                came = ray.get(asked)
-            except RayActorError as error:
-                self._mourn(shard, error)
-                self._start()
-                continue
-            except UserError as error:
-                raise UserError(str(getattr(error, "cause", error))) from error
-            self.free.append(actor)
-            if shard is not None:
-                self._died_loading = 0
-                scored.append((shard, came))
-        return scored
-
-    def _mourn(self, shard: _Shard | None, error: Exception) -> None:
-        """Raise UserError where actors die again and again at the same place."""
+    def mourn(self, shard: _Shard | None, error: Exception) -> None:
         if shard is None:
-            self._died_loading += 1
-            deaths, at = self._died_loading // self._count, "loading the model"
+            self.died_loading += 1
+            deaths, at = self.died_loading // self.actors, "loading the model"
         else:
             shard.deaths += 1
-            self.again.append(shard)
+            self.left.append(shard)
             deaths, at = shard.deaths, f"scoring {shard.requests[0].content_id[:12]} and what follows"
         if deaths == _MOST_DEATHS:
-            said = str(error).strip().splitlines()[-1]
             raise UserError(
-                f"students.{self._student}: scorers died {deaths} times {at}, as happens when memory runs out: {said}"
+                f"students.{self.student}: scorers died {deaths} times {at}, as happens when memory runs out: "
+                f"{last_words(error)}"
             ) from error
-
-    def end(self) -> None:
-        """Nobody works on."""
-        import ray
-
-        for actor in [*self.free, *(actor for actor, _ in self._under_way.values())]:
-            ray.kill(actor)
 
 
 @dataclass
@@ -194,7 +142,7 @@ class ScoringActors:
 
     student: ResolvedStudent
     count: int
-    machines: Sequence[dict[str, float]]
+    machines: Machines
     shard_rows: int | None = None  # at most in a shard; None: by how many requests there are
     path: str = ""
     paths_left: list[str] = field(default_factory=list)
@@ -212,42 +160,34 @@ class ScoringActors:
         rows = self.shard_rows or _shard_rows(total, self.count)
         cut = (_Shard(shard) for shard in shards(requests, _characters, most=_SHARD_CHARACTERS, rows=rows))
         done, began = 0, time.monotonic()
-        crew = _Crew(self.student.name, self.count, self._maker())
-        heard: list[tuple[_Shard, _Scored]] = []
+        start, threads = remote_actors(_Actor, self.machines, count=self.count, gpus=1)
+        deaths = _Deaths(self.student.name, self.count)
+        crew: Crew[_Shard] = Crew(lambda: start(self.student, threads), self.count, deaths.mourn)
+        idle: list[Any] = []
+        heard: list[Heard[_Shard]] = []
         try:
             while True:
-                # Whoever is free works on while the caller commits what came.
-                while crew.free and (shard := crew.again.pop() if crew.again else next(cut, None)):
-                    crew.give(shard, ahead=max(len(shard.requests), ((total or 0) - done) // self.count))
-                for shard, scored in heard:
-                    done += len(shard.requests)
-                    self.path, self.paths_left = scored.path, scored.paths_left
-                    self.tokens_scored += scored.tokens
-                    yield from scored.rows
-                    on_progress(Progress(done, total, "rows", note=self._note(done, time.monotonic() - began)))
-                if crew.free and not crew.scoring:
+                # Whoever is idle works on while the caller commits what came.
+                while idle and (shard := deaths.left.pop() if deaths.left else next(cut, None)):
+                    actor, ahead = idle.pop(), max(len(shard.requests), ((total or 0) - done) // self.count)
+                    crew.give(actor, actor.score.remote(shard.requests, ahead), shard)
+                for one in heard:
+                    if one.work is not None:
+                        done += len(one.work.requests)
+                        self.path, self.paths_left = one.came.path, one.came.paths_left
+                        self.tokens_scored += one.came.tokens
+                        yield from one.came.rows
+                        on_progress(Progress(done, total, "rows", note=self._note(done, time.monotonic() - began)))
+                if idle and not crew.at_work:
                     return  # nothing is left; who is still starting is not needed
                 heard = crew.hear()
-                if not heard and not crew.scoring:
+                idle += [one.actor for one in heard]
+                if any(one.work for one in heard):
+                    deaths.died_loading = 0
+                if not heard and not crew.at_work:
                     on_progress(Progress(done, total, "rows", note=f"{self.count} scorers are starting"))
         finally:
             crew.end()
-
-    def _maker(self) -> Callable[[], Any]:
-        """What starts an actor with a GPU of its own, or its share of a machine's cores where there is no GPU."""
-        import ray
-
-        has_gpu = any(machine.get("GPU", 0) for machine in self.machines)
-        cores = int(min((machine.get("CPU", 1) for machine in self.machines), default=1))
-        cpus = 1 if has_gpu else max(1, cores // math.ceil(self.count / len(self.machines)))
-        remote = ray.remote(
-            num_gpus=1 if has_gpu else 0,
-            num_cpus=cpus,
-            max_restarts=0,  # a new one is started wherever there is room
-            scheduling_strategy="SPREAD",
-            runtime_env={"env_vars": {**worker_variables(), "OMP_NUM_THREADS": str(cpus)}},
-        )(_Actor)
-        return lambda: remote.remote(self.student, None if has_gpu else cpus)
 
     def _note(self, rows: int, seconds: float) -> str:
         rate = max(seconds, 1e-9)

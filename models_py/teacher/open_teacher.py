@@ -122,7 +122,7 @@ def open_teacher(spec: TeacherSpec, ledger: LedgerPlace | None = None) -> OpenTe
 
     ledger: where `openai_batch` keeps the ids of its open batches; beside it `vllm` remembers hashes of weights.
     """
-    engine = spec.settings.open_engine(spec.name, ledger)
+    engine = spec.open_engine(ledger)
     teacher = OpenTeacher(spec, engine, load_prompts(spec.name, spec.settings.prompts))
     teacher.account(Spent())
     return teacher

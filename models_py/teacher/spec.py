@@ -91,8 +91,8 @@ class TeacherSettings(ABC):
         yield from _unless(self.parse_attempts >= 0, "parse_attempts", self.parse_attempts, "is below 0")
 
     @abstractmethod
-    def open_engine(self, name: str, ledger: LedgerPlace | None) -> Engine:
-        """Who answers as these settings say, for the teacher of that name. Loads no model, asks nothing.
+    def open_engine(self, teacher: "TeacherSpec", ledger: LedgerPlace | None) -> Engine:
+        """Who answers as these settings say, for that teacher. Loads no model, asks nothing.
 
         Imports the engine inside: a profile is read without it. ledger: beside it an engine may keep its files.
         """
@@ -143,7 +143,7 @@ class RecordedSettings(TeacherSettings):
     engine: Literal["recorded"] = "recorded"
     replies: Path
 
-    def open_engine(self, name: str, ledger: LedgerPlace | None) -> Engine:
+    def open_engine(self, teacher: "TeacherSpec", ledger: LedgerPlace | None) -> Engine:
         from models_py.teacher.engines.recorded import RecordedEngine
 
         return RecordedEngine(self.replies)
@@ -212,10 +212,10 @@ class OpenAISettings(ServerSettings):
             value = getattr(self, name)
             yield from _unless(value is None or value >= 1, name, value, "is below 1")
 
-    def open_engine(self, name: str, ledger: LedgerPlace | None) -> Engine:
+    def open_engine(self, teacher: "TeacherSpec", ledger: LedgerPlace | None) -> Engine:
         from models_py.teacher.engines.openai.chat import OpenAIEngine
 
-        return OpenAIEngine(name, self)
+        return OpenAIEngine(teacher.name, self)
 
     @property
     def calls_at_once(self) -> int:
@@ -250,10 +250,10 @@ class OpenAIBatchSettings(ServerSettings):
             in_range, "batch_requests", self.batch_requests, "is not from 1 to 50,000, which servers take"
         )
 
-    def open_engine(self, name: str, ledger: LedgerPlace | None) -> Engine:
+    def open_engine(self, teacher: "TeacherSpec", ledger: LedgerPlace | None) -> Engine:
         from models_py.teacher.engines.openai.batch import OpenAIBatchEngine
 
-        return OpenAIBatchEngine(name, self, ledger)
+        return OpenAIBatchEngine(teacher.name, self, ledger)
 
     @property
     def price_factor(self) -> float:
@@ -270,7 +270,8 @@ class VllmSettings(TeacherSettings):
     GGUF file, also `package:<python package>/<file>`, turned into a folder once, the one a student of that file has.
 
     max_length: tokens of prompt and reply together, None for the model's own. engine_args: further arguments of
-    `vllm.LLM` (tensor_parallel_size, gpu_memory_utilization, ...).
+    `vllm.LLM` (tensor_parallel_size, gpu_memory_utilization, ...). actors: how many engines work at once, each on GPUs
+    of its own, on the machines of a Ray cluster; `auto` is as many as there are GPUs for.
     """
 
     engine: Literal["vllm"] = "vllm"
@@ -279,6 +280,7 @@ class VllmSettings(TeacherSettings):
     chat_template: Path | None = None
     max_length: int | None = None
     engine_args: Mapping[str, Any] = field(default_factory=dict)
+    actors: int | Literal["auto"] | None = None
 
     def problems(self) -> Iterator[str]:
         yield from TeacherSettings.problems(self)
@@ -286,16 +288,30 @@ class VllmSettings(TeacherSettings):
         for ours, theirs in _OF_VLLM.items():
             value = self.engine_args.get(theirs)
             yield from _unless(theirs not in self.engine_args, f"engine_args.{theirs}", value, f"belongs in `{ours}`")
+        is_count = self.actors in (None, "auto") or (isinstance(self.actors, int) and self.actors >= 1)
+        yield from _unless(is_count, "actors", self.actors, "is neither a number from 1 on nor auto")
         trust = "trust_remote_code"
         why = (
             "is not taken: code that a model brings along is never run; name a model of an architecture that vLLM knows"
         )
         yield from _unless(trust not in self.engine_args, f"engine_args.{trust}", self.engine_args.get(trust), why)
 
-    def open_engine(self, name: str, ledger: LedgerPlace | None) -> Engine:
+    def open_engine(self, teacher: "TeacherSpec", ledger: LedgerPlace | None) -> Engine:
+        warehouse = ledger.path.parent if ledger else None
+        if self.actors is not None:
+            from models_py.teacher.engines.vllm.actors import VllmActors
+
+            return VllmActors(teacher.name, self, warehouse, teacher.cluster)
         from models_py.teacher.engines.vllm.offline import VllmEngine
 
-        return VllmEngine(name, self, ledger.path.parent if ledger else None)
+        return VllmEngine(teacher.name, self, warehouse)
+
+    @property
+    def gpus(self) -> int:
+        """How many one engine takes."""
+        return int(self.engine_args.get("tensor_parallel_size", 1)) * int(
+            self.engine_args.get("pipeline_parallel_size", 1)
+        )
 
     @property
     def when_answered(self) -> str:
@@ -313,11 +329,19 @@ ENGINES: Mapping[str, type[EngineSettings]] = {
 
 @dataclass(frozen=True, slots=True)
 class TeacherSpec:
-    """A teacher of the profile. price: of its model, None when the price table has none."""
+    """A teacher of the profile. price: of its model, None when the price table has none.
+
+    cluster: the address of the Ray cluster for an engine of several actors, None: this machine.
+    """
 
     name: str
     settings: EngineSettings
     price: Price | None = None
+    cluster: str | None = None
+
+    def open_engine(self, ledger: LedgerPlace | None) -> Engine:
+        """Who answers. Loads no model, asks nothing. ledger: beside it an engine may keep its files."""
+        return self.settings.open_engine(self, ledger)
 
     @property
     def charged(self) -> Price | None:

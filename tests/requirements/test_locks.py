@@ -65,7 +65,7 @@ USERS = {
     "evaluation": {*(PROJECT / "models_py" / "evaluation").rglob("*.py")},
     "ray": {
         PROJECT / "models_py" / "ray_cluster.py",
-        PROJECT / "models_py" / "student" / "actors.py",
+        PROJECT / "models_py" / "ray_crew.py",
         PROJECT / "dagster_project" / "ray_steps.py",
     },
     "team": {

@@ -15,18 +15,19 @@ from models_py.teacher.open_teacher import Try, open_teacher
 from models_py.teacher.request import PHASES
 from models_py.teacher.spec import (
     ENGINES,
+    EngineSettings,
     OpenAIBatchSettings,
     OpenAISettings,
     PromptSettings,
     RecordedSettings,
-    TeacherSettings,
+    TeacherSpec,
     VllmSettings,
 )
 from tests.conftest import PROJECT
 from tests.support.engines import pair_of
 from tests.support.profiles import SMALLEST, write_profile
 
-EACH: dict[str, TeacherSettings] = {
+EACH: dict[str, EngineSettings] = {
     "recorded": RecordedSettings(replies=Path("r.jsonl")),
     "openai": OpenAISettings(model="small", concurrency=3),
     "openai_batch": OpenAIBatchSettings(model="small"),
@@ -51,9 +52,9 @@ def test_what_each_says_of_itself() -> None:
 
 
 @pytest.mark.parametrize("settings", EACH.values(), ids=EACH)
-def test_each_opens_an_engine_of_its_own(settings: TeacherSettings, tmp_path: Path) -> None:
+def test_each_opens_an_engine_of_its_own(settings: EngineSettings, tmp_path: Path) -> None:
     (tmp_path / "r.jsonl").write_text("", "utf-8")
-    engine = settings.at(tmp_path).open_engine("mine", LedgerPlace(tmp_path / "teacher.sqlite"))
+    engine = TeacherSpec("mine", settings.at(tmp_path)).open_engine(LedgerPlace(tmp_path / "teacher.sqlite"))
     assert isinstance(engine, Engine)
     assert engine.identity in {"small", "some/model", "recorded:e3b0c44298fc"}
 

@@ -17,7 +17,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from itertools import chain
@@ -65,6 +65,10 @@ _SHUTDOWN_S = 30.0  # after that its processes are killed
 _log = logging.getLogger(__name__)
 
 
+class BrokenDownError(UserError):
+    """VLLM's processes ended by themselves. What they had not answered can be asked again, of another engine."""
+
+
 @dataclass(slots=True)
 class _Queued:
     """A request that vLLM has. since: monotonic. look_at: how many tokens its reply has when it is looked at next."""
@@ -82,12 +86,18 @@ class _Queued:
 
 
 class VllmEngine(Engine):
-    """The model `settings.model`, loaded at the first request. warehouse: keeps its log and the hashes of its files."""
+    """The model `settings.model`, loaded at the first request. warehouse: keeps its log and the hashes of its files.
 
-    def __init__(self, name: str, settings: "VllmSettings", warehouse: Path | None = None) -> None:
+    number: which of several it is, in its log's name.
+    """
+
+    def __init__(
+        self, name: str, settings: "VllmSettings", warehouse: Path | None = None, number: int | None = None
+    ) -> None:
         self.name = name
         self.settings = settings
         self._warehouse = warehouse
+        self._log_name = f"vllm-{name}.log" if number is None else f"vllm-{name}-{number}.log"
         self._llm: Any = None
         self._defaults: dict[str, Any] = {}
         self._busy_with = ""
@@ -140,19 +150,30 @@ class VllmEngine(Engine):
         first = next(waiting, None)
         if first is None or stop.is_set():
             return
-        llm = self.loaded()
-        from vllm.v1.engine.exceptions import EngineDeadError
-
+        waiting, queue = chain([first], waiting), self.queue()
         try:
-            yield from self._replies(llm, chain([first], waiting), stop)
-        except EngineDeadError as error:
-            cause = self._log.root_cause() or "it was killed, as happens when memory runs out"
-            where = self._log.where
-            self.close()
-            raise UserError(
-                f"{profile_key(self.name)}.model: vLLM broke down while running {self.settings.model} ({cause})"
-                f"{where}. Run again: replies that came are kept."
-            ) from error
+            while not stop.is_set():
+                while not stop.is_set() and queue.room and (request := next(waiting, None)) is not None:
+                    yield from queue.add(request)
+                if not queue:
+                    return
+                yield from queue.step()
+        finally:
+            queue.leave()
+
+    def queue(self) -> "VllmQueue":
+        """An empty one. Loads the model; raises UserError where it cannot be."""
+        return VllmQueue(self)
+
+    def broke_down(self) -> BrokenDownError:
+        """Why, for whoever asked; what is left of vLLM's processes is ended."""
+        cause = self._log.root_cause() or "it was killed, as happens when memory runs out"
+        where = self._log.where
+        self.close()
+        return BrokenDownError(
+            f"{profile_key(self.name)}.model: vLLM broke down while running {self.settings.model} ({cause})"
+            f"{where}. Run again: replies that came are kept."
+        )
 
     @property
     def busy_with(self) -> str:
@@ -167,54 +188,7 @@ class VllmEngine(Engine):
             multiprocessing.active_children()  # reaps what has ended
             self._resources.close()
 
-    def _replies(self, llm: Any, waiting: Iterator[TeacherRequest], stop: Event) -> Iterator[TeacherReply]:
-        engine = llm.llm_engine
-        room = _BATCHES_QUEUED * engine.vllm_config.scheduler_config.max_num_seqs
-        queued: dict[str, _Queued] = {}  # by vLLM's id
-        try:
-            while not stop.is_set():
-                while not stop.is_set() and len(queued) < room and (request := next(waiting, None)) is not None:
-                    place = self._queue(llm, request)
-                    if isinstance(place, TeacherReply):
-                        yield place
-                    else:
-                        queued[place] = _Queued(request)
-                if not queued:
-                    return
-                for output in engine.step():
-                    place, one = output.request_id, queued.get(output.request_id)
-                    if one is not None and (output.finished or one.repeats_itself(output.outputs[0])):
-                        del queued[place]
-                        if not output.finished:
-                            engine.abort_request([place])
-                        yield _reply(one.request, output, time.monotonic() - one.since)
-        finally:
-            engine.abort_request(list(queued))
-
-    def _queue(self, llm: Any, request: TeacherRequest) -> str | TeacherReply:
-        """The id vLLM gave the request, or the reply that says why it cannot be asked, such as a prompt too long.
-
-        A limit of tokens beyond the model's length needs nothing done: vLLM ends a reply there, with `length`.
-        """
-        from vllm.exceptions import VLLMClientError
-        from vllm.renderers.chat_utils import ChatTemplateResolutionError
-        from vllm.sampling_params import RequestOutputKind
-
-        messages: list[Any] = [{"role": message.role, "content": message.content} for message in request.messages]
-        params, template_arguments = self._params(request.sampling)
-        try:
-            (queued,) = llm.enqueue_chat([messages], params, use_tqdm=False, chat_template_kwargs=template_arguments)
-        except ChatTemplateResolutionError as error:
-            raise UserError(
-                f"{profile_key(self.name)}.chat_template: {self.settings.model} has no chat template; name a Jinja file"
-            ) from error
-        except (VLLMClientError, ValueError, TypeError) as error:
-            return TeacherReply(request.request_id, error=in_a_line(error))
-        # Nothing is told before the end otherwise.
-        llm.llm_engine.output_processor.request_states[queued].output_kind = RequestOutputKind.CUMULATIVE
-        return str(queued).partition("-")[0]  # of `7-1c2d3e4f`, outputs carry what is before the dash
-
-    def _params(self, sampling: Sampling) -> tuple[Any, dict[str, Any]]:
+    def params(self, sampling: Sampling) -> tuple[Any, dict[str, Any]]:
         """Sampling for vLLM, over the defaults of the model's generation config as in its server; template arguments.
 
         Raises UserError for what vLLM does not know.
@@ -243,7 +217,7 @@ class VllmEngine(Engine):
             started = time.monotonic()
             with ExitStack() as resources:
                 scratch = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="vllm-")))
-                kept = self._warehouse and self._warehouse / f"vllm-{self.name}.log"
+                kept = self._warehouse and self._warehouse / self._log_name
                 self._log = OwnLog(kept or scratch / "vllm.log", scratch, is_kept=kept is not None)
                 model = self.settings.model
                 if is_gguf(model):
@@ -320,6 +294,85 @@ class VllmEngine(Engine):
             raise UserError(
                 f"{profile_key(self.name)}.chat_template: {path} cannot be read ({error.strerror}); name a Jinja file"
             ) from error
+
+
+class VllmQueue:
+    """What a loaded engine has to answer. Every reply leaves it once: at once, where vLLM refuses a request, or later.
+
+    Raises BrokenDownError when vLLM does.
+    """
+
+    def __init__(self, engine: VllmEngine) -> None:
+        self._engine, self._llm = engine, engine.loaded()
+        self._most = _BATCHES_QUEUED * self._llm.llm_engine.vllm_config.scheduler_config.max_num_seqs
+        self._queued: dict[str, _Queued] = {}  # by vLLM's id
+
+    def __len__(self) -> int:
+        return len(self._queued)
+
+    @property
+    def room(self) -> int:
+        """How many more keep it busy."""
+        return int(self._most) - len(self._queued)
+
+    def add(self, request: TeacherRequest) -> list[TeacherReply]:
+        """Take it in; the reply that says why it cannot be asked, such as a prompt too long.
+
+        A limit of tokens beyond the model's length needs nothing done: vLLM ends a reply there, with `length`.
+        """
+        from vllm.exceptions import VLLMClientError
+        from vllm.renderers.chat_utils import ChatTemplateResolutionError
+        from vllm.sampling_params import RequestOutputKind
+
+        messages: list[Any] = [{"role": message.role, "content": message.content} for message in request.messages]
+        params, template_arguments = self._engine.params(request.sampling)
+        try:
+            with self._alive():
+                (queued,) = self._llm.enqueue_chat(
+                    [messages], params, use_tqdm=False, chat_template_kwargs=template_arguments
+                )
+        except ChatTemplateResolutionError as error:
+            raise UserError(
+                f"{profile_key(self._engine.name)}.chat_template: {self._engine.settings.model} has no chat template; "
+                "name a Jinja file"
+            ) from error
+        except (VLLMClientError, ValueError, TypeError) as error:
+            return [TeacherReply(request.request_id, error=in_a_line(error))]
+        # Nothing is told before the end otherwise.
+        self._llm.llm_engine.output_processor.request_states[queued].output_kind = RequestOutputKind.CUMULATIVE
+        place = str(queued).partition("-")[0]  # of `7-1c2d3e4f`, outputs carry what is before the dash
+        self._queued[place] = _Queued(request)
+        return []
+
+    def step(self) -> list[TeacherReply]:
+        """Wait for vLLM's next step; the replies that ended in it."""
+        replies = []
+        with self._alive():
+            for output in self._llm.llm_engine.step():
+                place, one = output.request_id, self._queued.get(output.request_id)
+                if one is not None and (output.finished or one.repeats_itself(output.outputs[0])):
+                    del self._queued[place]
+                    if not output.finished:
+                        self._llm.llm_engine.abort_request([place])
+                    replies.append(_reply(one.request, output, time.monotonic() - one.since))
+        return replies
+
+    def leave(self) -> None:
+        """Nothing of it is answered any more."""
+        left, self._queued = list(self._queued), {}
+        if left:
+            with self._alive():
+                self._llm.llm_engine.abort_request(left)
+
+    @contextmanager
+    def _alive(self) -> Iterator[None]:
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        try:
+            yield
+        except EngineDeadError as error:
+            self._queued = {}
+            raise self._engine.broke_down() from error
 
 
 @cache

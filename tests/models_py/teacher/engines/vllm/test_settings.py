@@ -103,15 +103,15 @@ def test_a_model_that_is_not_whole_is_told_before_anything_is_asked(
     for name, content_ in files.items():
         (tmp_path / name).write_bytes(content_)
     with pytest.raises(UserError, match=rf"^teachers\.local\.model: .*{complaint}"):
-        VllmSettings(model=str(tmp_path)).open_engine("local", None).check_ready()
+        TeacherSpec("local", VllmSettings(model=str(tmp_path))).open_engine(None).check_ready()
 
 
 def test_a_gguf_file_that_breaks_off_is_told_before_anything_is_asked(tmp_path: Path) -> None:
     (tmp_path / "m.gguf").write_bytes(b"GGUF\x03\x00\x00\x00")
-    engine = VllmSettings(model=str(tmp_path / "m.gguf")).open_engine("local", None)
+    engine = TeacherSpec("local", VllmSettings(model=str(tmp_path / "m.gguf"))).open_engine(None)
     with pytest.raises(UserError, match=r"^teachers\.local\.model: .*m\.gguf is no whole GGUF file"):
         engine.check_ready()
-    VllmSettings(model="Qwen/Qwen3-8B").open_engine("local", None).check_ready()
+    TeacherSpec("local", VllmSettings(model="Qwen/Qwen3-8B")).open_engine(None).check_ready()
 
 
 @pytest.mark.parametrize("field", ["model", "chat_template"])
