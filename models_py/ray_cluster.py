@@ -209,11 +209,26 @@ def has_ended(client: "JobSubmissionClient", job: str) -> bool:
         return True
 
 
+def _let_each_have_its_own_port() -> None:
+    """Who takes a machine's jobs listens on a port that Ray fixes, and a second cluster there would take none.
+
+    `ray start` has an option for that port, `ray.init` has not (2.60).
+    """
+    from ray._private import parameter
+
+    class FreePort(parameter.RayParams):  # type: ignore[misc]
+        def __init__(self, *args: Any, **params: Any) -> None:
+            super().__init__(*args, **{"dashboard_agent_listen_port": 0, **params})
+
+    parameter.RayParams = FreePort
+
+
 def main() -> None:
     """Keep a cluster until standard input closes or SIGTERM comes."""
     import ray
 
     jobs = "--jobs" in sys.argv
+    _let_each_have_its_own_port()
     usual = tempfile.gettempdir()
     place = usual if len(usual) <= _SHORT else "/tmp"
     with tempfile.TemporaryDirectory(prefix="ray-", dir=place, ignore_cleanup_errors=True) as folder:

@@ -1,6 +1,7 @@
 """Ray clusters of several machines, all of them this one: a raylet each."""
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,21 +24,25 @@ def raylets(count: int, *, jobs: bool = False, num_gpus: int = 0) -> Iterator[An
         patch.setenv("RAY_raylet_start_wait_time_s", "60")
         patch.setenv("RAY_health_check_timeout_ms", "60000")  # two busy cores answer late
         patch.delenv("RAY_ADDRESS", raising=False)
-        cluster = _started(count, {"num_cpus": 1, "num_gpus": num_gpus, "object_store_memory": 80 << 20}, jobs=jobs)
-        try:
-            yield cluster
-        finally:
-            cluster.shutdown()
+        machine = {"num_cpus": 1, "num_gpus": num_gpus, "object_store_memory": 80 << 20}
+        # A folder of its own: from a shared one a job takes the address of whichever cluster was started last.
+        with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+            cluster = _started(count, machine, folder, jobs=jobs)
+            try:
+                yield cluster
+            finally:
+                cluster.shutdown()
 
 
-def _started(count: int, machine: dict[str, Any], *, jobs: bool) -> Any:
+def _started(count: int, machine: dict[str, Any], folder: str, *, jobs: bool) -> Any:
     """Tried again where a raylet is not there in time: Ray gives it 30 s, which busy cores may exceed."""
     from ray.cluster_utils import Cluster
 
     for tries in range(1, _STARTS + 1):
         cluster: Any = None
         try:
-            head = {**machine, "include_dashboard": jobs, "dashboard_port": free_port()}
+            ports = {"dashboard_port": free_port(), "dashboard_agent_listen_port": 0}
+            head = {**machine, "include_dashboard": jobs, "temp_dir": folder, **ports}
             cluster = Cluster(initialize_head=True, head_node_args=head)
             for _ in range(count - 1):
                 cluster.add_node(**machine)
