@@ -15,6 +15,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from dagster_project.commands import sql
 from dagster_project.commands.docs_content import site_of
@@ -25,6 +26,7 @@ from tests.support.documents import commands, cookbook
 from tests.support.makefile import Make
 from tests.support.processes import run, run_command
 from tests.support.profiles import small_toy
+from tests.support.ray_clusters import raylets
 from tests.support.soak import long_form
 from tests.support.values import known
 from tests.test_documents import NOT_IN_A_SHORT_RUN
@@ -255,6 +257,37 @@ def test_killed_again_and_again_it_ends_the_same(
     assert not list((tmp_path / "warehouse").rglob(".*partial*"))
     assert "was killed and is marked as failed" in result.stdout
     assert run_statuses(profile) == ["SUCCESS", *["FAILURE"] * len(moments)]
+
+
+@pytest.mark.soak
+def test_each_step_in_a_process_of_its_own_it_ends_the_same(finished: tuple[Path, str], tmp_path: Path) -> None:
+    profile = small_toy(tmp_path, executor="multiprocess")
+    result = run(profile)
+    assert result.returncode == 0, result.stdout + result.stderr
+    undisturbed = tables(finished[0])
+    for name, frame in tables(profile).items():
+        assert frame.equals(undisturbed[name]), name
+
+
+@pytest.mark.ray
+@pytest.mark.kill
+def test_on_machines_of_which_one_is_lost_it_ends_the_same(finished: tuple[Path, str], tmp_path: Path) -> None:
+    """Two raylets, each a machine; one is killed while both score. Scorers differ by the rounding of their batches."""
+    with raylets(2, jobs=True) as cluster:
+        profile = small_toy(tmp_path, executor="ray", ray={"address": cluster.address})
+        arguments, environment = run_command(profile)
+        shown = []
+        with subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                shown.append(line)
+                if "2 scorers" in line and cluster.worker_nodes:
+                    cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+        assert process.returncode == 0, "".join(shown)
+        assert not cluster.worker_nodes
+    undisturbed = tables(finished[0])
+    for name, frame in tables(profile).items():
+        assert_frame_equal(frame, undisturbed[name], rel_tol=1e-5)
 
 
 def one_recipe(folder: Path, policy: str) -> Path:
