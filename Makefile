@@ -172,7 +172,7 @@ import-replies: ## such a file into the ledger of PROFILE: make import-replies F
 	$(BIN)/python -m dagster_project.commands.teacher import "$$FILE"
 
 bench: ## the benchmarks, as ratios in one run
-	$(SETUP) checks vllm
+	$(SETUP) checks vllm ray
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 evidence: ## what each statistic can see, into docs/evidence.md: make evidence DATA=folder-of-expert_revisions.jsonl (half an hour)
