@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -19,7 +20,7 @@ from polars.testing import assert_frame_equal
 
 from dagster_project.commands import sql
 from dagster_project.commands.docs_content import site_of
-from dagster_project.lakehouse.lake import Lake
+from dagster_project.lakehouse.lake import Lake, open_lake
 from dagster_project.profile.load import load_profile
 from tests.conftest import PROJECT, RunHere
 from tests.support.documents import commands, cookbook
@@ -50,7 +51,10 @@ TABLES = {
 
 
 def tables(profile: Path) -> dict[str, pl.DataFrame]:
-    lake = Lake(profile.parent / "warehouse")
+    return tables_of(Lake(profile.parent / "warehouse"))
+
+
+def tables_of(lake: Lake) -> dict[str, pl.DataFrame]:
     return {table: lake.read(f"select {columns} from {table} order by all") for table, columns in TABLES.items()}
 
 
@@ -350,3 +354,32 @@ def test_too_many_bad_rows_stop_before_the_teacher_and_are_kept(tmp_path: Path, 
     assert lake.read("select source_row from raw.quarantined_rows order by 1")["source_row"].to_list() == [2, 3]
     assert lake.scalar("select count(*) from reflection.teacher_replies") == 0
     assert not (profile.parent / "warehouse" / "teacher.sqlite").exists()
+
+
+@pytest.mark.postgres
+def test_two_machines_that_share_a_lake_end_as_one_does(
+    finished: tuple[Path, str], tmp_path: Path, postgres: str, s3: str
+) -> None:
+    """Started at once, each with a warehouse of its own; catalog, ledger, locks and records in one PostgreSQL."""
+    lake = {"catalog": postgres, "data_path": f"{s3}/data/", "checkpoints": f"{s3}/checkpoints/"}
+    profiles = [small_toy(tmp_path / name, lake=lake) for name in ("first", "second")]
+    started = []
+    for profile in profiles:
+        arguments, environment = run_command(profile)
+        streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        started.append(subprocess.Popen(arguments, env=environment, **streams))
+    for process in started:
+        shown, _ = process.communicate(timeout=900)
+        assert process.returncode == 0, shown
+    undisturbed = tables(finished[0])
+    shared = open_lake(load_profile(profiles[0]))
+    for name, frame in tables_of(shared).items():
+        assert frame.equals(undisturbed[name]), name
+    paid = shared.read("select count(*) as n, count(distinct request_id) as requests from reflection.teacher_replies")
+    assert paid["n"].item() == paid["requests"].item() > 0
+    made = [
+        sorted(folder.glob("warehouse/checkpoints/*/*/model.safetensors"))
+        for folder in (tmp_path / "first", tmp_path / "second")
+    ]
+    assert [len(files) for files in made] == [2, 2]
+    assert [file.read_bytes() for file in made[0]] == [file.read_bytes() for file in made[1]]
