@@ -71,6 +71,13 @@ select set_config('application_name', %(who)s || ' '
 _NAME = re.compile(rf"{_PROJECT} (?P<pid>\d+)@(?P<host>\S*)( (?P<since>\S+))?")
 
 
+_MAY_CREATE = """
+select
+    has_database_privilege(current_database(), 'CREATE'), current_user, current_database(),
+    current_setting('server_version')
+"""
+
+
 class LostLockError(UserError):
     """The server gave a lock away while its holder was at work."""
 
@@ -113,6 +120,21 @@ def connect(address: str, *, name: str = "", asynchronous: bool = False) -> Any:
             "`lake.catalog` in the profile, or the server, or the password (PGPASSWORD or ~/.pgpass), and run again."
         ) from error
     return connection
+
+
+def check_database(address: str) -> str:
+    """The database's name and server, for people. Raises UserError where it cannot be used: it does not let us in, or
+    we may make nothing in it.
+    """
+    with contextlib.closing(connect(address)) as connection, connection.cursor() as cursor:
+        cursor.execute(_MAY_CREATE)
+        may_create, user, database, version = cursor.fetchone()
+    if not may_create:
+        raise UserError(
+            f"lake.catalog: {user} may make no schemas in the database {database}, where the ledger and Dagster's "
+            f"records get one each; its owner allows it: GRANT CREATE ON DATABASE {database} TO {user}"
+        )
+    return f"{database} on PostgreSQL {version}"
 
 
 def first_line(error: Exception) -> str:

@@ -8,10 +8,13 @@ What is fetched is looked at before it is published here; a copy that is not wha
 systems do the copying; keys are those of the environment (s3.py).
 """
 
+import os
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from models_py.disk import nearest_folder
 from models_py.errors import UserError
 from models_py.publish import published_folder
 from models_py.s3 import KEYS, ObjectStore
@@ -54,6 +57,28 @@ def fetch(address: str, target: Path, *, last: str, wrong: Callable[[Path], str 
     except OSError as error:
         raise _refused(address, "read", error) from error
     return None
+
+
+def check_place(address: str, key: str) -> None:
+    """Raise UserError where nothing can be written there, naming the profile's key. Leaves no file there."""
+    if not address.startswith(_S3):
+        above = nearest_folder(Path(address))
+        if not os.access(above, os.W_OK | os.X_OK):
+            raise UserError(f"{key}: {above} cannot be written; name another folder, or mend its permissions")
+        return
+    try:
+        files, place = _opened(address)
+    except UserError as error:
+        raise UserError(f"{key}: {error}") from error
+    trial = f"{place.rstrip('/')}/trial-{uuid.uuid4()}"
+    try:
+        with files.open_output_stream(trial) as written:
+            written.write(b"reflection-lake looks whether it may write here")
+        files.delete_file(trial)
+    except OSError as error:
+        raise UserError(
+            f"{key}: {address} cannot be written: {str(error).splitlines()[0]}. Mend it or the key"
+        ) from error
 
 
 class _WrongError(Exception):

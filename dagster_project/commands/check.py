@@ -43,7 +43,10 @@ from models_py.evaluation.answer_settings import InstructionFile
 from models_py.evaluation.instructions import read_instructions
 from models_py.evaluation.judge import open_judge
 from models_py.paths import is_hub_id
+from models_py.postgres import check_database
 from models_py.ray_cluster import ADDRESS, job_client, machines, need_ray
+from models_py.s3 import ObjectStore
+from models_py.shared_folders import check_place
 from models_py.sources import hub
 from models_py.sources.first_rows import check_fields
 from models_py.sources.read import check_bad_fraction, read_sources, readable_files
@@ -115,6 +118,7 @@ def findings(profile_name: str | Path | None = None, port: int = PORT) -> Iterat
     if not told:
         yield Finding("ok", f"{shown(profile.file)}: {_count(len(profile.recipes), 'recipe')} of parts that are there")
     yield from _found(_warehouse, profile)
+    yield from _shared(profile)
     if profile.reuse:
         yield from _found(_reuse, profile)
     looks = [_Looked(source) for source in profile.sources]
@@ -148,7 +152,7 @@ def check_before_run(profile: Profile) -> None:
     file that cannot be read, a student that is no model, too little disk. Quick, asks nobody and guesses nothing: what
     lies on the hub is looked at when it is here.
     """
-    found = [*_found(_writable, profile)]
+    found = [*_found(_writable, profile), *_shared(profile)]
     for source in profile.sources:
         found += _found(_readable, source) if not _is_away(source) else ()
     for evaluation in profile.evaluation.contamination:
@@ -176,6 +180,29 @@ def _found(look: Callable[P, str], *of: P.args, **how: P.kwargs) -> Iterator[Fin
 def _writable(profile: Profile) -> str:
     open_lake(profile).check_writable()
     return f"warehouse: {shown(profile.warehouse)}{'' if profile.warehouse.exists() else ', to be made'}"
+
+
+def _shared(profile: Profile) -> Iterator[Finding]:
+    """What a team shares: whether its server and its stores let us in."""
+    lake = profile.lake
+    if lake.catalog:
+        yield from _found(_server, lake.catalog)
+    stores = {"lake.data_path": lake.data_path, "lake.checkpoints": lake.checkpoints}
+    for key, address in stores.items():
+        if address:
+            yield from _found(_store, key, address)
+
+
+def _server(address: str) -> str:
+    return f"lake.catalog: {check_database(address)}"
+
+
+def _store(key: str, address: str) -> str:
+    own_secret = key == "lake.data_path" and ObjectStore.of_environment() is None
+    if "://" in address and (own_secret or not address.startswith("s3://")):
+        raise UnreachableError(f"{key}: {address}: DuckDB's own secrets open it, if anything does; the run will tell")
+    check_place(address, key)
+    return f"{key}: {address}"
 
 
 def _warehouse(profile: Profile) -> str:

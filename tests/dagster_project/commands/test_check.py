@@ -12,6 +12,7 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
+from pyarrow.fs import FileSelector
 
 from dagster_project.commands import check as command
 from dagster_project.commands.check import Finding, check_before_run, findings
@@ -19,6 +20,7 @@ from dagster_project.lakehouse.lake import Lake
 from dagster_project.profile.load import load_profile
 from models_py.content import content_id
 from models_py.errors import UserError
+from models_py.s3 import KEYS
 from models_py.sources.read import read_sources
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.open_teacher import open_teacher
@@ -26,7 +28,9 @@ from models_py.teacher.reflect_pairs import reflect_pairs
 from models_py.teacher.request import INSTRUCTION_REFLECTION, RESPONSE_REFLECTION, PendingPair
 from tests.support.disks import small_disk
 from tests.support.engines import BETTER, REWRITE, Scripted, said
+from tests.support.postgres import run_sql
 from tests.support.profiles import write_profile
+from tests.support.s3 import files as s3_files
 
 CAT, DOG = ("Describe a cat.", "", "Soft."), ("Describe a dog.", "", "Loyal.")
 PRICES = {"gpt-4.1-mini": {"input": 0.4, "output": 1.6}}
@@ -483,3 +487,55 @@ def test_without_ray_its_group_is_named(folder: Path, port: int, monkeypatch: py
     for key, parts in needing.items():
         problems = told(found(folder, sound() | parts, port), "problem")
         assert problems == [f"{key}: Ray is not installed. `make setup WITH=ray` installs it."]
+
+
+def of_a_team(**lake: str) -> dict[str, Any]:
+    return sound() | {"lake": lake}
+
+
+def test_what_a_team_shares_is_looked_at(folder: Path, port: int, postgres: str, s3: str) -> None:
+    (folder / "chat.jinja").write_text(TEMPLATE)
+    lake = {"catalog": postgres, "data_path": f"{s3}/data/", "checkpoints": f"{s3}/checkpoints/"}
+    ok = told(found(folder, of_a_team(**lake), port), "ok")
+    database = postgres.rpartition("=")[2]
+    assert any(re.fullmatch(rf"lake\.catalog: {database} on PostgreSQL [\d.]+.*", line) for line in ok), ok
+    assert {f"lake.data_path: {s3}/data/", f"lake.checkpoints: {s3}/checkpoints/"} <= {*ok}
+    check_before_run(load_profile(folder / "mine.yaml"))
+    there = s3_files().get_file_info(FileSelector(s3.removeprefix("s3://"), recursive=True))
+    assert not any(one.is_file for one in there)
+
+    lake |= {"data_path": f"{s3}-elsewhere/data/", "checkpoints": str(folder / "shared")}
+    problems = told(found(folder, of_a_team(**lake), port), "problem")
+    assert [problem.partition(": ")[0] for problem in problems] == ["lake.data_path"]
+    assert "cannot be written" in problems[0]
+
+
+def test_a_server_that_lets_nobody_in_stops_a_run_before_it_begins(
+    folder: Path, port: int, postgres_server: str, postgres: str
+) -> None:
+    (folder / "chat.jinja").write_text(TEMPLATE)
+    nowhere = f"postgres:host=127.0.0.1 port={port} user=lake dbname=lake"
+    (problem,) = told(found(folder, of_a_team(catalog=nowhere, data_path=str(folder)), port), "problem")
+    assert problem.startswith(f"The PostgreSQL server at {nowhere} does not let us in")
+    database = postgres.rpartition("=")[2]
+    run_sql(postgres, "drop role if exists guest")
+    run_sql(postgres, "create role guest login")
+    guests = postgres.replace("user=lake", "user=guest")
+    with pytest.raises(
+        UserError, match=rf"lake\.catalog: guest may make no schemas in the database {database}, .*GRANT"
+    ):
+        check_before_run(load_profile(write_profile(folder, of_a_team(catalog=guests, data_path=str(folder)))))
+
+
+def test_a_store_without_a_key_is_told(folder: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "chat.jinja").write_text(TEMPLATE)
+    for name in KEYS:
+        monkeypatch.delenv(name, raising=False)
+    looked = found(folder, of_a_team(data_path="s3://bucket/data/", checkpoints="s3://bucket/made/"), port)
+    (problem,) = told(looked, "problem")
+    assert problem.startswith(
+        "lake.checkpoints: s3://bucket/made/ cannot be reached without a key: set AWS_ACCESS_KEY_ID"
+    )
+    assert any(
+        line.startswith("lake.data_path: s3://bucket/data/: DuckDB's own") for line in told(looked, "not checked")
+    )
