@@ -59,13 +59,18 @@ def need_ray(key: str) -> None:
         raise UserError(f"{key}: Ray is not installed. `make setup WITH=ray` installs it.")
 
 
+def named_cluster(address: str | None) -> str | None:
+    """The address of the cluster that is named, as Ray sees it; None where none is."""
+    return os.environ.get(ADDRESS) or address
+
+
 @contextlib.contextmanager
 def ray_cluster(address: str | None, *, jobs: bool = False) -> Iterator[str]:
     """The address of a cluster that is there within the block. jobs: one started here takes jobs too.
 
     Raises UserError where none can be started; whether a named one answers shows when it is asked.
     """
-    named = os.environ.get(ADDRESS) or address
+    named = named_cluster(address)
     if named:
         with _variables({**_QUIET, ADDRESS: named}):
             yield named

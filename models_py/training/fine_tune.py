@@ -18,12 +18,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from models_py.errors import UserError
 from models_py.progress import OnProgress, silent
 from models_py.publish import published_folder
 from models_py.student.spec import ResolvedStudent
+from models_py.training.cluster import NO_CLUSTER, Cluster, trained_on_machines
 from models_py.training.manifest import Manifest, check_same_origin, read_manifest, sealed, write_manifest
-from models_py.training.process import BrokenDownError, trained_apart
+from models_py.training.process import RefusedError, trained_apart
 from models_py.training.settings import TrainingRow, TrainingSettings
 from models_py.training.task import Task
 
@@ -38,6 +38,7 @@ def fine_tune(
     model: str | None = None,
     on_progress: OnProgress = silent,
     finish: Callable[[Path, dict[str, Any]], None] | None = None,
+    cluster: Cluster = NO_CLUSTER,
 ) -> Manifest:
     """Fine-tune `student` on `rows`, publish the checkpoint as `out_dir` and return its manifest.
 
@@ -46,14 +47,15 @@ def fine_tune(
     training rows: all of them, or 256 evenly spaced ones. `manifest` brings recipe, data_version, snapshot_id and
     whatever else the caller wants stored; the result, the settings and the versions are added to it. `model` is what
     the manifest calls the student's model, by default where it lies here. `finish` may add to the folder and to the
-    content of the manifest before all is sealed and published.
+    content of the manifest before all is sealed and published. `cluster` is where the settings' `machines` are, when
+    they are several.
 
     A checkpoint that `out_dir` already holds is not trained again. The same rows, settings and seed give the same
     weights on the same CPU and number of threads, interrupted or not; GPUs do not promise that.
 
-    Raises UserError when no row can be trained on, when the student cannot be loaded, when this machine cannot train
-    as the settings say, when `out_dir` holds something else, when the loss is higher than before or does not stay
-    finite, and when the process breaks down. Nothing is published then.
+    Raises UserError when no row can be trained on, when the student cannot be loaded, when this machine
+    or the cluster cannot train as the settings say, when `out_dir` holds something else, when the loss is higher than
+    before or does not stay finite, and when the process breaks down. Nothing is published then.
     """
     out_dir = out_dir.absolute()
     model = model or student.model
@@ -76,7 +78,7 @@ def fine_tune(
     with published_folder(out_dir) as folder:
         recipe = str(manifest.get("recipe", out_dir.name))
         task = Task(recipe, tuple(rows), student, model, settings, folder, work)
-        content = {**origin, **_trained(task, on_progress)}
+        content = {**origin, **_trained(task, on_progress, cluster)}
         if finish is not None:
             finish(folder, content)
         write_manifest(folder, sealed(folder, content))
@@ -87,12 +89,12 @@ def fine_tune(
     return published
 
 
-def _trained(task: Task, on_progress: OnProgress) -> dict[str, Any]:
-    """The outcome; saved states stay but for an error that they would lead to again."""
+def _trained(task: Task, on_progress: OnProgress, cluster: Cluster) -> dict[str, Any]:
+    """The outcome; saved states go with an error that they would lead to again, and with no other."""
     try:
+        if task.settings.machines > 1:
+            return trained_on_machines(task, on_progress, cluster)
         return trained_apart(task, on_progress)
-    except BrokenDownError:
-        raise
-    except UserError:
+    except RefusedError:
         shutil.rmtree(task.work, ignore_errors=True)
         raise

@@ -38,8 +38,9 @@ def lacking(settings: TrainingSettings) -> Iterator[str]:
             )
         if settings.processes > 1:
             yield "training.method is qlora, whose four bits cannot be shared; set training.processes to 1."
-    if on_cuda and settings.processes > torch.cuda.device_count():
+    if on_cuda and settings.processes_a_machine > torch.cuda.device_count():
+        share = f", {settings.processes_a_machine} a machine" if settings.machines > 1 else ""
         yield (
-            f"training.processes is {settings.processes}, and this machine has {torch.cuda.device_count()} GPUs; one "
-            "process takes one."
+            f"training.processes is {settings.processes}{share}, and this machine has {torch.cuda.device_count()} "
+            "GPUs; one process takes one."
         )

@@ -5,7 +5,8 @@
                                             made_of.json: of what rows, settings, versions and processes it is
 
 A state appears whole or not at all: it is written beside its place, flushed and renamed; then older ones go. One that
-was made of something else is never gone on from.
+was made of something else is never gone on from. Every process writes its own shards and reads those of others, so
+those on other machines must see the very same folder; the first one alone looks which states are there.
 """
 
 import json
@@ -28,7 +29,20 @@ _OPTIONS = StateDictOptions(ignore_frozen_params=True)
 
 
 def found(work: Path, made_of: Mapping[str, Any]) -> tuple[Path | None, str | None]:
-    """The newest whole state of exactly this training; else, where there is another, why it does not count."""
+    """The newest whole state of exactly this training; else, where there is another, why it does not count.
+
+    Called by every process; what the first one finds counts for all.
+    """
+    if not torch.distributed.is_initialized():
+        return _found(work, made_of)
+    answer = [_found(work, made_of) if torch.distributed.get_rank() == 0 else None]
+    torch.distributed.broadcast_object_list(answer, src=0, device=torch.device("cpu"))
+    (state_and_why_not,) = answer
+    assert state_and_why_not is not None
+    return state_and_why_not
+
+
+def _found(work: Path, made_of: Mapping[str, Any]) -> tuple[Path | None, str | None]:
     whole = sorted(work.glob("step-*[0-9]"))
     if not whole:
         return None, None

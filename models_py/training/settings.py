@@ -41,7 +41,7 @@ _ALWAYS_HASHED = (
     "gradient_checkpointing",
 )
 # How a training is run, not what comes out of it: no id hashes these.
-_NEVER_HASHED = ("processes", "save_minutes", "report_to")
+_NEVER_HASHED = ("processes", "machines", "save_minutes", "report_to")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +102,9 @@ class TrainingSettings:
     `packing`: rows lie one after the other in packs of at most `max_length` tokens, without padding and without seeing
     each other; a forward pass then takes `device_batch_size` packs. Steps and loss stay the same.
     `method`: `full`, or a `lora` adapter, merged at the end; with `qlora` beside a base in four bits.
-    `processes`: of this machine, one a GPU. `save_minutes`: how often the state of the training is saved, 0 for after
-    every step. `report_to`: trackers that TRL reports to.
+    `processes`: one a GPU, of this machine, or shared out evenly to so many `machines` of a Ray cluster.
+    `save_minutes`: how often the state of the training is saved, 0 for after every step. `report_to`: trackers that
+    TRL reports to.
     """
 
     epochs: float = 3.0
@@ -123,12 +124,13 @@ class TrainingSettings:
     method: str = "full"
     lora: Lora = Lora()
     processes: int = 1
+    machines: int = 1
     save_minutes: float = 10.0
     report_to: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse values that would fail, or silently do nothing, minutes into a run."""
-        refuse(self._problems())
+        refuse([*self._problems(), *self._uneven()])
 
     def _problems(self) -> Iterator[str]:
         positive = (
@@ -139,6 +141,7 @@ class TrainingSettings:
             "max_length",
             "max_steps",
             "processes",
+            "machines",
         )
         for name in positive:
             value = getattr(self, name)
@@ -156,15 +159,22 @@ class TrainingSettings:
         for one in self.report_to:
             if one not in TRACKERS:
                 yield f"training.report_to is {one}; it must be some of {', '.join(TRACKERS)}."
+        if self.budget is not None and self.max_steps is not None:
+            yield "training.max_steps and training.budget both say when to end; give one of them."
+        if self.method == "full" and self.lora != Lora():
+            yield "training.lora says what an adapter is like, and training.method: full trains none; set it to lora."
+
+    def _uneven(self) -> Iterator[str]:
         if not self.packing and min(self.device_batch_size, self.batch_size) > 0 and self.batch_size % self.rows_a_pass:
             yield (
                 f"training.batch_size is {self.batch_size}, which is no multiple of training.device_batch_size "
                 f"({self.device_batch_size}); choose a device batch that divides it."
             )
-        if self.budget is not None and self.max_steps is not None:
-            yield "training.max_steps and training.budget both say when to end; give one of them."
-        if self.method == "full" and self.lora != Lora():
-            yield "training.lora says what an adapter is like, and training.method: full trains none; set it to lora."
+        if min(self.processes, self.machines) > 0 and self.processes % self.machines:
+            yield (
+                f"training.processes is {self.processes}, and training.machines is {self.machines}, which share them "
+                f"evenly; choose a multiple of {self.machines}: one a GPU of all machines."
+            )
 
     @property
     def hashed(self) -> dict[str, Any]:
@@ -174,6 +184,11 @@ class TrainingSettings:
             if name in values:
                 values[name] = {key: _plain(value) for key, value in hashed_fields(getattr(self, name), ()).items()}
         return {name: value for name, value in values.items() if name not in _NEVER_HASHED}
+
+    @property
+    def processes_a_machine(self) -> int:
+        """As many as a machine has."""
+        return self.processes // self.machines
 
     @property
     def rows_a_pass(self) -> int:

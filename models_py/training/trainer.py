@@ -242,6 +242,7 @@ class _Training:
             **({"budget": settings.hashed["budget"]} if settings.budget else {}),
             **({"packs_filled": self._filled()} if settings.packing else {}),
             **({"processes": settings.processes} if settings.processes > 1 else {}),
+            **({"machines": settings.machines} if settings.machines > 1 else {}),
         }
 
     def _filled(self) -> float:
@@ -481,12 +482,11 @@ def _placed(settings: TrainingSettings) -> Iterator[_Place]:
     if settings.processes == 1:
         yield _Place(0, 1, bf16)
         return
-    rank = int(os.environ["LOCAL_RANK"])
     if on_cuda:
-        torch.cuda.set_device(rank)
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if on_cuda else "gloo")
     try:
-        yield _Place(rank, settings.processes, bf16)
+        yield _Place(torch.distributed.get_rank(), settings.processes, bf16)
     finally:
         torch.distributed.destroy_process_group()
 

@@ -66,6 +66,7 @@ USERS = {
     "ray": {
         PROJECT / "models_py" / "ray_cluster.py",
         PROJECT / "models_py" / "ray_crew.py",
+        PROJECT / "models_py" / "training" / "cluster.py",
         PROJECT / "dagster_project" / "ray_steps.py",
     },
     "team": {

@@ -55,6 +55,17 @@ def _started(count: int, machine: dict[str, Any], folder: str, *, jobs: bool) ->
     raise AssertionError
 
 
+def add_machine(cluster: Any) -> None:
+    """One more, of one core."""
+    for tries in range(1, _STARTS + 1):
+        try:
+            cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
+            return
+        except Exception:  # as above
+            if tries == _STARTS:
+                raise
+
+
 def workers(named: str, below: psutil.Process | None = None) -> list[psutil.Process]:
     """The processes of the clusters below this one, or another, that run an actor of that name; oldest first."""
     found = [child for child in (below or psutil.Process(os.getpid())).children(recursive=True) if _is(child, named)]

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from models_py.errors import UserError
 from models_py.progress import OnProgress
 from models_py.student.spec import DEFAULT_CHAT_TEMPLATE, DEFAULT_REVERSE_PROMPT, ResolvedStudent
 from models_py.training import fine_tune
+from models_py.training.process import RefusedError
 from models_py.training.settings import TrainingRow, TrainingSettings
 from models_py.training.task import Task
 
@@ -71,7 +73,10 @@ def trained_here() -> Iterator[None]:
 
     def here(task: Task, on_progress: OnProgress) -> dict[str, Any]:
         task.work.mkdir(parents=True, exist_ok=True)
-        outcome: dict[str, Any] = json.loads(json.dumps(train(task, on_progress)))
+        try:
+            outcome: dict[str, Any] = json.loads(json.dumps(train(task, on_progress)))
+        except UserError as error:
+            raise RefusedError(str(error)) from error
         return outcome
 
     with pytest.MonkeyPatch.context() as patch:

@@ -26,6 +26,7 @@ from models_py.training.settings import TrainingRow, TrainingSettings
         ({"method": "qlora"}, 1, False, r"training\.method is qlora, and bitsandbytes is not installed"),
         ({"method": "qlora", "processes": 2}, 2, True, r"four bits cannot be shared; set training\.processes to 1"),
         ({"processes": 3}, 2, True, r"training\.processes is 3, and this machine has 2 GPUs"),
+        ({"processes": 6, "machines": 2}, 2, True, r"processes is 6, 3 a machine, and this machine has 2 GPUs"),
         (
             {"report_to": ("wandb",)},
             0,

@@ -12,11 +12,33 @@ from models_py.progress import Progress
 from models_py.student.spec import ResolvedStudent
 from models_py.training.fine_tune import fine_tune
 from models_py.training.loss_log import read_loss_log
+from models_py.training.manifest import Manifest, read_manifest
 from models_py.training.settings import Lora, TrainingRow, TrainingSettings
 from tests.models_py.training.test_process import children
 
 pytestmark = pytest.mark.slow
 MANIFEST = {"recipe": "paper"}
+ROWS = [TrainingRow(f"p{i}", f"name a colour {i}", "", "red and blue. " * (1 + i % 4)) for i in range(7)]
+
+
+def manifest_of(folder: Path) -> Manifest:
+    found = read_manifest(folder)
+    assert found is not None
+    return found
+
+
+def assert_trained_the_same(one: Path, other: Path) -> None:
+    """At the same global batch: losses within 1e-4, weights within 1e-3."""
+    ours, theirs = manifest_of(one), manifest_of(other)
+    assert (theirs.steps, theirs.content["settings"]) == (ours.steps, ours.content["settings"])
+    assert theirs.loss_before == pytest.approx(ours.loss_before, abs=1e-5)
+    assert theirs.loss_after == pytest.approx(ours.loss_after, abs=1e-4)
+    for line, also in zip(read_loss_log(one), read_loss_log(other), strict=True):
+        assert also["loss"] == pytest.approx(line["loss"], abs=1e-4)
+        assert also["grad_norm"] == pytest.approx(line["grad_norm"], rel=1e-3)
+        assert (also["tokens"], also["target_tokens"]) == (line["tokens"], line["target_tokens"])
+    weights, others = (load_file(folder / "model.safetensors") for folder in (one, other))
+    assert all(torch.allclose(weights[name], others[name], atol=1e-3) for name in weights)
 
 
 @pytest.mark.kill
@@ -30,13 +52,12 @@ MANIFEST = {"recipe": "paper"}
 def test_two_processes_train_what_one_trains_also_when_they_are_killed(
     more: dict[str, Any], student: ResolvedStudent, settings: TrainingSettings, trained_here: None, tmp_path: Path
 ) -> None:
-    """At the same global batch: losses within 1e-4, weights within 1e-3, with passes that do not divide by two."""
+    """With passes that do not divide by two."""
     from models_py.training import fine_tune as module
     from models_py.training.process import trained_apart
 
-    rows = [TrainingRow(f"p{i}", f"name a colour {i}", "", "red and blue. " * (1 + i % 4)) for i in range(7)]
     asked = dataclasses.replace(settings, learning_rate=1e-3, save_minutes=0, **more)
-    one = fine_tune(rows, student=student, settings=asked, out_dir=tmp_path / "one", manifest=MANIFEST)
+    fine_tune(ROWS, student=student, settings=asked, out_dir=tmp_path / "one", manifest=MANIFEST)
 
     def kill_the_first_time(progress: Progress) -> None:
         if progress.done == 3:
@@ -48,7 +69,7 @@ def test_two_processes_train_what_one_trains_also_when_they_are_killed(
         patch.setattr(module, "trained_apart", trained_apart)
         with pytest.raises(Exception, match="broke down"):
             fine_tune(
-                rows,
+                ROWS,
                 student=student,
                 settings=both,
                 out_dir=tmp_path / "two",
@@ -56,16 +77,8 @@ def test_two_processes_train_what_one_trains_also_when_they_are_killed(
                 on_progress=kill_the_first_time,
             )
         assert children() == []
-        two = fine_tune(rows, student=student, settings=both, out_dir=tmp_path / "two", manifest=MANIFEST)
+        two = fine_tune(ROWS, student=student, settings=both, out_dir=tmp_path / "two", manifest=MANIFEST)
     assert two.content["resumed_after_steps"][0] in (2, 3, 4)
-    assert (two.content["processes"], two.steps, two.content["settings"]) == (2, one.steps, one.content["settings"])
-    assert two.loss_before == pytest.approx(one.loss_before, abs=1e-5)
-    assert two.loss_after == pytest.approx(one.loss_after, abs=1e-4)
-    ours, theirs = read_loss_log(tmp_path / "one"), read_loss_log(tmp_path / "two")
-    for line, other in zip(ours, theirs, strict=True):
-        assert other["loss"] == pytest.approx(line["loss"], abs=1e-4)
-        assert other["grad_norm"] == pytest.approx(line["grad_norm"], rel=1e-3)
-        assert (other["tokens"], other["target_tokens"]) == (line["tokens"], line["target_tokens"])
-    weights = [load_file(tmp_path / name / "model.safetensors") for name in ("one", "two")]
-    assert all(torch.allclose(weights[0][name], weights[1][name], atol=1e-3) for name in weights[0])
+    assert two.content["processes"] == 2
+    assert_trained_the_same(tmp_path / "one", tmp_path / "two")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]

@@ -42,6 +42,9 @@ def test_a_bad_value_is_refused_by_its_name(field: str, value: Any) -> None:
     [
         ({"method": "dora"}, r"training\.method is dora; it must be one of full, lora, qlora"),
         ({"processes": 0}, r"training\.processes is 0"),
+        ({"machines": 0}, r"training\.machines is 0"),
+        ({"processes": 3, "machines": 2}, r"training\.processes is 3, and training\.machines is 2, .*a multiple of 2"),
+        ({"machines": 2}, r"training\.processes is 1, and training\.machines is 2"),
         ({"save_minutes": -1.0}, r"training\.save_minutes is -1"),
         ({"report_to": ("wandbb",)}, r"training\.report_to is wandbb; it must be some of wandb, mlflow"),
         ({"budget": Budget(rows=5), "max_steps": 5}, r"training\.max_steps and training\.budget both"),
@@ -87,7 +90,7 @@ def test_only_what_is_used_is_hashed_and_as_json_gives_it_back() -> None:
     """Settings that came later change nobody's id; and how a training is run changes none at all."""
     first = TrainingSettings().hashed
     assert sorted(set(first) - {"epochs"}) == sorted(set(TrainingSettings(epochs=1).hashed) - {"epochs"})
-    run = TrainingSettings(processes=2, save_minutes=0, report_to=("mlflow",))
+    run = TrainingSettings(processes=2, machines=2, save_minutes=0, report_to=("mlflow",))
     assert run.hashed == first
     lora = Lora(rank=4, target_modules=("q_proj", "v_proj"))
     used = TrainingSettings(method="lora", lora=lora, budget=Budget(rows=9), packing=True).hashed
