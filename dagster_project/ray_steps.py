@@ -165,7 +165,8 @@ def gpus_of(profile: Profile, key: str, pool: str | None) -> int | None:
             here = (one for one in engines.values() if isinstance(one, VllmSettings) and one.actors is None)
             return max((engine.gpus for engine in here), default=None)
     if names[-1:] == ["student_checkpoint"]:
-        return max(settings.processes for settings in profile.trainings_of(names[0]))
+        own = (settings for settings in profile.trainings_of(names[0]) if settings.machines == 1)
+        return max((settings.processes for settings in own), default=None)
     return 1 if pool == "gpu" else None
 
 

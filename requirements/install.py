@@ -35,7 +35,8 @@ PROGRESS_S = 10.0
 NEEDED_BY = {  # group: what a profile says that needs it
     "vllm": r"""engine["']?\s*:\s*["']?vllm\b""",
     "team": r"""catalog["']?\s*:\s*["']?postgres:""",
-    "ray": r"""(executor["']?\s*:\s*["']?ray|actors["']?\s*:\s*["']?(auto|[1-9]\d*))\b""",
+    "ray": r"""(executor["']?\s*:\s*["']?ray|actors["']?\s*:\s*["']?(auto|[1-9]\d*)"""
+    r"""|machines["']?\s*:\s*([2-9]|[1-9]\d+))\b""",
 }
 
 
@@ -70,7 +71,7 @@ def main() -> int:
 
 def needed_by_profile(root: Path) -> set[str]:
     """The groups that the current profile needs: vllm for a teacher with that engine, team for a catalog in PostgreSQL,
-    ray for steps or scorers on Ray.
+    ray for steps, scorers or trainings on Ray.
 
     A pattern finds them, for before the core is there nothing can read YAML. What is missing says so itself.
     """

@@ -145,6 +145,7 @@ def _recorded(lake: Lake, made: str) -> dict[str, Any] | None:
 
 def _train(lake: Lake, profile: Profile, origin: Origin, folder: Path, progress: StepProgress) -> Manifest:
     """Fine-tune the student on the frozen rows that `origin` names."""
+    from models_py.training.cluster import Cluster
     from models_py.training.fine_tune import fine_tune  # torch and trl, only where there is something to train
 
     rows = lake.read(
@@ -161,6 +162,7 @@ def _train(lake: Lake, profile: Profile, origin: Origin, folder: Path, progress:
         model=_written(origin.student, lake, profile),
         on_progress=progress,
         finish=completing(lake, profile, origin.recipe, origin.student),
+        cluster=Cluster(profile.ray.address, profile.ray.wait_minutes),
     )
 
 

@@ -44,7 +44,7 @@ from models_py.evaluation.instructions import read_instructions
 from models_py.evaluation.judge import open_judge
 from models_py.paths import is_hub_id
 from models_py.postgres import check_database
-from models_py.ray_cluster import ADDRESS, job_client, machines, need_ray
+from models_py.ray_cluster import job_client, machines, named_cluster, need_ray
 from models_py.s3 import ObjectStore
 from models_py.shared_folders import check_place
 from models_py.sources import hub
@@ -61,7 +61,9 @@ from models_py.teacher.open_teacher import OpenTeacher, open_teacher
 from models_py.teacher.prompt import load_prompts
 from models_py.teacher.request import PendingPair
 from models_py.teacher.spec import TeacherSpec, VllmSettings
+from models_py.training.cluster import MACHINES, too_few_machines, unnamed
 from models_py.training.machine import lacking
+from models_py.training.settings import TrainingSettings
 
 _MOST_ROWS = 20_000  # of a source that are read
 _BYTES_A_PAIR = 24_000  # of lake and ledger, with both replies; generous: the quickstart's ledger takes 9 kB a pair
@@ -432,11 +434,15 @@ def _machine(profile: Profile) -> Iterator[Finding]:
     """What a training asks for that this machine has not; nothing is said of what any machine can do, nor of a
     cluster's machines: a training looks at its own.
     """
-    if profile.executor == "ray" and _cluster(profile):
+    if profile.executor == "ray" and named_cluster(profile.ray.address):
         return
-    trainings = [settings for recipe in profile.recipes for settings in profile.trainings_of(recipe)]
-    told = dict.fromkeys(problem for settings in trainings for problem in lacking(settings))
+    here = (settings for settings in _trainings(profile) if settings.machines == 1)
+    told = dict.fromkeys(problem for settings in here for problem in lacking(settings))
     yield from (Finding("problem", problem) for problem in told)
+
+
+def _trainings(profile: Profile) -> list[TrainingSettings]:
+    return [settings for recipe in profile.recipes for settings in profile.trainings_of(recipe)]
 
 
 def _needs_ray(profile: Profile) -> str | None:
@@ -444,23 +450,30 @@ def _needs_ray(profile: Profile) -> str | None:
     specs = (*profile.teacher_specs(), *profile.judge_specs())
     vllm = {spec.name: spec.settings for spec in specs if isinstance(spec.settings, VllmSettings)}
     actors = {f"{profile_key(name)}.actors": settings.actors for name, settings in vllm.items()}
-    asked = {"executor": profile.executor == "ray", "scoring.actors": profile.scoring.actors, **actors}
+    several = any(settings.machines > 1 for settings in _trainings(profile))
+    asked = {
+        "executor": profile.executor == "ray",
+        "scoring.actors": profile.scoring.actors,
+        **actors,
+        MACHINES: several,
+    }
     return next((key for key, asks in asked.items() if asks), None)
 
 
-def _cluster(profile: Profile) -> str | None:
-    """The address of the cluster that is named, as Ray will see it."""
-    return os.environ.get(ADDRESS) or profile.ray.address
-
-
 def _ray(profile: Profile, key: str) -> str:
-    """The cluster that does the work. Raises UserError where Ray is not installed or the cluster does not answer."""
+    """The cluster that does the work. Raises UserError where Ray is not installed, the cluster does not answer or has
+    too few machines to train on.
+    """
     need_ray(key)
-    address = _cluster(profile)
+    address = named_cluster(profile.ray.address)
     if address is None:
+        refuse(dict.fromkeys(unnamed(settings) for settings in _trainings(profile) if settings.machines > 1))
         return "ray: a cluster on this machine, started for the run"
     job_client(address)
     there = machines(address)
+    if not profile.ray.wait_minutes:
+        told = (too_few_machines(settings, there) for settings in _trainings(profile) if settings.machines > 1)
+        refuse(dict.fromkeys(filter(None, told)))
     has = [f"{sum(one.get(what, 0) for one in there):,.0f} {what}s" for what in ("CPU", "GPU")]
     return f"ray.address: {address}, {_count(len(there), 'machine')}, {', '.join(has)}"
 

@@ -181,15 +181,17 @@ class LakeSettings(_Settings):
 
 
 class RaySettings(_Settings):
-    """The cluster of `executor: ray`, in Ray's own words.
+    """The cluster of `executor: ray`, of scoring and training on several machines, in Ray's own words.
 
     `address`: http://<head>:8265, <head>:6379, or `auto` for the one that this machine is part of; without one a
     cluster is started on this machine for the run. RAY_ADDRESS goes before it. `env_vars`: variables that the steps
     get from here; whoever sees the cluster's jobs sees their values, so keys belong in its machines' own environment.
+    `wait_minutes`: how long training waits for machines that are not there, of a cluster that scales up by itself.
     """
 
     address: str | None = None
     env_vars: tuple[str, ...] = ()
+    wait_minutes: Annotated[float, Field(ge=0)] = 0.0
 
 
 class Scoring(_Settings):

@@ -26,3 +26,5 @@ def test_a_step_takes_the_gpus_that_it_works_with_itself(tmp_path: Path) -> None
     large = load_profile(toy_profile(tmp_path, teachers={"recorded": replies, "big": VLLM}, training={"processes": 4}))
     assert gpus_of(large, "reflection__instruction_reflections", None) == 8
     assert gpus_of(large, "training__paper__student_checkpoint", "gpu") == 4
+    spread = load_profile(toy_profile(tmp_path, training={"processes": 4, "machines": 2}))
+    assert gpus_of(spread, "training__paper__student_checkpoint", "gpu") is None  # its actors have them

@@ -215,6 +215,9 @@ def test_only_torch_may_lack_a_hash(project: Project) -> None:
         ("executor: ray\nteachers: {local: {engine: vllm}}", {"ray", "vllm"}),
         ('{"scoring": {"actors": 2}}', {"ray"}),
         ("scoring: {actors: auto}", {"ray"}),
+        ("training: {processes: 16, machines: 2}", {"ray"}),
+        ("training:\n  machines: 10\n", {"ray"}),
+        ("training: {processes: 16, machines: 1}", set()),
         ("# executor: ray\nexecutor: multiprocess\nray: {address: auto}\nscoring: {actors: null}", set()),
     ],
 )

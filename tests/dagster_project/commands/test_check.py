@@ -480,10 +480,25 @@ def test_a_cluster_that_is_not_there_stops_a_run_before_it_begins(folder: Path, 
         check_before_run(load_profile(folder / "mine.yaml"))
 
 
+def test_training_on_several_machines_needs_a_named_cluster(
+    folder: Path, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    problems = told(found(folder, sound() | {"training": {"processes": 4, "machines": 2}}, port), "problem")
+    assert problems == [
+        "training.machines is 2, and no Ray cluster is named; name one (ray: {address: auto}), or set "
+        "training.machines to 1"
+    ]
+
+
 def test_without_ray_its_group_is_named(folder: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     there = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ray" else there(name))
-    needing: dict[str, dict[str, Any]] = {"executor": {"executor": "ray"}, "scoring.actors": {"scoring": {"actors": 2}}}
+    needing: dict[str, dict[str, Any]] = {
+        "executor": {"executor": "ray"},
+        "scoring.actors": {"scoring": {"actors": 2}},
+        "training.machines": {"training": {"processes": 4, "machines": 2}},
+    }
     for key, parts in needing.items():
         problems = told(found(folder, sound() | parts, port), "problem")
         assert problems == [f"{key}: Ray is not installed. `make setup WITH=ray` installs it."]
