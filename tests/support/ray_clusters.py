@@ -22,6 +22,7 @@ def raylets(count: int, *, jobs: bool = False, num_gpus: int = 0) -> Iterator[An
         patch.setenv("PYTHONPATH", str(PROJECT_ROOT))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_raylet_start_wait_time_s", "60")
+        patch.setenv("RAY_worker_niceness", "0")  # else actors wait for whatever else runs on this machine
         patch.setenv("RAY_health_check_timeout_ms", "60000")  # two busy cores answer late
         patch.delenv("RAY_ADDRESS", raising=False)
         machine = {"num_cpus": 1, "num_gpus": num_gpus, "object_store_memory": 80 << 20}
