@@ -175,6 +175,7 @@ class VllmActors(Engine):
         self._alone = VllmEngine(name, settings, warehouse)
         self._resources = ExitStack()
         self._engines: _Engines | None = None
+        self._one_is_enough = False
 
     @property
     def identity(self) -> str:
@@ -219,7 +220,7 @@ class VllmActors(Engine):
 
     def _started(self) -> _Engines | None:
         """The engines, which are started once; None where the one in this process is enough."""
-        if self._engines is None:
+        if self._engines is None and not self._one_is_enough:
             need_ray(f"{profile_key(self.name)}.actors")
             with ExitStack() as resources:
                 address = resources.enter_context(ray_cluster(self._cluster))
@@ -227,6 +228,7 @@ class VllmActors(Engine):
                 actors, gpus = self.settings.actors, self.settings.gpus
                 count = as_many_as(machines, gpus=gpus) if actors == "auto" else actors
                 if not count:
+                    self._one_is_enough = True
                     return None
                 start, _ = remote_actors(_Actor, machines, count=count, gpus=gpus)
                 engines = _Engines(
