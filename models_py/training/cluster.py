@@ -22,6 +22,7 @@ from typing import Any
 from models_py.errors import UserError
 from models_py.progress import OnProgress, Progress
 from models_py.ray_cluster import connected, named_cluster, need_ray, ray_cluster, worker_variables
+from models_py.ray_crew import last_words
 from models_py.training.process import (
     END_S,
     LOG,
@@ -234,7 +235,7 @@ def _trained_by(actors: Sequence[Any], task: Task, on_progress: OnProgress) -> d
     try:
         addresses = ray.get([actor.address.remote() for actor in actors])
     except RayError as error:
-        raise BrokenDownError(broken_down(f"a machine failed ({_last_line(error)})", log)) from error
+        raise BrokenDownError(broken_down(f"a machine failed ({last_words(error)})", log)) from error
     (first, port), told = addresses[0], ray.put(task)
     under_way = {
         actor.train.remote(told, Node(rank, first, port), address): address
@@ -257,7 +258,7 @@ def _trained_by(actors: Sequence[Any], task: Task, on_progress: OnProgress) -> d
             except UserError as error:
                 raise UserError(f"{_said(error)} (on machine {address})") from error
             except RayError as error:  # what the others say then only follows from it
-                broken.insert(0, broken_down(f"machine {address} failed ({_last_line(error)})", log))
+                broken.insert(0, broken_down(f"machine {address} failed ({last_words(error)})", log))
             del under_way[lines]
             if outcome is not None or broken:
                 until = min(until, time.monotonic() + _AFTER_S)
@@ -269,7 +270,3 @@ def _trained_by(actors: Sequence[Any], task: Task, on_progress: OnProgress) -> d
 def _said(error: Exception) -> str:
     """Without what Ray adds to an error of an actor."""
     return str(getattr(error, "cause", error))
-
-
-def _last_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[-1]
