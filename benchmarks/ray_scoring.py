@@ -1,6 +1,6 @@
 """What several scorers gain over one, and how far that goes: two actors of one thread measured, more simulated.
 
-    python benchmarks/ray_scoring.py --texts 192 --rounds 2
+    python benchmarks/ray_scoring.py --texts 64 --rounds 2
 
 One actor and two take turns on the same texts (SmolLM2-135M on the bundled and the experts' pairs, as scoring.py has
 them), on a Ray cluster on this machine, each with one thread, their scores committed to a lake as the pipeline does it.
@@ -125,7 +125,7 @@ def commit_cost(lake: Lake, student: ResolvedStudent, rows: int = 20_000) -> flo
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--texts", type=int, default=192)
+    parser.add_argument("--texts", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=2)
     options = parser.parse_args()
     requests, runs = texts(options.texts), list[Run]()
