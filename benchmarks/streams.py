@@ -8,9 +8,12 @@ wall seconds, CPU seconds, peak memory (resident set, all that the process ever 
 knows its first row (imports, the lake attached) is not counted. The second table says what a pair costs at the largest
 number as a multiple of what it costs at the smallest, in CPU seconds: 1 is a stream, more grows faster than its rows.
 
+The last two steps take away what the student, then the teacher has done, and read what is theirs to do.
+
 Cleaning is measured by cleaning.py: what it costs depends on how alike texts are, and these are pieces of one text.
 Writes results/streams.json, from which docs/scale.md is made. A million pairs take 12 GB of disk. Wall seconds on a
-busy machine are too high: look at the CPU column.
+busy machine are too high: look at the CPU column. Killed and run again with the same --keep, it goes on with the step
+it was at. A step that fails is told at the end, with exit status 1; the others are measured.
 """
 
 import argparse
@@ -18,6 +21,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -25,10 +29,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import yaml
 from selection import CORES, PAIRS_FILE, Stopwatch, make, set_up_in_a_child
 
 from assets.profile import recipes
+from assets.scoring.score_pending import READ_ROWS
 from assets.training.training_pairs import freeze
 from dagster_project.checks import claims
 from dagster_project.commands.export_content import Request, write_export
@@ -37,6 +43,7 @@ from dagster_project.lakehouse.sql_files import Model, load_models, pending_file
 from dagster_project.profile.load import load_profile
 from dagster_project.profile.schema import Profile
 from dagster_project.steps.report_content import report_content
+from models_py.errors import UserError
 from models_py.export.shapes import MESSAGES, PREFERENCE, Shape
 from models_py.report.page import publish_report
 from models_py.sources.read import read_sources
@@ -44,7 +51,7 @@ from models_py.sources.read import read_sources
 RESULTS = Path(__file__).resolve().parent / "results" / "streams.json"
 LIMIT_GIB, LIMIT_GROWTH = 6.0, 1.3
 LARGEST = "reflect_both"  # the recipe that keeps nearly every pair
-PROFILE_FILE, MEASURED = "many_pairs.yaml", "measured"
+PROFILE_FILE, MEASURED_FILE = "many_pairs.yaml", "measured.jsonl"
 PROFILE: dict[str, Any] = {
     "warehouse": "warehouse",
     "sources": [{"name": "synthetic", "path": PAIRS_FILE}],
@@ -65,14 +72,15 @@ PROFILE: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Measured:
-    """A step at one number of pairs. peak_gib: of its process, which did nothing else."""
+    """A step at one number of pairs. peak_gib: of its process, which did nothing else. failed: why it has no figure."""
 
     pairs: int
     step: str
-    rows: int
-    wall_s: float
-    cpu_s: float
-    peak_gib: float
+    rows: int = 0
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    peak_gib: float = 0.0
+    failed: str | None = None
 
 
 Work = Callable[[Lake, Profile], int]
@@ -124,6 +132,28 @@ def _report(lake: Lake, profile: Profile) -> int:
     return 0
 
 
+def _unscored(lake: Lake, profile: Profile) -> int:
+    """Every text that the student would have to score, as scoring reads them."""
+    _take_away(lake, "scoring.instruction_scores", "scoring.response_scores", "scoring.chosen_scores")
+    pending = [file.sql for table, file in pending_files().items() if table.startswith("scoring.")]
+    return sum(frame.height for sql in pending for frame in lake.batches(sql, rows=READ_ROWS))
+
+
+def _unreflected(lake: Lake, profile: Profile) -> int:
+    """Every pair that the teacher would have to reflect on; reflection holds them all."""
+    _take_away(lake, "reflection.instruction_reflections", "reflection.response_reflections")
+    pending = [file.sql for table, file in pending_files().items() if table.startswith("reflection.")]
+    return sum(lake.read(sql).height for sql in pending)
+
+
+def _take_away(lake: Lake, *tables: str) -> None:
+    def empty(connection: duckdb.DuckDBPyConnection) -> None:
+        for table in tables:
+            connection.execute(f"delete from {table}")
+
+    lake.write(empty, Commit("nothing done yet"))
+
+
 def _steps() -> dict[str, Work]:
     stored = [model for model in load_models().values() if model.materialized == "table"]
     selected, traced = ([m for m in stored if m.table.startswith("lineage.") == late] for late in (False, True))
@@ -139,6 +169,8 @@ def _steps() -> dict[str, Work]:
         f"export {LARGEST} as messages": partial(_export, MESSAGES),
         f"export {LARGEST} as preferences": partial(_export, PREFERENCE),
         "report": _report,
+        "pending texts, none scored": _unscored,
+        "pending pairs, none reflected on": _unreflected,
     }
 
 
@@ -150,29 +182,43 @@ def _take(folder: Path, step: str, pairs: int, answer: Any) -> None:
     profile = load_profile(folder / PROFILE_FILE, policies())
     lake, watch = open_lake(profile), Stopwatch()
     lake.prepare()
-    taken = watch.measure("", step, partial(_steps()[step], lake, profile))
-    answer.send(Measured(pairs, step, taken.rows, taken.wall_s, taken.cpu_s, taken.peak_gib))
+    try:
+        taken = watch.measure("", step, partial(_steps()[step], lake, profile))
+    except (duckdb.Error, MemoryError, UserError) as error:
+        answer.send(Measured(pairs, step, failed=f"{type(error).__name__}: {error}"))
+    else:
+        answer.send(Measured(pairs, step, taken.rows, taken.wall_s, taken.cpu_s, taken.peak_gib))
 
 
 def measure(folder: Path, pairs: int) -> list[Measured]:
-    """Every step over so many pairs."""
-    if (folder / MEASURED).exists():
-        raise SystemExit(f"{folder} was measured before: what a lake was asked once it remembers")
+    """Every step over so many pairs; those that a run in this folder has measured already are not repeated."""
     if not (folder / PROFILE_FILE).exists():
         set_up(folder, pairs)
-    (folder / MEASURED).touch()
     print(f"\n  {f'{pairs:,} pairs':<34}{'rows':>11}{'wall s':>9}{'CPU s':>9}{'peak GiB':>10}", flush=True)
-    context, measured = multiprocessing.get_context("spawn"), []
-    for step in _steps():
-        receiver, sender = context.Pipe(duplex=False)
-        child = context.Process(target=_take, args=(folder, step, pairs, sender))
-        child.start()
-        sender.close()
-        try:
-            measured.append(receiver.recv())
-        except EOFError:
-            raise SystemExit(f"{step} failed") from None
+    known = folder / MEASURED_FILE
+    known.touch()
+    measured = [Measured(**json.loads(line)) for line in known.read_text(encoding="utf-8").splitlines()]
+    for step in list(_steps())[len(measured) :]:
+        measured.append(_measured(folder, step, pairs))
+        with known.open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps(asdict(measured[-1])) + "\n")
+    return measured
+
+
+def _measured(folder: Path, step: str, pairs: int) -> Measured:
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_take, args=(folder, step, pairs, sender))
+    child.start()
+    sender.close()
+    try:
+        measured: Measured = receiver.recv()
+    except EOFError:
         child.join()
+        measured = Measured(pairs, step, failed=f"its process ended with {child.exitcode}")
+    child.join()
+    if measured.failed:
+        print(f"  {step:<34}failed: {measured.failed}", flush=True)
     return measured
 
 
@@ -188,16 +234,19 @@ def set_up(folder: Path, pairs: int) -> None:
 def growth(measured: list[Measured]) -> dict[str, float]:
     """By step, what a pair costs at the largest number as a multiple of the cost at the smallest, in CPU seconds."""
     sizes = sorted({one.pairs for one in measured})
+    failed = {one.step for one in measured if one.failed}
+    measured = [one for one in measured if one.step not in failed]
     cost = {(one.pairs, one.step): one.cpu_s / one.pairs for one in measured}
     total = {size: sum(one.cpu_s for one in measured if one.pairs == size) / size for size in sizes}
     steps = {one.step: cost[sizes[-1], one.step] / cost[sizes[0], one.step] for one in measured}
     return {**steps, "all together": total[sizes[-1]] / total[sizes[0]]}
 
 
-def main() -> None:
+def main() -> int:
+    """Measure, print, write results/streams.json; exit status 1 where a step failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, action="append", help="pairs; may be named several times")
-    parser.add_argument("--keep", type=Path, help="a folder for the lakes, which are kept")
+    parser.add_argument("--keep", type=Path, help="a folder for the lakes, where it goes on later")
     options = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
@@ -219,10 +268,15 @@ def main() -> None:
     print(
         f"\n  peak memory {peak:.2f} GiB (limit {LIMIT_GIB}), growth {grown['all together']:.2f} (limit {LIMIT_GROWTH})"
     )
-    told = {"steps": [asdict(one) for one in measured], "growth": grown, "stored_gb": stored_gb, "cores": CORES}
+    failed = {one.step: f"at {one.pairs:,} pairs: {one.failed}" for one in measured if one.failed}
+    for step, reason in failed.items():
+        print(f"  {step} failed {reason}")
+    steps = [asdict(one) for one in measured if one.step not in failed]
+    told = {"steps": steps, "failed": failed, "growth": grown, "stored_gb": stored_gb, "cores": CORES}
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

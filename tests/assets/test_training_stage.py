@@ -98,6 +98,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         model: str,
         on_progress: Any,
         finish: Any,
+        cluster: Any,
     ) -> Any:
         calls.append({"outputs": [row.output for row in rows], "model": model, **manifest})
         out_dir.mkdir(parents=True)
