@@ -40,8 +40,8 @@ def on_two(settings: TrainingSettings) -> TrainingSettings:
 
 
 def ranked(folder: Path) -> dict[str, psutil.Process]:
-    """The processes that train in the folder, by their ranks."""
-    return {one.environ()["RANK"]: one for one in trains_in(folder) if "RANK" in one.environ()}
+    """The processes that train in the folder, by their ranks. One that is just being started may have an empty rank."""
+    return {rank: one for one in trains_in(folder) if (rank := one.environ().get("RANK", ""))}
 
 
 def raylet_of(process: psutil.Process) -> psutil.Process:
