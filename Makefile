@@ -41,6 +41,8 @@ export $(AS_WRITTEN) PORT PAIR TEACHER FILE DATA RECIPE FILES MODEL SET CHECKPOI
 export HF_HUB_DISABLE_TELEMETRY := 1
 # Idle OpenMP threads sleep instead of spinning: on a few busy cores that is several times faster.
 export OMP_WAIT_POLICY ?= passive
+# Many container images set it; then every process, each step of a run too, would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 ifneq ($(PROFILE),)
 export REFLECTION_PROFILE := $(PROFILE)
 endif

@@ -45,6 +45,12 @@ def test_options_of_a_query_are_passed_as_they_are_written(make: Make) -> None:
     assert arguments[1:] == ["--format", "csv", "--out", "$it's here.csv", "--", "x"]
 
 
+def test_what_python_compiles_it_keeps_whatever_a_container_says(make: Make) -> None:
+    told = """#!/bin/sh\nprintf '%s\\0' -m "[$PYTHONDONTWRITEBYTECODE]" ''\n"""
+    (make.programs / "python").write_text(told)
+    assert make("sql", "Q=x", PYTHONDONTWRITEBYTECODE="1")[0] == ["[]", ""]
+
+
 def test_the_ui_is_told_its_port_and_its_further_names(make: Make) -> None:
     assert make("ui")[0] == ["dagster_project.commands.ui", "--allow-host"]
     arguments, _ = make("ui", "PORT=3001", "ALLOW_HOST=lake.example studio")
