@@ -28,7 +28,8 @@ def check_donors(donors: Sequence[Path]) -> None:
     """Raise UserError for a folder that is no warehouse: before anything is asked that it was to answer."""
     refuse(
         f"reuse: {donor} is no warehouse: it holds neither {CATALOG} nor {LEDGER}. Name the folder that another "
-        "profile has under `warehouse`, or leave it out."
+        "profile has under `warehouse`, or leave it out. Of a lake in PostgreSQL, which cannot be named here, replies "
+        "are taken over by `make export-replies` and `make import-replies`."
         for donor in donors
         if not any((donor / name).is_file() for name in (CATALOG, LEDGER))
     )
