@@ -1,13 +1,16 @@
 """Actors that share one work: as many as were asked for, whoever dies replaced by another.
 
-    crew = Crew(remote_actors(Scorer, machines, count=4, gpus=1)(...), 4, on_death)
+    start, threads = remote_actors(Scorer, machines, count=4, gpus=1)
+    crew = Crew("students.toy: scorers", start, 4, left=left.append, names=names)
     crew.give(actor, actor.score.remote(shard), shard)
     for heard in crew.hear(): ...               # whoever has done something, with what it had and what came of it
 
 An actor loads what it needs when it is started (its method `load`), and is heard without work when that is done.
 """
 
+import logging
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -16,6 +19,9 @@ from models_py.errors import UserError
 from models_py.ray_cluster import worker_variables
 
 _LOOK_S = 5.0
+_MOST_DEATHS = 3  # of actors at one piece of work, or of each at loading
+
+_log = logging.getLogger(__name__)
 
 Machines = Sequence[dict[str, float]]
 Work = TypeVar("Work")
@@ -31,21 +37,29 @@ class Heard(Generic[Work]):
 
 
 class Crew(Generic[Work]):
-    """`count` actors. make: starts one. on_death: told what a dead one had, None: it was loading; may raise.
+    """`count` actors, told of as `who`. make: starts one. left: takes what a dead one had, so that others do it.
 
-    lost: what an actor raises that is of no use any more, as if it had died. Raises a UserError that an actor raises.
+    names: of each piece of some work; actors that die again and again at the same piece, or loading, are a UserError,
+    for whatever it is would kill the others too. lost: what an actor raises that is of no use any more, as if it had
+    died. A UserError that an actor raises is raised here.
     """
 
     def __init__(
         self,
+        who: str,
         make: Callable[[], Any],
         count: int,
-        on_death: Callable[[Work | None, Exception], None],
+        *,
+        left: Callable[[Work], None],
+        names: Callable[[Work], Sequence[str]],
         lost: tuple[type[Exception], ...] = (),
     ) -> None:
-        self._make, self._on_death, self._lost = make, on_death, lost
+        self._who, self._make, self._count = who, make, count
+        self._left, self._names, self._lost = left, names, lost
         self._actors: list[Any] = []
         self._under_way: dict[Any, tuple[Any, Work | None]] = {}  # by what was asked: whom, about what
+        self._died_loading = 0  # since some work was done
+        self._deaths: Counter[str] = Counter()  # by the name of a piece
         for _ in range(count):
             self._start()
 
@@ -79,6 +93,7 @@ class Crew(Generic[Work]):
             actor, work = self._under_way.pop(asked)
             try:
                 heard.append(Heard(actor, work, ray.get(asked)))
+                self._died_loading = 0 if work is not None else self._died_loading
                 continue
             except RayActorError as error:
                 died: Exception = error
@@ -88,9 +103,27 @@ class Crew(Generic[Work]):
                 died = error.cause
             self._actors.remove(actor)
             ray.kill(actor)
-            self._on_death(work, died)
+            self._mourn(work, died)
             self._start()
         return heard
+
+    def _mourn(self, work: Work | None, error: Exception) -> None:
+        """Others do what it had, unless it is what they die of."""
+        if work is None:
+            self._died_loading += 1
+            deaths, at = self._died_loading // self._count, "loading the model"
+        else:
+            self._left(work)
+            names = self._names(work)
+            self._deaths.update(names)
+            worst = max(names, key=self._deaths.__getitem__)
+            deaths, at = self._deaths[worst], f"at {worst}"
+        if deaths == _MOST_DEATHS:
+            raise UserError(
+                f"{self._who} died {deaths} times {at}, as happens when memory runs out: {last_words(error)}. "
+                "Run again: what came is kept."
+            ) from error
+        _log.warning("%s: one died, another is started (%s)", self._who, last_words(error))
 
     def end(self) -> None:
         """Nobody works on."""

@@ -20,10 +20,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from models_py.errors import UserError
 from models_py.progress import OnProgress, Progress, silent
 from models_py.ray_cluster import connected, need_ray, ray_cluster
-from models_py.ray_crew import Crew, Heard, Machines, as_many_as, last_words, remote_actors
+from models_py.ray_crew import Crew, Heard, Machines, as_many_as, remote_actors
 from models_py.student.batching import shards
 from models_py.student.spec import ResolvedStudent
 
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
 _SHARD_ROWS, _SHARD_CHARACTERS = 512, 500_000
 _SHARDS_EACH = 8  # that an actor gets at least, where there are few requests
-_MOST_DEATHS = 3  # of actors at one shard, or at loading
 
 Actors = int | Literal["auto"] | None
 
@@ -106,36 +104,6 @@ class _Scored:
     paths_left: list[str]
 
 
-@dataclass(slots=True)
-class _Shard:
-    requests: "list[ScoreRequest]"
-    deaths: int = 0
-
-
-@dataclass(slots=True)
-class _Deaths:
-    """Who died at which shard, and what they left. Raises UserError where actors die again and again at one place."""
-
-    student: str
-    actors: int
-    left: list[_Shard] = field(default_factory=list)
-    died_loading: int = 0
-
-    def mourn(self, shard: _Shard | None, error: Exception) -> None:
-        if shard is None:
-            self.died_loading += 1
-            deaths, at = self.died_loading // self.actors, "loading the model"
-        else:
-            shard.deaths += 1
-            self.left.append(shard)
-            deaths, at = shard.deaths, f"scoring {shard.requests[0].content_id[:12]} and what follows"
-        if deaths == _MOST_DEATHS:
-            raise UserError(
-                f"students.{self.student}: scorers died {deaths} times {at}, as happens when memory runs out: "
-                f"{last_words(error)}"
-            ) from error
-
-
 @dataclass
 class ScoringActors:
     """`count` scorers on the machines of the cluster that this process is connected to."""
@@ -158,22 +126,28 @@ class ScoringActors:
         if total is None:
             total = len(requests) if isinstance(requests, Sized) else None
         rows = self.shard_rows or _shard_rows(total, self.count)
-        cut = (_Shard(shard) for shard in shards(requests, _characters, most=_SHARD_CHARACTERS, rows=rows))
+        cut = shards(requests, _characters, most=_SHARD_CHARACTERS, rows=rows)
+        left: list[list[ScoreRequest]] = []
         done, began = 0, time.monotonic()
         start, threads = remote_actors(_Actor, self.machines, count=self.count, gpus=1)
-        deaths = _Deaths(self.student.name, self.count)
-        crew: Crew[_Shard] = Crew(lambda: start(self.student, threads), self.count, deaths.mourn)
+        crew: Crew[list[ScoreRequest]] = Crew(
+            f"students.{self.student.name}: scorers",
+            lambda: start(self.student, threads),
+            self.count,
+            left=left.append,
+            names=lambda shard: [f"{shard[0].content_id[:12]} and what follows"],
+        )
         idle: list[Any] = []
-        heard: list[Heard[_Shard]] = []
+        heard: list[Heard[list[ScoreRequest]]] = []
         try:
             while True:
                 # Whoever is idle works on while the caller commits what came.
-                while idle and (shard := deaths.left.pop() if deaths.left else next(cut, None)):
-                    actor, ahead = idle.pop(), max(len(shard.requests), ((total or 0) - done) // self.count)
-                    crew.give(actor, actor.score.remote(shard.requests, ahead), shard)
+                while idle and (shard := left.pop() if left else next(cut, None)):
+                    actor, ahead = idle.pop(), max(len(shard), ((total or 0) - done) // self.count)
+                    crew.give(actor, actor.score.remote(shard, ahead), shard)
                 for one in heard:
                     if one.work is not None:
-                        done += len(one.work.requests)
+                        done += len(one.work)
                         self.path, self.paths_left = one.came.path, one.came.paths_left
                         self.tokens_scored += one.came.tokens
                         yield from one.came.rows
@@ -182,8 +156,6 @@ class ScoringActors:
                     return  # nothing is left; who is still starting is not needed
                 heard = crew.hear()
                 idle += [one.actor for one in heard]
-                if any(one.work for one in heard):
-                    deaths.died_loading = 0
                 if not heard and not crew.at_work:
                     on_progress(Progress(done, total, "rows", note=f"{self.count} scorers are starting"))
         finally:

@@ -13,9 +13,8 @@ that what has finished waits, uncommitted, for the slowest of its block.
 """
 
 import itertools
-import logging
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -24,9 +23,8 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
-from models_py.errors import UserError
 from models_py.ray_cluster import connected, need_ray, ray_cluster
-from models_py.ray_crew import Crew, as_many_as, last_words, remote_actors
+from models_py.ray_crew import Crew, as_many_as, remote_actors
 from models_py.teacher.engines.base import Engine, profile_key
 from models_py.teacher.engines.vllm.offline import BrokenDownError, VllmEngine
 from models_py.teacher.request import TeacherReply, TeacherRequest
@@ -36,9 +34,6 @@ if TYPE_CHECKING:
 
 _TURN_S = 2.0  # after which an actor is heard though nothing has finished: whoever asks may want to stop
 _ALL_S = 60.0  # that the first to be loaded wait for the others
-_MOST_DEATHS = 3  # of engines at one request, or at loading
-
-_log = logging.getLogger(__name__)
 
 
 class _Actor:
@@ -80,13 +75,17 @@ class _Engines:
 
     def __init__(self, start: Callable[[int], Any], count: int, model_key: str) -> None:
         self.count = count
-        self._model_key = model_key
         self._idle: list[_Seat] = []
         self._left: deque[TeacherRequest] = deque()
-        self._deaths: Counter[str] = Counter()  # by request
-        self._died_loading = 0
-        self._numbers = itertools.count(1)
-        self._crew: Crew[_Seat] = Crew(lambda: start(next(self._numbers)), count, self._mourn, (BrokenDownError,))
+        numbers = itertools.count(1)
+        self._crew: Crew[_Seat] = Crew(
+            f"{model_key}: vLLM's engines",
+            lambda: start(next(numbers)),
+            count,
+            left=lambda seat: self._left.extend(seat.under_way.values()),
+            names=lambda seat: [f"request {name[:12]}" for name in seat.under_way],
+            lost=(BrokenDownError,),
+        )
         self._wait_until = time.monotonic() + _ALL_S
         self.has_begun = False
 
@@ -142,25 +141,7 @@ class _Engines:
             for reply in heard.came:
                 del heard.work.under_way[reply.request_id]
             came += heard.came
-        if came:
-            self._died_loading = 0
         return came
-
-    def _mourn(self, seat: _Seat | None, error: Exception) -> None:
-        """What it had is for others. Raises UserError where engines die again and again at one place."""
-        if seat is None:
-            self._died_loading += 1
-            deaths, at = self._died_loading // self.count, "loading the model"
-        else:
-            self._left.extend(seat.under_way.values())
-            self._deaths.update(seat.under_way.keys())
-            deaths, at = max(self._deaths[name] for name in seat.under_way), "at the same requests"
-        if deaths == _MOST_DEATHS:
-            raise UserError(
-                f"{self._model_key}: vLLM's engines died {deaths} times {at}, as happens when memory runs out: "
-                f"{last_words(error)}. Run again: replies that came are kept."
-            ) from error
-        _log.warning("%s: an engine died, another is started (%s)", self._model_key, last_words(error))
 
 
 class VllmActors(Engine):
