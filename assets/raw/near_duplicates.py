@@ -82,8 +82,13 @@ def observed(profile: Profile) -> list[Any]:
 
 def _found(context: dg.AssetExecutionContext, lake: Lake, profile: Profile, settings: NearDuplicates) -> pl.DataFrame:
     names = [source.name for source in profile.sources]
-    return cleaning.near_duplicates(
-        lambda: lake.batches(_CONVERSATIONS, [names], rows=_READ_ROWS),
-        settings,
-        StepProgress(context, "looking for near duplicates", context.asset_key),
-    )
+    progress = StepProgress(context, "looking for near duplicates", context.asset_key)
+    total = int(str(lake.scalar("select count(*) from raw.raw_pairs")))
+    with lake.spilling() as folder:
+        return cleaning.near_duplicates(
+            lambda: lake.batches(_CONVERSATIONS, [names], rows=_READ_ROWS),
+            settings,
+            folder,
+            total=total,
+            on_progress=progress,
+        )

@@ -74,7 +74,8 @@ def _found(lake: Lake, looked_for: LookedFor, progress: StepProgress) -> pl.Data
     parts = min(pairs // _PAIRS_AT_ONCE + 1, 256)
     bounds = ["", *(f"{256 * part // parts:02x}" for part in range(1, parts)), "g"]  # ids are hexadecimal, and random
     batches = (lake.batches(_CANDIDATES, part, rows=_READ_ROWS) for part in pairwise(bounds))
-    return copies_in_all(chain.from_iterable(batches), looked_for, progress)
+    total = int(str(lake.scalar("select count(distinct content_id) from selection.candidates")))
+    return copies_in_all(chain.from_iterable(batches), looked_for, total=total, on_progress=progress)
 
 
 def _shown(path: Path, profile: Profile) -> str:

@@ -11,6 +11,8 @@ import itertools
 import os
 import shutil
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -27,7 +29,7 @@ _KEPT = 3  # idle instances: one that reads, one that writes, one that reads bes
 _SNAPSHOTS = "select snapshot_id, snapshot_time from lake.snapshots() where snapshot_id >= {} order by snapshot_id"
 
 
-_SPILL = "spill"  # what folders are called to which queries write what does not fit into memory
+_SPILL = "spill"  # what folders are called to which is written what does not fit into memory
 _numbers = itertools.count()
 
 
@@ -88,7 +90,7 @@ class Instance:
         """Have what does not fit into memory written below that folder. Raises duckdb.Error once that was done."""
         if self._spill is None or self._spill.parent != folder:
             # One an instance: two that wrote to one folder would take each other's files.
-            self._spill = folder / f"{_SPILL}-{os.getpid()}-{next(_numbers)}"
+            self._spill = _own(folder)
             self.connection.execute(f"set temp_directory = {literal(str(self._spill))}")
 
     def has(self, wanted: Attachment) -> bool:
@@ -164,8 +166,24 @@ def borrow(wanted: Attachment) -> Instance:
     return instance
 
 
+@contextmanager
+def spill_folder(folder: Path) -> Iterator[Path]:
+    """A fresh folder below that one for work that does not fit into memory, removed when it is done."""
+    own = _own(folder)
+    own.mkdir(parents=True)
+    try:
+        yield own
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
+
+
+def _own(folder: Path) -> Path:
+    """A name that nobody else takes and `remove_spilled` knows."""
+    return folder / f"{_SPILL}-{os.getpid()}-{next(_numbers)}"
+
+
 def remove_spilled(folder: Path) -> None:
-    """Remove what queries of processes that were killed had written there."""
+    """Remove what processes that were killed had written there."""
     found = [*folder.glob(f"{_SPILL}-*-*")]
     if not found:
         return

@@ -20,7 +20,7 @@ import shlex
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,7 +31,15 @@ import duckdb
 import polars as pl
 
 from dagster_project.lakehouse.answers import Answer, Answers, LakeState
-from dagster_project.lakehouse.attached import Attachment, Instance, Setting, borrow, extension_file, remove_spilled
+from dagster_project.lakehouse.attached import (
+    Attachment,
+    Instance,
+    Setting,
+    borrow,
+    extension_file,
+    remove_spilled,
+    spill_folder,
+)
 from dagster_project.lakehouse.data_files import DataFiles, sqlite_damage
 from dagster_project.lakehouse.locked import literal, lock
 from dagster_project.lakehouse.sql_files import MACRO_SCHEMA, Model, load_macros, load_models
@@ -215,6 +223,10 @@ class Lake:
             for batch in connection.execute(sql, params).to_arrow_reader(rows):
                 if batch.num_rows:
                     yield pl.DataFrame(batch)
+
+    def spilling(self) -> AbstractContextManager[Path]:
+        """A fresh folder in the warehouse for work that does not fit into memory; what a kill leaves is removed."""
+        return spill_folder(self.warehouse)
 
     def facts(
         self,

@@ -223,16 +223,23 @@ def _covered(hits: pl.DataFrame) -> pl.DataFrame:
 
 
 def copies_in_all(
-    batches: Iterable[pl.DataFrame], looked_for: LookedFor, on_progress: OnProgress = silent
+    batches: Iterable[pl.DataFrame],
+    looked_for: LookedFor,
+    *,
+    total: int | None = None,
+    on_progress: OnProgress = silent,
 ) -> pl.DataFrame:
-    """As `LookedFor.copies_in`, of candidates in frames, each text looked at once; in an order of its own."""
+    """As `LookedFor.copies_in`, of candidates in frames, each text looked at once; in an order of its own.
+
+    total: of the texts, where it is known.
+    """
     seen: set[str] = set()
     found = [pl.DataFrame(schema=FOUND_SCHEMA)]
     for batch in batches:
         fresh = batch.filter(~batch["content_id"].is_in([*seen.intersection(batch["content_id"])])).unique("content_id")
         seen.update(fresh["content_id"])
         found.append(looked_for.copies_in(fields_of(fresh)))
-        on_progress(Progress(len(seen), None, "texts"))
+        on_progress(Progress(len(seen), total, "texts"))
     return pl.concat(found).sort(FOUND_SCHEMA.names()[:6])
 
 

@@ -1,6 +1,6 @@
 """Which texts nearly repeat an earlier one: found by MinHash, verified by counting, clustered, with the evidence.
 
-    near_duplicates(lambda: [frame of place, id and text], NearDuplicates(threshold=0.8))
+    near_duplicates(lambda: [frame of place, id and text], NearDuplicates(threshold=0.8), folder)
 
 Two texts are as similar as their sets of three words in a row (shingles) are by Jaccard: shared / all. rensa makes a
 MinHash signature of each text, its bands go to a DuckDB file beside which nothing grows with the number of texts, and
@@ -12,7 +12,6 @@ more than `_MOST_COMPARED` texts that agree in a band each is compared with the 
 Texts without any word are like no other.
 """
 
-import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -83,18 +82,25 @@ class _Link:
     all: int
 
 
-def near_duplicates(batches: Batches, settings: NearDuplicates, on_progress: OnProgress = silent) -> pl.DataFrame:
+def near_duplicates(
+    batches: Batches,
+    settings: NearDuplicates,
+    folder: Path,
+    *,
+    total: int | None = None,
+    on_progress: OnProgress = silent,
+) -> pl.DataFrame:
     """One row a text that nearly repeats an earlier one, as FOUND_SCHEMA has it, cluster by cluster, in order.
 
     batches: gives the texts as often as it is called, as frames of `place` (a number of its own, which orders them),
-    `pair_id` and `text`.
+    `pair_id` and `text`. folder: an empty one for what does not fit into memory, some 1.4 GB a million texts. total: of
+    the texts, where it is known.
     """
-    with _work() as work:
-        total = _sign(work, batches(), band_rows(settings.threshold), on_progress)
+    with _work(folder) as work:
+        _sign(work, batches(), band_rows(settings.threshold), total, on_progress)
         work.execute(_BUCKETS)
-        clusters = _clusters(_links(work, settings.threshold))
+        clusters = _clusters(_links(work, settings.threshold, on_progress))
         found = _rows(work, clusters, settings.threshold)
-        on_progress(Progress(total, total, "texts"))
     return _with_shared_text(batches(), found) if found.height else pl.DataFrame(schema=FOUND_SCHEMA)
 
 
@@ -105,24 +111,27 @@ def band_rows(threshold: float) -> int:
 
 
 @contextmanager
-def _work() -> Iterator[duckdb.DuckDBPyConnection]:
-    """A database on the disk, that holds what does not fit the memory and is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="near_duplicates_") as folder:
-        connection = duckdb.connect(str(Path(folder, "work.duckdb")))
-        try:
-            connection.execute(f"set memory_limit = '{_MEMORY}'; set enable_progress_bar = false")
-            connection.execute("create table texts (place bigint, pair_id varchar, shingles ubigint[])")
-            connection.execute("create table bands (hash ubigint, place bigint)")
-            yield connection
-        finally:
-            connection.close()
+def _work(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database there that holds what does not fit into memory."""
+    connection = duckdb.connect(str(folder / "work.duckdb"))
+    try:
+        connection.execute(f"set memory_limit = '{_MEMORY}'; set enable_progress_bar = false")
+        connection.execute("create table texts (place bigint, pair_id varchar, shingles ubigint[])")
+        connection.execute("create table bands (hash ubigint, place bigint)")
+        yield connection
+    finally:
+        connection.close()
 
 
 def _sign(
-    work: duckdb.DuckDBPyConnection, batches: Iterable[pl.DataFrame], rows_of_band: int, on_progress: OnProgress
-) -> int:
-    """Write every text's shingles and bands; how many texts there are."""
-    total = 0
+    work: duckdb.DuckDBPyConnection,
+    batches: Iterable[pl.DataFrame],
+    rows_of_band: int,
+    total: int | None,
+    on_progress: OnProgress,
+) -> None:
+    """Write every text's shingles and bands."""
+    done = 0
     for batch in batches:
         shingles, offsets = _shingles(batch["text"])
         signatures = RMinHash.digest_matrix_from_flat_token_hashes(shingles, offsets.astype(np.uint64), _SLOTS, _SEED)
@@ -133,9 +142,8 @@ def _sign(
             bands = _bands(np.array(signatures.to_rows(), dtype=np.uint64)[said], rows_of_band)
             places = batch["place"].to_numpy()[said].repeat(bands.shape[1])
             _insert(work, "bands", pl.DataFrame({"hash": bands.ravel(), "place": places}))
-        total += batch.height
-        on_progress(Progress(total, None, "texts"))
-    return total
+        done += batch.height
+        on_progress(Progress(done, total, "texts"))
 
 
 def _shingles(texts: pl.Series) -> tuple[Hashes, Places]:
@@ -175,7 +183,7 @@ def _insert(work: duckdb.DuckDBPyConnection, table: str, rows: pl.DataFrame) -> 
     work.unregister("fresh")
 
 
-def _links(work: duckdb.DuckDBPyConnection, threshold: float) -> Iterator[_Link]:
+def _links(work: duckdb.DuckDBPyConnection, threshold: float, on_progress: OnProgress) -> Iterator[_Link]:
     """Similar pairs, as many as it takes to hold each cluster together."""
     root: dict[int, int] = {}
 
@@ -186,7 +194,9 @@ def _links(work: duckdb.DuckDBPyConnection, threshold: float) -> Iterator[_Link]
 
     # All of it, for a connection has one result at a time: two numbers a pair that agrees in a band.
     candidates = work.execute(_CANDIDATES, {"most": _MOST_COMPARED}).fetchnumpy()
-    for start in range(0, len(candidates["one"]), _COMPARED_AT_ONCE):
+    total = len(candidates["one"])
+    for start in range(0, total, _COMPARED_AT_ONCE):
+        on_progress(Progress(start, total, "pairs of texts compared"))
         some = slice(start, start + _COMPARED_AT_ONCE)
         pairs = [*zip(candidates["one"][some].tolist(), candidates["other"][some].tolist(), strict=True)]
         pairs = [(one, other) for one, other in pairs if find(one) != find(other)]

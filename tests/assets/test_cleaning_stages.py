@@ -16,6 +16,7 @@ from assets.raw.raw_pairs import raw_pairs
 from assets.reflection.instruction_reflections import instruction_reflections
 from assets.selection import contaminated_texts as contaminated_texts_module
 from assets.selection.contaminated_texts import contaminated_texts
+from dagster_project.lakehouse.lake import open_lake
 from dagster_project.steps.results import TOLD_KEY
 from models_py.content import content_id
 from models_py.errors import UserError
@@ -203,10 +204,7 @@ asset(dg.build_asset_context(), lake=open_lake(profile), profile=profile)
 
 @pytest.mark.slow
 @pytest.mark.kill
-def test_killed_and_run_again_it_finds_the_same(
-    flow: Flow, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TMPDIR", str(flow.folder))  # what is killed leaves its work file
+def test_killed_and_run_again_it_finds_the_same(flow: Flow, tmp_path_factory: pytest.TempPathFactory) -> None:
     flow.pairs(WALK, WALK_AGAIN, CAT)
     exam(flow, WALK[2])
     flow.configure({**NEAR, **EVALUATION})
@@ -221,7 +219,12 @@ def test_killed_and_run_again_it_finds_the_same(
             assert first_line(process) == "under way"
             process.kill()
         assert flow.lake.snapshot_id() == before
+        left = [path.name for path in flow.profile.warehouse.glob("spill-*/*.duckdb")]
+        assert left == (["work.duckdb"] if name == "near_duplicates" else [])
+        open_lake(flow.profile).prepare()  # as the next process does first
+        assert not [*flow.profile.warehouse.glob("spill-*")]
         assert version(flow.run(asset)) == version(copy.run(asset))
         before = flow.lake.snapshot_id()
     assert (repeated(flow), copies(flow)) == (repeated(copy), copies(copy))
     assert (len(repeated(flow)), len(copies(flow))) == (1, 2)
+    assert not [*flow.profile.warehouse.glob("spill-*")]

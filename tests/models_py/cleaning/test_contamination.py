@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from models_py.cleaning.contamination import FOUND_SCHEMA, LookedFor, copies_in_all
 from models_py.cleaning.evaluation_texts import TEXTS_SCHEMA, read_evaluation_texts
 from models_py.cleaning.settings import EvaluationFile
+from models_py.progress import Progress
 from tests.models_py.cleaning.real_texts import DATA, needs_data, pairs, rows
 from tests.support.properties import examples
 
@@ -230,8 +231,10 @@ def test_a_question_that_goes_on_in_the_input() -> None:
 
 def test_a_text_is_looked_at_once() -> None:
     batch = pl.DataFrame([candidate("a", output=LONG), candidate("b", output=LONG), candidate("a", output=LONG)])
-    found = copies_in_all([batch, batch, batch.clear()], looked_for(LONG))
+    told: list[Progress] = []
+    found = copies_in_all([batch, batch, batch.clear()], looked_for(LONG), total=2, on_progress=told.append)
     assert found["content_id"].to_list() == ["a", "b"]
+    assert told == [Progress(2, 2, "texts")] * 3
     assert copies_in_all([], looked_for(LONG)).schema == FOUND_SCHEMA
 
 

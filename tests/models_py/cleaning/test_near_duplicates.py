@@ -1,8 +1,10 @@
 """Near duplicates: small edits are found, other texts are not, and what is told of them is what is there."""
 
 import random
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -13,6 +15,7 @@ from models_py.cleaning.near_duplicates import FOUND_SCHEMA, band_rows, near_dup
 from models_py.cleaning.settings import NearDuplicates
 from models_py.cleaning.words import words
 from models_py.errors import UserError
+from models_py.progress import OnProgress, Progress, silent
 from tests.models_py.cleaning.real_texts import needs_data, pairs
 from tests.support.properties import examples
 
@@ -20,12 +23,16 @@ FOX = "The quick brown fox jumps over the lazy dog and runs away into the dark w
 HEN = "A hen that lays no eggs is kept for her company, says the farmer, and for the noise she makes at noon."
 
 
-def find(texts: Sequence[str], threshold: float = 0.8, batch: int = 3) -> pl.DataFrame:
+def find(
+    texts: Sequence[str], threshold: float = 0.8, batch: int = 3, on_progress: OnProgress = silent
+) -> pl.DataFrame:
     """`t0`, `t1`, ... in batches."""
     numbered = [(n, f"t{n}", text) for n, text in enumerate(texts)]
     frame = pl.DataFrame(numbered, schema={"place": pl.Int64, "pair_id": pl.String, "text": pl.String}, orient="row")
     shuffled = frame.sample(fraction=1, shuffle=True, seed=3)  # the order in which they come says nothing
-    return near_duplicates(lambda: shuffled.iter_slices(batch), NearDuplicates(threshold))
+    with tempfile.TemporaryDirectory() as folder:
+        settings, texts_again = NearDuplicates(threshold), lambda: shuffled.iter_slices(batch)
+        return near_duplicates(texts_again, settings, Path(folder), total=len(texts), on_progress=on_progress)
 
 
 def shingles(text: str) -> set[tuple[str, ...]]:
@@ -114,6 +121,12 @@ def test_many_repetitions_of_one_text_cost_no_comparison_of_all_with_all() -> No
     found = find(texts, batch=1000)
     assert found.height == 2999
     assert set(found["representative_id"]) == {"t0"} == set(found["linked_to"])
+
+
+def test_how_far_it_is_is_told_of_the_texts_and_then_of_their_pairs() -> None:
+    told: list[Progress] = []
+    find([HEN, FOX, f"{FOX} Really.", "Something else."], on_progress=told.append)
+    assert told == [Progress(3, 4, "texts"), Progress(4, 4, "texts"), Progress(0, 1, "pairs of texts compared")]
 
 
 def test_long_shared_texts_are_cut() -> None:
