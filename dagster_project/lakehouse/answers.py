@@ -29,6 +29,7 @@ from typing import Any
 import duckdb
 import polars as pl
 
+from dagster_project.lakehouse.locked import literal
 from models_py.content import fingerprint
 
 _CATALOG = "__ducklake_metadata_lake"  # the catalog's own tables, in any connection that has attached a lake as `lake`
@@ -157,7 +158,7 @@ class LakeState:
 def relations_read(sql: str) -> frozenset[str] | None:
     """The tables and views, `schema.table`, that a SELECT reads; None where it reads anything else, or is none."""
     with _parser().cursor() as parser:
-        row = parser.execute("select json_serialize_sql(?)", [sql]).fetchone()
+        row = parser.execute(f"select json_serialize_sql({literal(sql)})").fetchone()
     assert row is not None
     tree = json.loads(row[0])
     if tree["error"]:

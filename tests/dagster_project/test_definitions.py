@@ -260,7 +260,7 @@ from dagster_project.definitions import build_definitions
 from dagster_project.profile.load import load_profile
 build_definitions(load_profile(sys.argv[1])).resolve_asset_graph()
 heavy = ["torch", "transformers", "trl", "peft", "vllm", "datasets", "accelerate", "ray", "dagster_ray", "lm_eval"]
-heavy += ["matplotlib"]
+heavy += ["matplotlib", "pandas"]
 print(json.dumps([[name for name in heavy if name in sys.modules], os.path.exists(sys.argv[2])]))
 """
 
