@@ -10,14 +10,13 @@ from collections import Counter
 from collections.abc import Sequence
 
 _WORDS = 3
-_MOST = 12
 
 
 def openings(texts: Sequence[str]) -> list[tuple[str, int]]:
     """The beginnings that more than one text has, the most frequent first."""
     begun = Counter(" ".join(split[:_WORDS]) for text in texts if len(split := text.lower().split()) >= _WORDS)
     repeated = [one for one in begun.items() if one[1] > 1]
-    return sorted(repeated, key=lambda one: (-one[1], one[0]))[:_MOST]
+    return sorted(repeated, key=lambda one: (-one[1], one[0]))
 
 
 def distinct_n(texts: Sequence[str], n: int) -> float | None:

@@ -20,6 +20,7 @@ from models_py.report.diversity import distinct_n, openings
 _DECIMALS = 4
 _DIGITS = 5  # of a perplexity
 _PAIRS_A_BLOCK = 250
+_MOST_OPENINGS = 12  # that are listed
 
 
 def packed(value: object) -> str:
@@ -110,5 +111,6 @@ def diversity(content: Content) -> list[dict[str, Any]]:
         sides = {side: answers.filter(side=side)["output"].to_list() for side in ("before", "after")}
         distinct = [{"n": n, **{side: distinct_n(texts, n) for side, texts in sides.items()}} for n in (1, 2, 3)]
         repeated = {side: openings(texts) for side, texts in sides.items()}
-        found.append({"recipe": recipe, "answers": len(sides["after"]), "distinct": distinct, "openings": repeated})
+        shown = {side: {"most": begun[:_MOST_OPENINGS], "all": len(begun)} for side, begun in repeated.items()}
+        found.append({"recipe": recipe, "answers": len(sides["after"]), "distinct": distinct, "openings": shown})
     return found

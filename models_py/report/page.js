@@ -413,14 +413,18 @@
       const cuts = ["top_fraction", "top_k", "rows_as", "ifd_below", "r_ifd_below", "mix", "drop_near_duplicates", "drop_contaminated"]
         .filter((name) => recipe[name]).map((name) => `${name}: ${recipe[name]}`);
       const spread = facts.diversity.find((one) => one.recipe === recipe.recipe);
-      const repeated = (side) => spread.openings[side].map(([opening, answers]) => ({ opening, answers }));
+      const repeated = (side) => {
+        const { most, all } = spread.openings[side];
+        const cut = all > most.length ? `, the ${most.length} most frequent of ${count(all)}` : "";
+        return plainTable(most.map(([opening, answers]) => ({ opening, answers })), `Openings that repeat, ${side}, of ${count(spread.answers)} answers${cut}`);
+      };
       made.push(el("h2", {}, recipe.recipe), el("p", { class: "quiet" }, `Policy ${recipe.policy}; cuts: ${cuts.join(", ") || "none"}.`),
         el("div", { class: "columns" }, plainTable(mine("drops"), "What became of its pairs: which thresholds bind"),
           plainTable(share(mine("by_source")), "Sources, before and after"),
           plainTable(share(mine("categories")), "Categories, before and after"),
           plainTable(share(mine("near_duplicates")), "Pairs that nearly repeat an earlier one"),
           spread && plainTable(spread.distinct, `distinct-n of ${count(spread.answers)} answers before and as many after`),
-          spread && ["before", "after"].map((side) => plainTable(repeated(side), `Openings that repeat, ${side}, of ${count(spread.answers)} answers`))));
+          spread && ["before", "after"].map(repeated)));
     }
     return made;
   }

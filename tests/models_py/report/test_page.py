@@ -161,6 +161,17 @@ def test_a_text_that_is_too_long_for_the_file_is_left_out(small: int, tmp_path: 
     assert written.size <= small
 
 
+def test_of_many_openings_that_repeat_it_is_said_how_many_there_are(tmp_path: Path) -> None:
+    answers = [f"opening number {n:02d} goes on" for n in range(13) for _ in range(2 if n else 3)]
+    rows = {"recipe": "paper", "output": [*answers, *answers], "side": ["before", "after"] * len(answers)}
+    publish_report(replace(content(), answers=pl.DataFrame(rows)), tmp_path / "r.html")
+    [told] = unpacked((tmp_path / "r.html").read_text(encoding="utf-8"), "facts")["diversity"]
+    assert (told["recipe"], told["answers"]) == ("paper", 27)
+    assert told["openings"]["after"]["all"] == 13
+    assert told["openings"]["after"]["most"][0] == ["opening number 00", 3]
+    assert len(told["openings"]["after"]["most"]) == 12
+
+
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"file/r\.html cannot be written \(.*\); name another file"):
