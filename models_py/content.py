@@ -8,7 +8,7 @@ conversation, `[instruction, input, output, system, history]`.
 import hashlib
 import json
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,15 @@ def canonical_json(value: object) -> bytes:
 def fingerprint(*parts: object) -> str:
     """The sha256 hex digest of any JSON-able parts, in order."""
     return hashlib.sha256(canonical_json(parts)).hexdigest()
+
+
+def fingerprint_of_list(items: Iterable[object]) -> str:
+    """As `fingerprint` of one list of JSON-able items, however many: it is never held whole."""
+    digest = hashlib.sha256(b"[[")
+    for place, item in enumerate(items):
+        digest.update(b"," + canonical_json(item) if place else canonical_json(item))
+    digest.update(b"]]")
+    return digest.hexdigest()
 
 
 def hashed_fields(settings: Any, always: Collection[str]) -> dict[str, Any]:

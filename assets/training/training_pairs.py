@@ -1,9 +1,12 @@
 """training.training_pairs: each recipe's training set, frozen under the version of its rows."""
 
+from datetime import UTC, datetime
+
 import dagster as dg
-import polars as pl
+import duckdb
 
 from dagster_project.lakehouse.lake import Commit, Lake
+from dagster_project.lakehouse.locked import literal
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from dagster_project.steps.code_version import code_version
 from dagster_project.steps.results import OWNERS, key, table_result
@@ -12,7 +15,15 @@ from models_py.training.rows_version import ROW_COLUMNS, rows_version
 
 TABLE = "training.training_pairs"
 _STORED = "recipe = ? and data_version = ?"
-_ORIGINS = "selection.recycled_pair_origins"  # no part of what a row is: it is frozen beside it
+_READ_ROWS = 10_000  # held in memory at once
+# Where a row comes from is no part of what it is: it is frozen beside it.
+_SELECTED = f"""
+select {", ".join(ROW_COLUMNS)}, origins.* exclude (recipe, pair_id)
+from selection.recycled_pairs
+left join selection.recycled_pair_origins as origins using (recipe, pair_id)
+where recipe = {{recipe}}
+order by rank
+"""
 
 
 def training_pairs(recipe: str) -> dg.AssetsDefinition:
@@ -39,13 +50,7 @@ def freeze(lake: Lake, recipe: str, run_id: str = "") -> str:
         lake.prepare()  # a lake of before may lack the view that is read now
         version = _frozen_version(lake, recipe)
         if version is None:
-            rows = _selected(lake, recipe)
-            version = rows_version(rows)
-            # The selection may have gone back between the two looks.
-            if lake.scalar(f"select count(*) from {TABLE} where {_STORED}", [recipe, version]) == 0:
-                frame = rows.with_columns(recipe=pl.lit(recipe), data_version=pl.lit(version))
-                asset = f"training/{recipe}/training_pairs"
-                lake.append({TABLE: frame}, Commit(f"training set of {recipe}", asset, run_id, version))
+            version = _freeze_selected(lake, recipe, run_id)
     return version
 
 
@@ -70,18 +75,28 @@ def _frozen_version(lake: Lake, recipe: str) -> str | None:
     return str(same.item()) if same.height else None
 
 
-def _selected(lake: Lake, recipe: str) -> pl.DataFrame:
-    columns = ", ".join(ROW_COLUMNS)
-    rows = lake.read(
-        f"select {columns}, origins.* exclude (recipe, pair_id) "
-        f"from selection.recycled_pairs left join {_ORIGINS} as origins using (recipe, pair_id) "
-        "where recipe = ? order by rank",
-        [recipe],
-    )
-    if rows.is_empty():
-        raise UserError(
-            f"recipes.{recipe} keeps no pair, so there is nothing to train on. See why with: make sql "
-            'Q="select drop_reason, choice_reason, count(*) from selection.pair_decisions '
-            f"where recipe = '{recipe}' group by all\" and loosen its policy or its cuts in the profile."
-        )
-    return rows
+def _freeze_selected(lake: Lake, recipe: str, run_id: str) -> str:
+    """The rows as they are selected at one moment: hashed, then stored, a batch in memory at a time."""
+    with lake.set_aside(_SELECTED.format(recipe=literal(recipe))) as file:
+        rows = f"read_parquet({literal(str(file))})"
+        if not lake.scalar(f"select count(*) from {rows}"):
+            raise UserError(
+                f"recipes.{recipe} keeps no pair, so there is nothing to train on. See why with: make sql "
+                'Q="select drop_reason, choice_reason, count(*) from selection.pair_decisions '
+                f"where recipe = '{recipe}' group by all\" and loosen its policy or its cuts in the profile."
+            )
+        version = rows_version(lake.batches(f"select {', '.join(ROW_COLUMNS)} from {rows}", rows=_READ_ROWS))
+
+        def store(connection: duckdb.DuckDBPyConnection) -> int:
+            values = "? as recipe, ? as data_version, ? as created_at"
+            now = datetime.now(UTC).replace(tzinfo=None)
+            told = connection.execute(
+                f"insert into {TABLE} by name select *, {values} from {rows}", [recipe, version, now]
+            ).fetchone()
+            return int(told[0]) if told else 0
+
+        # The selection may have gone back between the two looks.
+        if lake.scalar(f"select count(*) from {TABLE} where {_STORED}", [recipe, version]) == 0:
+            asset = f"training/{recipe}/training_pairs"
+            lake.write(store, Commit(f"training set of {recipe}", asset, run_id, version))
+    return version

@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         say_error(error)
         return 1
-    version = rows_version(selected) if selected.height else "no row"
+    version = rows_version([selected]) if selected.height else "no row"
     same = version == checkpoint.data_version
     console.print(
         f"[bold]{checkpoint.recipe}[/] {checkpoint.checkpoint_id}: snapshot {checkpoint.snapshot_id} selects "

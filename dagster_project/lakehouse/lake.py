@@ -74,6 +74,7 @@ _OF_FILES = {
     duckdb.OutOfMemoryException,
     duckdb.ConversionException,
 }
+_NO_ROOM_TO_WAIT = "failed to offload"  # DuckDB leaves a tenth of a disk free
 _OF_CATALOGS = ("malformed", "not a database", "Invalid unicode (byte sequence mismatch)")
 _SHOWN = 5
 # What a run writes to, of what lies in a warehouse.
@@ -223,6 +224,15 @@ class Lake:
             for batch in connection.execute(sql, params).to_arrow_reader(rows):
                 if batch.num_rows:
                     yield pl.DataFrame(batch)
+
+    @contextmanager
+    def set_aside(self, sql: str) -> Iterator[Path]:
+        """The rows of a query, in order, in a Parquet file for that long: to be read more than once and held never."""
+        with self.spilling() as folder:
+            file = folder / "rows.parquet"
+            with self.connect() as connection:
+                connection.execute(f"copy ({sql}) to {literal(str(file))} (format parquet)")
+            yield file
 
     def spilling(self) -> AbstractContextManager[Path]:
         """A fresh folder in the warehouse for work that does not fit into memory; what a kill leaves is removed."""
@@ -447,9 +457,9 @@ class Lake:
 
     def _full_disk(self, error: duckdb.Error) -> UserError:
         return UserError(
-            f"The lake at {self.shown_catalog} could not be written: the disk of {self.data_path} or of the catalog is "
-            f"full ({without_password(str(error).splitlines()[0])}). Make room and run again: what was committed "
-            "is kept."
+            f"The lake at {self.shown_catalog} could not be written: the disk of {self.data_path}, of the catalog or "
+            f"of {self.warehouse} is full ({without_password(str(error).splitlines()[0])}). Make room and run again: "
+            "what was committed is kept."
         )
 
     def prepare(self) -> None:
@@ -612,7 +622,7 @@ class Lake:
             instance.give_back()
         except duckdb.Error as error:
             instance.close()
-            if told := self._damage(error) or self._too_large(error):
+            if told := self._damage(error) or self._too_large(error) or self._outgrown_disk(error):
                 raise told from error
             raise
         except BaseException:
@@ -732,11 +742,20 @@ class Lake:
         ):
             return None
         limit = self._memory_limit or "DuckDB's own, most of the machine's memory"
+        said = f"DuckDB says: {str(error).splitlines()[0]}"
+        if _NO_ROOM_TO_WAIT in str(error):
+            return UserError(
+                f"A query needs more memory than its limit ({limit}), and {self.warehouse}, where the rest is to wait, "
+                f"has no room for it. Make room there, or raise `lake: {{memory_limit: ...}}` in the profile. {said}"
+            )
         return UserError(
             f"A query needs more memory than its limit ({limit}) at once, though what can wait is written to "
             f"{self.warehouse}. Raise `lake: {{memory_limit: ...}}` in the profile, or let fewer pairs come together. "
-            f"DuckDB says: {str(error).splitlines()[0]}"
+            f"{said}"
         )
+
+    def _outgrown_disk(self, error: duckdb.Error) -> UserError | None:
+        return self._full_disk(error) if says_disk_is_full(error) else None
 
     def _damaged(self, wrong: Sequence[str]) -> DamagedLakeError:
         lines = "\n".join(f"  {one}" for one in wrong[:_SHOWN])

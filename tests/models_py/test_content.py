@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from models_py.content import FileHashes, hashed_fields
+from models_py.content import FileHashes, fingerprint, fingerprint_of_list, hashed_fields
+from tests.support.properties import examples
 
 ALWAYS = ("epochs", "seed")
 
@@ -72,3 +75,9 @@ def test_a_copy_of_equal_size_and_age_is_another_file(tmp_path: Path) -> None:
     (tmp_path / "copy").rename(weights)
     assert (weights.stat().st_size, weights.stat().st_mtime_ns) == (stat.st_size, stat.st_mtime_ns)
     assert hashes.of(weights) != digest
+
+
+@given(st.lists(st.recursive(st.none() | st.integers() | st.text(), st.lists, max_leaves=5)))
+@examples(100)
+def test_a_list_has_the_fingerprint_of_the_whole_though_it_comes_piece_by_piece(items: list[Any]) -> None:
+    assert fingerprint_of_list(iter(items)) == fingerprint(items)

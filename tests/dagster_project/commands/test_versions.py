@@ -118,7 +118,7 @@ def test_a_checkpoint_of_ten_snapshots_ago_is_selected_again(told: Lake) -> None
         change(told, f"update profile.recipes set top_k = {1 + number % 2}")
     checkpoint = checkpoint_meant(told, "c0ff")
     assert told.snapshot_id() - checkpoint.snapshot_id >= 10
-    assert rows_version(select_again(told, checkpoint)) == version == checkpoint.data_version
+    assert rows_version([select_again(told, checkpoint)]) == version == checkpoint.data_version
 
 
 def test_the_selection_is_computed_and_not_read(told: Lake) -> None:
@@ -126,7 +126,7 @@ def test_the_selection_is_computed_and_not_read(told: Lake) -> None:
     version = freeze(told)
     told.write(lambda connection: connection.execute("delete from selection.pair_decisions"), Commit("tampered with"))
     train(told, version)
-    assert rows_version(select_again(told, checkpoint_meant(told, "c0ffee000001"))) == version
+    assert rows_version([select_again(told, checkpoint_meant(told, "c0ffee000001"))]) == version
 
 
 def test_what_is_compacted_keeps_the_snapshots_of_checkpoints(told: Lake) -> None:
@@ -146,7 +146,7 @@ def test_what_is_compacted_keeps_the_snapshots_of_checkpoints(told: Lake) -> Non
         told.snapshot_id(),
     ]
     assert told.read("from training.training_pairs where data_version = ? order by rank", [version]).equals(before)
-    assert rows_version(select_again(told, checkpoint_meant(told, "c0ffee000001"))) == version
+    assert rows_version([select_again(told, checkpoint_meant(told, "c0ffee000001"))]) == version
     assert differing(told, version) == [("left", "b", "unknown: the snapshot of the other set was expired")]
 
 

@@ -10,6 +10,7 @@ from dagster_project.lakehouse import attached
 from dagster_project.lakehouse.attached import Instance, Setting
 from dagster_project.lakehouse.lake import Lake
 from models_py.errors import UserError
+from tests.support.disks import small_disk
 from tests.support.lakes import append, attachment, ids
 from tests.support.processes import finish, python
 
@@ -152,3 +153,30 @@ def test_what_a_killed_process_had_written_there_is_removed_and_no_others(writte
         (written_lake.warehouse / f"spill-{pid}-0").mkdir()
     Lake(written_lake.warehouse).prepare()
     assert spilled(written_lake) == [f"spill-{os.getpid()}-0"]
+
+
+def test_rows_that_are_set_aside_are_read_in_their_order_and_gone_afterwards(written_lake: Lake) -> None:
+    with written_lake.set_aside("select unnest(range(100_000)) as n, 'it''s' as word order by n desc") as file:
+        assert file.parent.name in spilled(written_lake)
+        frames = [*written_lake.batches(f"select n from read_parquet('{file}')", rows=10_000)]
+        assert len(frames) > 1
+        assert [n for frame in frames for n in frame["n"]] == [*range(99_999, -1, -1)]
+    assert spilled(written_lake) == []
+    with pytest.raises(ZeroDivisionError), written_lake.set_aside("select 1"):
+        raise ZeroDivisionError
+    assert spilled(written_lake) == []
+
+
+def test_what_fits_neither_memory_nor_disk_names_the_disk(tmp_path: Path) -> None:
+    large = "select md5(i::varchar) as text from range(4_000_000) t(i)"
+    with small_disk(tmp_path / "disk", megabytes=40) as disk:
+        lake = Lake(disk / "warehouse", memory_limit="60MB")
+        append(lake, "whole")
+        full = r"or of .*warehouse is full \(.*\)\. Make room and run again"
+        with pytest.raises(UserError, match=full), lake.set_aside(large):
+            pass
+        with pytest.raises(UserError, match=r"its limit \(60MB\), and .*warehouse, where .* has no room for it\. Make"):
+            lake.scalar(f"select max(text) from (select text from ({large}) order by text offset 1)")
+        assert spilled(lake) == []
+        append(lake, "later")
+        assert ids(lake) == ["later", "whole"]
