@@ -3,7 +3,7 @@
 It is looked for in every candidate once all are known and before a recipe decides, so that rewrites are seen too.
 """
 
-from itertools import chain, pairwise
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import polars as pl
 
 from dagster_project.lakehouse.answers import relations_read
 from dagster_project.lakehouse.lake import Commit, Lake
+from dagster_project.lakehouse.parts import parts_of_pairs
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from dagster_project.profile.schema import Profile
 from dagster_project.steps.code_version import code_version
@@ -71,9 +72,8 @@ def observed(profile: Profile) -> list[Any]:
 
 def _found(lake: Lake, looked_for: LookedFor, progress: StepProgress) -> pl.DataFrame:
     pairs = int(str(lake.scalar("select count(*) from raw.raw_pairs")))
-    parts = min(pairs // _PAIRS_AT_ONCE + 1, 256)
-    bounds = ["", *(f"{256 * part // parts:02x}" for part in range(1, parts)), "g"]  # ids are hexadecimal, and random
-    batches = (lake.batches(_CANDIDATES, part, rows=_READ_ROWS) for part in pairwise(bounds))
+    parts = parts_of_pairs(pairs, _PAIRS_AT_ONCE)
+    batches = (lake.batches(_CANDIDATES, part, rows=_READ_ROWS) for part in parts)
     total = int(str(lake.scalar("select count(distinct content_id) from selection.candidates")))
     return copies_in_all(chain.from_iterable(batches), looked_for, total=total, on_progress=progress)
 

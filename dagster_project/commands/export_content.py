@@ -18,6 +18,7 @@ import duckdb
 
 from dagster_project.commands.lake_of import of_this_version
 from dagster_project.lakehouse.lake import Lake
+from dagster_project.lakehouse.parts import parts_of_pairs
 from dagster_project.lakehouse.sql_files import load_models
 from dagster_project.profile.schema import Profile
 from models_py.card_text import FILE as CARD
@@ -31,6 +32,7 @@ from models_py.export.shapes import CANDIDATES, PREFERENCE, Row, Shape
 from models_py.progress import OnProgress, silent
 
 _BATCH = 10_000  # rows that are fetched at once
+_PAIRS_AT_ONCE = 200_000  # whose texts DuckDB holds in memory: the views join them
 _KEPT = {DEFAULT: "temp.exported_rows", CANDIDATES.name: "temp.exported_candidates"}
 _CONTEXT = "coalesce({of}.system, '') as system, coalesce({of}.history::varchar, '[]') as history"
 
@@ -51,7 +53,6 @@ from training.training_pairs as frozen
 inner join selection.recycled_pairs as selected using (recipe, pair_id)
 left join raw.raw_pairs as raw_pairs using (pair_id)
 where frozen.recipe = $recipe and frozen.data_version = $data_version
-order by frozen.rank
 """
 _PREFERENCES = f"""
 select
@@ -64,7 +65,6 @@ inner join profile.recipes as recipes using (teacher, student)
 inner join raw.raw_pairs as raw_pairs using (pair_id)
 inner join selection.pair_decisions as decisions using (recipe, pair_id)
 where recipes.recipe = $recipe
-order by preferences.margin desc, preferences.pair_id, preferences.base
 """
 _CANDIDATES = f"""
 select
@@ -86,8 +86,12 @@ inner join selection.pair_decisions as decisions
     on decisions.recipe = recipes.recipe
     and decisions.pair_id = candidates.pair_id
 where recipes.recipe = $recipe
-order by candidates.pair_id, selection.candidate_order(candidates.candidate)
 """
+_TRAINING_ORDER = "rank"
+_ORDER = {
+    PREFERENCE.name: "margin desc, pair_id, base",
+    CANDIDATES.name: "pair_id, selection.candidate_order(candidate)",
+}
 _UNDECIDED = """
 select choices.reason, count(*)
 from selection.response_choices as choices
@@ -181,7 +185,12 @@ class _Reading:
 
     def _read(self, config: str, query: str, params: dict[str, Any]) -> None:
         """Keep the rows of a config: they are looked at several times, and views are computed each time."""
-        self._connection.execute(f"create or replace temp table {_KEPT[config]} as {query}", params)
+        (pairs,) = self._row("select count(*) from raw.raw_pairs")
+        make = f"create or replace temp table {_KEPT[config]} as"
+        for low, high in parts_of_pairs(pairs, _PAIRS_AT_ONCE):
+            part = {**params, "low": low, "high": high}
+            self._connection.execute(f"{make} from ({query}) where pair_id >= $low and pair_id < $high", part)
+            make = f"insert into {_KEPT[config]}"
 
     def _write(self, folder: Path, config: str, shape: Shape, on_progress: OnProgress) -> Written:
         rows, systems, histories = self._used(config)
@@ -190,7 +199,7 @@ class _Reading:
         written = write_data(
             folder / self._request.file(config),
             shape,
-            self._rows(config),
+            self._rows(config, shape),
             used=[name for name, count in (("system", systems), ("history", histories)) if count],
             total=rows,
             on_progress=on_progress,
@@ -323,8 +332,9 @@ class _Reading:
     def _undecided(self) -> list[tuple[str, int]]:
         return self._connection.execute(_UNDECIDED, self._recipe).fetchall()
 
-    def _rows(self, config: str) -> Iterator[Row]:
-        result = self._connection.execute(f"select * from {_KEPT[config]}")
+    def _rows(self, config: str, shape: Shape) -> Iterator[Row]:
+        order = _ORDER.get(shape.name, _TRAINING_ORDER)
+        result = self._connection.execute(f"select * from {_KEPT[config]} order by {order}")
         names = [name for name, *_ in result.description or []]
         while batch := result.fetchmany(_BATCH):
             for row in batch:

@@ -837,6 +837,7 @@ def _unreadable(file: Path) -> str | None:
         return "is missing"
     try:
         with duckdb.connect() as connection:
+            connection.execute("set enable_progress_bar = false")
             connection.execute(f"select sum(hash(columns(*))) from read_parquet({literal(str(file))})").fetchall()
     except duckdb.Error as error:
         return str(error).splitlines()[0]

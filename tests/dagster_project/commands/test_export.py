@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from dagster_project.commands import export
+from dagster_project.commands import export, export_content
 from dagster_project.lakehouse.lake import Commit
 from models_py.content import content_id
 from models_py.sources.read import read_sources
@@ -132,6 +132,21 @@ def test_the_same_lake_gives_the_same_bytes(told: Told) -> None:
         for folder in (told.profile.root / "one", told.profile.root / "two")
     )
     assert one == two and len(one) == 5
+
+
+@pytest.mark.parametrize("format", ["messages", "preference"])
+def test_a_lake_that_is_read_in_parts_gives_the_same_bytes(
+    told: Told, format: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("paper", "--format", format, "--files", "jsonl", "--candidates")
+    told.export(*arguments)
+    out = told.profile.root / "out"
+    whole = {file.relative_to(out): file.read_bytes() for file in out.rglob("*.jsonl")}
+    shutil.rmtree(out)
+    monkeypatch.setattr(export_content, "_PAIRS_AT_ONCE", 1)
+    told.export(*arguments)
+    assert {file.relative_to(out): file.read_bytes() for file in out.rglob("*.jsonl")} == whole
+    assert sum(len(data.splitlines()) for data in whole.values()) >= 10
 
 
 def test_a_folder_with_anything_else_in_it_is_left_alone(told: Told) -> None:
