@@ -31,10 +31,10 @@ from typing import Any
 
 import duckdb
 import yaml
-from selection import CORES, PAIRS_FILE, Stopwatch, make, set_up_in_a_child
+from selection import CORES, PAIRS_FILE, STUDENT, Stopwatch, make, set_up_in_a_child
 
 from assets.profile import recipes
-from assets.scoring.score_pending import READ_ROWS
+from assets.scoring.score_pending import pending_rows
 from assets.training.training_pairs import freeze
 from dagster_project.checks import claims
 from dagster_project.commands.export_content import Request, write_export
@@ -135,8 +135,8 @@ def _report(lake: Lake, profile: Profile) -> int:
 def _unscored(lake: Lake, profile: Profile) -> int:
     """Every text that the student would have to score, as scoring reads them."""
     _take_away(lake, "scoring.instruction_scores", "scoring.response_scores", "scoring.chosen_scores")
-    pending = [file.sql for table, file in pending_files().items() if table.startswith("scoring.")]
-    return sum(frame.height for sql in pending for frame in lake.batches(sql, rows=READ_ROWS))
+    pending = [f"({file.sql})" for table, file in pending_files().items() if table.startswith("scoring.")]
+    return sum(1 for sql in pending for _ in pending_rows(lake, sql, STUDENT))
 
 
 def _unreflected(lake: Lake, profile: Profile) -> int:

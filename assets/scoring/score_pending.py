@@ -24,7 +24,7 @@ from models_py.student.spec import ResolvedStudent
 Work = dict[str, int | float | str]  # what was done by whom and how fast, as metadata; empty: nothing was pending
 
 _PATHS_LEFT = "paths_left"  # of a scorer: why it is not computed faster
-READ_ROWS = 20_000  # pending rows held in memory at once
+_READ_ROWS = 20_000  # pending rows held in memory at once
 
 
 def scores_asset(table: str, module: str) -> dg.AssetsDefinition:
@@ -108,7 +108,7 @@ def _score_with(
     with open_scorer(student, profile.scoring_actors, address=profile.ray.address) as scorer:
         current_student(lake, profile, student.name)  # it may have changed while it was loaded
         progress = StepProgress(context, f"scoring with {student.name}", context.asset_key)
-        requests = (ScoreRequest(**with_context(row)) for row in _pending_rows(lake, pending, student))
+        requests = (ScoreRequest(**with_context(row)) for row in pending_rows(lake, pending, student.fingerprint))
         commit = Commit(f"scores by {student.name}", asset=table, run_id=context.run_id)
         keys = {"student": student.name, "student_fingerprint": student.fingerprint}
         started = time.monotonic()
@@ -124,11 +124,14 @@ def _score_with(
     }
 
 
-def _pending_rows(lake: Lake, pending: str, student: ResolvedStudent) -> Iterator[dict[str, Any]]:
-    """Rewrites of one instruction side by side: what they share is computed once."""
+def pending_rows(lake: Lake, pending: str, fingerprint: str) -> Iterator[dict[str, Any]]:
+    """What `pending` (SQL) has for a student.
+
+    Rewrites of one instruction come side by side: what they share is computed once.
+    """
     rows = (
         f"select * exclude (student_fingerprint) from {pending} where student_fingerprint = ? "
         "order by system, history, instruction, input, content_id"
     )
-    for frame in lake.batches(rows, [student.fingerprint], rows=READ_ROWS):
+    for frame in lake.batches(rows, [fingerprint], rows=_READ_ROWS):
         yield from frame.iter_rows(named=True)

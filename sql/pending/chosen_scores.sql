@@ -34,6 +34,8 @@ contests as (
     select
         twins.student_fingerprint,
         twins.content_id,
+        twins.pair_id,
+        twins.candidate,
         twins.system,
         twins.history,
         twins.instruction,
@@ -60,13 +62,14 @@ contests as (
 select
     contests.student_fingerprint,
     contests.content_id,
-    any_value(contests.system) as system,
-    any_value(contests.history) as history,
-    any_value(contests.instruction) as instruction,
-    any_value(contests.input) as input,
-    any_value(contests.output) as output,
+    contests.system,
+    contests.history,
+    contests.instruction,
+    contests.input,
+    contests.output,
     true as answer_terms,
     false as instruction_terms
 from contests
-group by contests.student_fingerprint, contests.content_id
+-- A window and no aggregate, as in instruction_scores.sql.
+qualify row_number() over (partition by contests.student_fingerprint, contests.content_id order by contests.pair_id, contests.candidate) = 1
 order by contests.student_fingerprint, contests.content_id

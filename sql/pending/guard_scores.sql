@@ -7,11 +7,11 @@ with settings as (
 select
     pairings.scorer_fingerprint as student_fingerprint,
     candidates.content_id,
-    any_value(candidates.system) as system,
-    any_value(candidates.history) as history,
-    any_value(candidates.instruction) as instruction,
-    any_value(candidates.input) as input,
-    any_value(candidates.output) as output,
+    candidates.system,
+    candidates.history,
+    candidates.instruction,
+    candidates.input,
+    candidates.output,
     false as answer_terms,
     true as instruction_terms
 from selection.pairings as pairings
@@ -22,5 +22,6 @@ inner join selection.instruction_candidates as candidates on candidates.teacher 
 anti join scoring.guard_scores as scores
     on scores.student_fingerprint = pairings.scorer_fingerprint
     and scores.content_id = candidates.content_id
-group by pairings.scorer_fingerprint, candidates.content_id
+-- A window and no aggregate, as in instruction_scores.sql.
+qualify row_number() over (partition by pairings.scorer_fingerprint, candidates.content_id order by candidates.pair_id, candidates.candidate) = 1
 order by pairings.scorer_fingerprint, candidates.content_id

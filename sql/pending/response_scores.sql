@@ -3,11 +3,11 @@
 select
     pairings.scorer_fingerprint as student_fingerprint,
     candidates.content_id,
-    any_value(candidates.system) as system,
-    any_value(candidates.history) as history,
-    any_value(candidates.instruction) as instruction,
-    any_value(candidates.input) as input,
-    any_value(candidates.output) as output,
+    candidates.system,
+    candidates.history,
+    candidates.instruction,
+    candidates.input,
+    candidates.output,
     false as answer_terms,
     true as instruction_terms
 from selection.pairings as pairings
@@ -17,5 +17,6 @@ inner join selection.response_candidates as candidates
 anti join selection.instruction_terms as terms
     on terms.student_fingerprint = pairings.scorer_fingerprint
     and terms.content_id = candidates.content_id
-group by pairings.scorer_fingerprint, candidates.content_id
+-- A window and no aggregate, as in instruction_scores.sql.
+qualify row_number() over (partition by pairings.scorer_fingerprint, candidates.content_id order by candidates.pair_id, candidates.candidate) = 1
 order by pairings.scorer_fingerprint, candidates.content_id
