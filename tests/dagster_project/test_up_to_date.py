@@ -16,8 +16,6 @@ import pytest
 
 from tests.conftest import PROJECT
 
-pytestmark = pytest.mark.slow
-
 DRIVER = """
 import json, sys
 import dagster as dg
@@ -136,6 +134,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     return copy
 
 
+@pytest.mark.slow
 def test_nothing_changed_marks_nothing(project: Copy) -> None:
     assert project.look()["unsynced"] == []
 
@@ -154,6 +153,7 @@ MEND = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", MEND)
 def test_one_run_of_what_is_unsynced_and_all_below_leaves_nothing_unsynced(project: Copy, change: str) -> None:
     file, old, new, roots = MEND[change]
@@ -169,7 +169,7 @@ SCORES = ["scoring/chosen_scores", "scoring/instruction_scores", "scoring/respon
 CODE = {
     "score_pending": (("assets/scoring/score_pending.py", "20_000", "10_000"), SCORES, ("selection/", "training/")),
     "pending SQL": (
-        ("sql/pending/response_scores.sql", "any_value(candidates.output)", "max(candidates.output)"),
+        ("sql/pending/response_scores.sql", "candidates.pair_id, candidates.candidate)", "candidates.candidate)"),
         ["scoring/response_scores"],
         ("scoring/instruction", "scoring/chosen", "selection/", "training/"),
     ),
@@ -188,6 +188,7 @@ CODE = {
 }
 
 
+@pytest.mark.slow
 def test_code_marks_the_steps_that_compute_with_it(project: Copy) -> None:
     found = project.look_after([edit for edit, _, _ in CODE.values()])
     for (name, (_, expected, without)), unsynced in zip(CODE.items(), found, strict=True):
@@ -197,16 +198,33 @@ def test_code_marks_the_steps_that_compute_with_it(project: Copy) -> None:
     assert project.look()["unsynced"] == []
 
 
+COMMENTS = [
+    ("assets/scoring/score_pending.py", '"""What every', '"""Now: what every'),
+    ("models_py/teacher/parser.py", "PARSER_VERSION", "# A comment.\nPARSER_VERSION"),
+    ("sql/policies/paper.sql", "-- ", "-- Once more: "),
+    ("sql/pending/response_scores.sql", "-- ", "-- Once more: "),
+    ("sql/macros/lower_wins.sql", "-- ", "-- Once more: "),
+    ("mine/profile.yaml", '"training"', '\n\n "training"'),
+]
+
+
+@pytest.mark.slow
 def test_comments_mark_nothing(project: Copy) -> None:
-    project.edit("assets/scoring/score_pending.py", '"""What every', '"""Now: what every')
-    project.edit("models_py/teacher/parser.py", "PARSER_VERSION", "# A comment.\nPARSER_VERSION")
-    project.edit("sql/policies/paper.sql", "-- ", "-- Once more: ")
-    project.edit("sql/pending/response_scores.sql", "-- ", "-- Once more: ")
-    project.edit("sql/macros/lower_wins.sql", "-- ", "-- Once more: ")
-    project.edit("mine/profile.yaml", '"training"', '\n\n "training"')
+    for edit in COMMENTS:
+        project.edit(*edit)
     assert project.look()["unsynced"] == []
 
 
+@pytest.mark.parametrize(
+    ("file", "text"), sorted({edit[:2] for edit in [*(edit for edit, _, _ in CODE.values()), *COMMENTS]})
+)
+def test_what_is_edited_here_is_there(file: str, text: str) -> None:
+    """The slow tests edit copies: what became another text is seen before they run."""
+    if not file.startswith("mine/"):
+        assert text in (PROJECT / file).read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
 def test_the_sensor_starts_it_once_for_a_change_of_a_source(project: Copy) -> None:
     assert project.look("sensor")["requests"] == 0
     project.edit("mine/pairs.jsonl", "Wise.", "Wise and quiet.")
