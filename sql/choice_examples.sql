@@ -43,7 +43,25 @@ examples as (
         partition by teacher, student, kind
         order by is_clear desc, difference desc, pair_id
     ) = 1
+),
+
+-- Of the two texts of each, by one look at the candidates, of which there are many.
+texts as (
+    select
+        examples.teacher,
+        examples.student,
+        examples.kind,
+        candidates.candidate,
+        candidates.instruction,
+        candidates.output
+    from examples
+    inner join selection.candidates as candidates
+        on candidates.teacher = examples.teacher
+        and candidates.student = examples.student
+        and candidates.pair_id = examples.pair_id
+        and candidates.candidate in (examples.choice, examples.other)
 )
+
 
 select
     examples.teacher, -- teacher whose rewrites competed
@@ -68,13 +86,13 @@ select
     other.output as other_output -- answer beside it
 from examples
 inner join raw.raw_pairs as raw_pairs on raw_pairs.pair_id = examples.pair_id
-inner join selection.candidates as kept
+inner join texts as kept
     on kept.teacher = examples.teacher
     and kept.student = examples.student
-    and kept.pair_id = examples.pair_id
+    and kept.kind = examples.kind
     and kept.candidate = examples.choice
-inner join selection.candidates as other
+inner join texts as other
     on other.teacher = examples.teacher
     and other.student = examples.student
-    and other.pair_id = examples.pair_id
+    and other.kind = examples.kind
     and other.candidate = examples.other

@@ -18,7 +18,7 @@ _STORED = "recipe = ? and data_version = ?"
 _READ_ROWS = 10_000  # held in memory at once
 # Where a row comes from is no part of what it is: it is frozen beside it.
 _SELECTED = f"""
-select {", ".join(ROW_COLUMNS)}, origins.* exclude (recipe, pair_id)
+select {", ".join(ROW_COLUMNS)}, content_id, origins.* exclude (recipe, pair_id)
 from selection.recycled_pairs
 left join selection.recycled_pair_origins as origins using (recipe, pair_id)
 where recipe = {{recipe}}

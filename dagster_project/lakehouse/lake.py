@@ -43,8 +43,9 @@ from dagster_project.lakehouse.attached import (
 from dagster_project.lakehouse.data_files import DataFiles, sqlite_damage
 from dagster_project.lakehouse.locked import literal, lock
 from dagster_project.lakehouse.sql_files import MACRO_SCHEMA, Model, load_macros, load_models
-from dagster_project.lakehouse.tables import LAKE_CONTRACT, SCHEMAS, TABLES, TABLES_BY_NAME
-from models_py.content import fingerprint
+from dagster_project.lakehouse.tables import LAKE_CONTRACT, SCHEMAS, TABLES, TABLES_BY_NAME, Column
+from models_py.content import content_id, fingerprint
+from models_py.conversation import Context
 from models_py.disk import disk_is_full, nearest_folder, says_disk_is_full
 from models_py.errors import UserError
 from models_py.lock_file import Tell, held, say
@@ -887,9 +888,22 @@ def _create_tables(connection: duckdb.DuckDBPyConnection, present: dict[str, str
                 # What the rows of before then hold.
                 default = f" default {column.unused}" if column.unused not in (None, "null") else ""
                 connection.execute(f"alter table {table.name} add column {column.name} {column.type}{default}")
+                if column.follows_from is not None:
+                    _fill(connection, table.name, column)
         connection.execute(f"comment on table {table.name} is {literal(table.description)}")
         for column in table.columns:
             connection.execute(f"comment on column {table.name}.{column.name} is {literal(column.description)}")
+
+
+def _fill(connection: duckdb.DuckDBPyConnection, table: str, column: Column) -> None:
+    """Give the rows of before what a new column holds."""
+
+    def of_row(instruction: str, input: str, output: str, system: str, history: str) -> str:
+        return content_id(instruction, input, output, Context.of(system, history))
+
+    connection.create_function("content_id", of_row, ["varchar"] * 5, "varchar")
+    connection.execute(f"update {table} set {column.name} = {column.follows_from}")
+    connection.remove_function("content_id")
 
 
 def _create_views(connection: duckdb.DuckDBPyConnection, present: dict[str, str], wanted: dict[str, str]) -> None:

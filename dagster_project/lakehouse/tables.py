@@ -6,7 +6,8 @@ is tested against them. Views are not here: a view documents itself in its file 
 `volatile` columns (times, latencies) say when something happened, not what it is, and stay out of data versions. A
 column that is added to a table later names in `unused` what it holds where nobody uses it (an SQL literal, `null`):
 while every row holds just that, the data version is the one that it was without the column. A truth value stands in
-quotes: a bare one is no literal to DuckLake, and it adds no such column.
+quotes: a bare one is no literal to DuckLake, and it adds no such column. One that follows from what a row held before
+names in `follows_from` the SQL that computes it, and rows of before are given theirs when it is added.
 """
 
 from collections.abc import Sequence
@@ -36,6 +37,7 @@ class Column:
     description: str
     volatile: bool = False
     unused: str | None = None
+    follows_from: str | None = None  # may call content_id(instruction, input, output, system, history)
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,6 +367,13 @@ TABLES: tuple[Table, ...] = (
         Column("instruction", "varchar", "instruction"),
         Column("input", "varchar", "optional input"),
         Column("output", "varchar", "answer"),
+        Column(
+            "content_id",
+            "varchar",
+            "id of the text, under which scoring.* knows it",
+            volatile=True,  # the texts are hashed themselves
+            follows_from="content_id(instruction, input, output, system, history)",
+        ),
         # Where a row came from is no part of what it is: a moved file changes no training set.
         Column("source", "varchar", "source of the raw pair as it was then, NULL = frozen by 0.1", volatile=True),
         Column("file", "varchar", "its file as it was then", volatile=True),

@@ -1,10 +1,11 @@
 -- The frozen rows that are just those which a recipe selects now, whenever they were frozen; a recipe of which they are not frozen has none.
 -- grain: one row a recipe
+-- A content_id stands for its texts, so none of them is read.
 with selected as (
     select
         recipe,
         count(*) as row_count,
-        sum(hash(rank, pair_id, candidate, system, history, instruction, input, output)) as hashes
+        sum(hash(rank, pair_id, candidate, content_id)) as hashes
     from selection.recycled_pairs
     group by recipe
 ),
@@ -14,7 +15,7 @@ frozen as (
         recipe,
         data_version,
         count(*) as row_count,
-        sum(hash(rank, pair_id, candidate, system, history, instruction, input, output)) as hashes
+        sum(hash(rank, pair_id, candidate, content_id)) as hashes
     from training.training_pairs
     group by recipe, data_version
 )

@@ -12,6 +12,7 @@ from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.sql_files import load_models
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from dagster_project.profile.schema import Recipe
+from models_py.training.rows_version import ROW_COLUMNS
 
 OK = "ok"
 
@@ -157,7 +158,7 @@ def refresh(lake: Lake) -> None:
 
 def freeze(lake: Lake, data_version: str, which: str = "") -> Lake:
     """Put what the recipes select now into training.training_pairs, as of that version."""
-    columns = "('recipe', 'rank', 'pair_id', 'candidate', 'system', 'history', 'instruction', 'input', 'output')"
+    columns = ("recipe", "content_id", *ROW_COLUMNS)
     rows = (
         f"select '{data_version}' as data_version, columns(c -> c in {columns}) from selection.recycled_pairs {which}"
     )

@@ -17,6 +17,8 @@ from dagster_project.lakehouse.attached import load_extension
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.sql_files import load_macros, load_models
 from dagster_project.lakehouse.tables import LAKE_CONTRACT, SCHEMAS, TABLES
+from models_py.content import content_id
+from models_py.conversation import NO_HISTORY, Context, Message
 from models_py.errors import UserError
 from tests.conftest import PROJECT
 from tests.support.files import sqlite_file
@@ -100,6 +102,26 @@ def test_a_lake_of_before_a_table_or_column_gets_them_and_keeps_its_rows(lake: L
     now.prepare()
     assert now.read(f"select pair_id, category, system, history from {PAIRS}").rows() == [("a", None, "", "[]")]
     assert now.scalar("select count(*) from scoring.chosen_scores") == 0
+
+
+def test_frozen_rows_of_before_they_had_ids_are_given_the_ids_of_their_texts(lake: Lake) -> None:
+    context = Context("Be brief.", (Message("user", "Hm?"), Message("assistant", "Ja.")))
+    instruction, input, output = "Say\x1b it", "\n", "«so»"
+    texts = {"instruction": instruction, "input": input, "output": output}
+    alone = {"pair_id": "a", "system": "", "history": NO_HISTORY, **texts}
+    later = {"pair_id": "b", "system": context.system, "history": context.history_json, **texts}
+    lake.append({"training.training_pairs": [alone, later]}, Commit("frozen before"))
+
+    def age(connection: duckdb.DuckDBPyConnection) -> None:
+        connection.execute("drop view training.current_training_sets")
+        connection.execute("alter table training.training_pairs drop column content_id")
+        connection.execute("delete from main.lake_definitions where name like '%training%'")
+
+    lake.write(age, Commit("as an earlier version made it"))
+    now = Lake(lake.warehouse)
+    now.prepare()
+    told = [content_id(instruction, input, output), content_id(instruction, input, output, context)]
+    assert now.read("select content_id from training.training_pairs order by pair_id")["content_id"].to_list() == told
 
 
 def test_a_second_prepare_makes_no_snapshot(lake: Lake) -> None:
