@@ -423,8 +423,6 @@ class Lake:
                             self._data_files.remember(_data_files(connection, since=committed))
                         return committed
                 except duckdb.Error as error:
-                    if says_disk_is_full(error) or disk_is_full(self.warehouse):
-                        raise self._full_disk(error) from error
                     if not _is_conflict(error) or attempt == _ATTEMPTS:
                         raise
                     time.sleep(random.uniform(0, min(2.0, 0.02 * 2**attempt)))
@@ -455,13 +453,6 @@ class Lake:
                 0 if at_once else len(call("ducklake_cleanup_old_files", "cleanup_all => true", "dry_run => true"))
             )
         return Compacted(merged, len(gone), len(known) - len(gone), removed, waiting)
-
-    def _full_disk(self, error: duckdb.Error) -> UserError:
-        return UserError(
-            f"The lake at {self.shown_catalog} could not be written: the disk of {self.data_path}, of the catalog or "
-            f"of {self.warehouse} is full ({without_password(str(error).splitlines()[0])}). Make room and run again: "
-            "what was committed is kept."
-        )
 
     def prepare(self) -> None:
         """Create the whole schema, or bring the views of an existing lake up to the files. Cheap when nothing changed.
@@ -623,7 +614,7 @@ class Lake:
             instance.give_back()
         except duckdb.Error as error:
             instance.close()
-            if told := self._damage(error) or self._too_large(error) or self._outgrown_disk(error):
+            if told := self._told(error, writing=not read_only):
                 raise told from error
             raise
         except BaseException:
@@ -642,7 +633,7 @@ class Lake:
             lock(instance.connection, self.data_path)
             yield instance.connection
         except duckdb.Error as error:
-            if told := self._damage(error) or self._too_large(error):
+            if told := self._told(error, writing=False):
                 raise told from error
             raise
         finally:
@@ -702,6 +693,10 @@ class Lake:
         catalog = "postgres_scanner" if is_postgres(self.catalog) else "sqlite_scanner"
         return ("ducklake", catalog, "httpfs") if "://" in self.data_path else ("ducklake", catalog)
 
+    def _told(self, error: duckdb.Error, *, writing: bool) -> UserError | None:
+        """The error in words, where it is not about the query itself."""
+        return self._damage(error) or self._full_disk(error, writing=writing) or self._too_large(error)
+
     def _damage(self, error: duckdb.Error) -> UserError | None:
         """The error in words, where it comes from a file of the lake that is damaged."""
         if _is_conflict(error):
@@ -735,12 +730,8 @@ class Lake:
         return DataStoreError(f"The lake's data at {self.data_path} cannot be used: {text}. {remedy}, and run again.")
 
     def _too_large(self, error: duckdb.Error) -> UserError | None:
-        """The error in words, where a query needs more memory than it may take; a full disk is another matter."""
-        if (
-            not isinstance(error, duckdb.OutOfMemoryException)
-            or says_disk_is_full(error)
-            or disk_is_full(self.warehouse)
-        ):
+        """The error in words, where a query needs more memory than it may take."""
+        if not isinstance(error, duckdb.OutOfMemoryException):
             return None
         limit = self._memory_limit or "DuckDB's own, most of the machine's memory"
         said = f"DuckDB says: {str(error).splitlines()[0]}"
@@ -755,8 +746,18 @@ class Lake:
             f"{said}"
         )
 
-    def _outgrown_disk(self, error: duckdb.Error) -> UserError | None:
-        return self._full_disk(error) if says_disk_is_full(error) else None
+    def _full_disk(self, error: duckdb.Error, *, writing: bool) -> UserError | None:
+        """The error in words, where a disk is full. Not every error says so that comes of writing rows, or of a query
+        whose rows wait on the disk.
+        """
+        may_be_full = writing or isinstance(error, duckdb.OutOfMemoryException)
+        if not (says_disk_is_full(error) or (may_be_full and disk_is_full(self.warehouse))):
+            return None
+        return UserError(
+            f"The lake at {self.shown_catalog} could not be written: the disk of {self.data_path}, of the catalog or "
+            f"of {self.warehouse} is full ({without_password(str(error).splitlines()[0])}). Make room and run again: "
+            "what was committed is kept."
+        )
 
     def _damaged(self, wrong: Sequence[str]) -> DamagedLakeError:
         lines = "\n".join(f"  {one}" for one in wrong[:_SHOWN])

@@ -175,8 +175,11 @@ def test_what_fits_neither_memory_nor_disk_names_the_disk(tmp_path: Path) -> Non
         full = r"or of .*warehouse is full \(.*\)\. Make room and run again"
         with pytest.raises(UserError, match=full), lake.set_aside(large):
             pass
-        with pytest.raises(UserError, match=r"its limit \(60MB\), and .*warehouse, where .* has no room for it\. Make"):
-            lake.scalar(f"select max(text) from (select text from ({large}) order by text offset 1)")
+        for reading in (lake.connect, lake.locked):
+            sorts = f"select max(text) from (select text from ({large}) order by text offset 1)"
+            without_room = r"its limit \(60MB\), and .*warehouse, where .* has no room for it\. Make"
+            with pytest.raises(UserError, match=without_room), reading() as connection:
+                connection.execute(sorts)
         assert spilled(lake) == []
         append(lake, "later")
         assert ids(lake) == ["later", "whole"]
