@@ -4,7 +4,8 @@
       │  the task, pickled, in the work folder          │
       │ <── {"progress": {"done": 3, "total": 24, ...}} │  a line of JSON each, on what was standard output
       │ <── {"user_error": "..."} or {"outcome": {..}}  │
-      └─── standard input, which is never written to ──>┘  when it closes, the child ends
+      └─── standard input ─────────────────────────────>┘  a word: save the state after this step, and end;
+                                                           when it closes, the child ends at once
 
 The system closes that pipe however the parent ends, so a child never outlives it, not even kill -9. With several
 processes torchrun starts them; all read the same pipe, and whoever has something to tell writes to the same other one.
@@ -20,8 +21,8 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Generator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from models_py.training import child as training_child
 from models_py.training.settings import TrainingSettings
 from models_py.training.task import Task
 
+Tell = Callable[[str], None]
 LOG = "training.log"
 END_S = 10.0  # from the request to end until the kill
 _ROOT = Path(__file__).parents[2]
@@ -60,8 +62,11 @@ class TrainingProcess:
         self._task, self._node = task, node
         self._child: subprocess.Popen[bytes] | None = None
 
-    def said(self) -> Generator[dict[str, Any]]:
+    def said(self, tell: Tell | None = None) -> Generator[dict[str, Any]]:
         """Start it; what it tells, a line each, until it has ended. It ends with this, however this does.
+
+        Where `tell` is given, an interrupt waits for the step under way, so that the state after it is saved, and tells
+        so; another one does not wait.
 
         Raises BrokenDownError where it ends without having told how the training went.
         """
@@ -88,11 +93,28 @@ class TrainingProcess:
                 yield said
             code = self._child.wait()
         finally:
-            self.end()
-            self._child.stdout.close()
-            told.unlink(missing_ok=True)
+            try:
+                if tell is not None and not told_all:
+                    self._stop(tell)
+            finally:
+                self.end()
+                self._child.stdout.close()
+                told.unlink(missing_ok=True)
         if not told_all and (code or rank == 0):
             raise BrokenDownError(_broken_down(code, log))
+
+    def _stop(self, tell: Tell) -> None:
+        """Have it save its state after the step under way, and wait until it has ended."""
+        assert self._child is not None and self._child.stdin is not None and self._child.stdout is not None
+        if self._child.poll() is not None:
+            return
+        with contextlib.suppress(OSError):  # it ends by itself
+            self._child.stdin.write(b"stop\n")
+            self._child.stdin.flush()
+        tell("saving the state after the step under way; a second interrupt does not wait for it")
+        for _ in self._child.stdout:
+            pass
+        self._child.wait()
 
     def end(self) -> None:
         """Close the pipe that a child lives by, and kill it and what it started where that is not enough."""
@@ -113,10 +135,20 @@ def trained_apart(task: Task, on_progress: OnProgress) -> dict[str, Any]:
     """Train in a process of its own; what `trainer.train` returns there.
 
     Raises RefusedError for what that raises as UserError, and BrokenDownError when the process breaks down. An
-    exception that is raised here meanwhile, such as an interrupt, ends the process.
+    exception that is raised here meanwhile, such as an interrupt, ends the process once it has saved its state.
     """
-    with contextlib.closing(TrainingProcess(task).said()) as lines:
-        (outcome,) = [outcome for said in lines if (outcome := heard(said, on_progress)) is not None]
+    latest = Progress(0, None, "steps")
+
+    def note(progress: Progress) -> None:
+        nonlocal latest
+        latest = progress
+        on_progress(progress)
+
+    def tell(words: str) -> None:
+        on_progress(replace(latest, note=words, urgent=True))
+
+    with contextlib.closing(TrainingProcess(task).said(tell)) as lines:
+        (outcome,) = [outcome for said in lines if (outcome := heard(said, note)) is not None]
     return outcome
 
 

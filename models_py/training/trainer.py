@@ -58,7 +58,7 @@ from models_py.training.machine import require_able_machine
 from models_py.training.manifest import package_versions, require_better
 from models_py.training.plan import Step, planned, spent, utilisation
 from models_py.training.settings import ALL_LINEAR, TrainingSettings
-from models_py.training.task import Task
+from models_py.training.task import Stop, StoppedError, Task
 
 with environment_kept():  # it silences vLLM, whose log a teacher in this process is to fill
     from trl.trainer.sft_config import SFTConfig
@@ -82,11 +82,11 @@ class _Place:
         return "bfloat16" if self.bf16 else "float32"
 
 
-def train(task: Task, on_progress: OnProgress) -> dict[str, Any]:
+def train(task: Task, on_progress: OnProgress, stop: Stop | None = None) -> dict[str, Any]:
     """Train as the task says, fill its folder with all but the manifest, and say how it went, as the manifest does.
 
     Every process of a training calls it; the folder and what is returned are the first one's.
-    Raises UserError as `fine_tune` does.
+    Raises UserError as `fine_tune` does, and StoppedError in every process once `stop` was asked for in one.
     """
     settings, student = task.settings, task.student
     with _quiet(), _placed(settings) as place:
@@ -95,7 +95,7 @@ def train(task: Task, on_progress: OnProgress) -> dict[str, Any]:
         require_rows(kept, dropped, task.recipe)
         if all(row.thinks for row in kept):  # who has learned from thoughts alone is asked for them, as by its own
             chat.tokenizer.chat_template = chat.own_template
-        training = _Training(task, chat, kept, place, on_progress)
+        training = _Training(task, chat, kept, place, on_progress=on_progress, stop=stop or Stop())
         return {**_told_of_rows(kept, dropped), "versions": training.versions, **training.run()}
 
 
@@ -121,9 +121,17 @@ class _Training:
     """One training from the base's weights to the checkpoint's."""
 
     def __init__(
-        self, task: Task, chat: StudentChat, rows: Sequence[LabelledRow], place: _Place, on_progress: OnProgress
+        self,
+        task: Task,
+        chat: StudentChat,
+        rows: Sequence[LabelledRow],
+        place: _Place,
+        *,
+        on_progress: OnProgress,
+        stop: Stop,
     ) -> None:
-        self.task, self.chat, self.rows, self.place, self.on_progress = task, chat, rows, place, on_progress
+        self.task, self.chat, self.rows, self.place = task, chat, rows, place
+        self.on_progress, self.stop = on_progress, stop
         self.lengths, self.targets = [len(row.input_ids) for row in rows], [row.target_tokens for row in rows]
         self.steps = planned(self.lengths, self.targets, task.settings)
         self.loss_rows = _evenly_spaced(rows, LOSS_ROWS)
@@ -257,6 +265,7 @@ class _Trainer(SFTTrainer):
         self.configs = configurations(model)
         self.seconds_before, self.resumed_after = 0.0, list[int]()
         self.began = self.saved = time.monotonic()
+        self.stopped = False
         row = training.rows[0]
         super().__init__(
             model=model,
@@ -285,6 +294,8 @@ class _Trainer(SFTTrainer):
                 "the result stays the same), set training.gradient_checkpointing to true, or lower "
                 "training.max_length in the profile."
             ) from error
+        if self.stopped:
+            raise StoppedError
 
     def told(self) -> dict[str, Any]:
         """The curve, and after which steps training was gone on with."""
@@ -397,7 +408,7 @@ class _Trainer(SFTTrainer):
 
 
 class _AtEachStep(TrainerCallback):
-    """Says how far the training is, and when its state is to be saved."""
+    """Says how far the training is, when its state is to be saved, and whether it is to stop."""
 
     def __init__(self, trainer: _Trainer) -> None:
         self.trainer = trainer
@@ -405,17 +416,24 @@ class _AtEachStep(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.trainer.began = self.trainer.saved = time.monotonic()
+        self.trainer.training.stop.is_heard = True
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.trainer.training.stop.is_heard = False
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """The epoch is the plan's: to the trainer all steps together are one."""
         steps, place = self.trainer.training.steps, self.trainer.training.place
         state.epoch = steps[state.global_step - 1].epoch
         is_due = time.monotonic() - self.trainer.saved >= 60 * self.trainer.settings.save_minutes
-        if place.processes > 1:  # as the first process's clock says
-            due = torch.tensor(float(is_due), device=args.device)
-            torch.distributed.broadcast(due, 0)
-            is_due = bool(due)
-        control.should_save = is_due and state.global_step < len(steps)
+        stops = self.trainer.training.stop.asked
+        if place.processes > 1:  # as the first process's clock says, and as soon as one was asked to stop
+            either = torch.tensor([is_due and place.rank == 0, stops], dtype=torch.float32, device=args.device)
+            torch.distributed.all_reduce(either, torch.distributed.ReduceOp.MAX)
+            is_due, stops = (bool(one) for one in either)
+        if stops:
+            self.trainer.stopped = control.should_training_stop = True
+        control.should_save = (is_due or stops) and state.global_step < len(steps)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         if not logs or "loss" not in logs:

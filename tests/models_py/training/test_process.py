@@ -113,6 +113,27 @@ def test_an_interrupt_ends_it_and_a_user_error_is_the_childs(
     assert children() == [] and list(tmp_path.iterdir()) == []
 
 
+def test_an_interrupt_saves_the_state_after_the_step_under_way(
+    student: ResolvedStudent, rows: list[TrainingRow], settings: TrainingSettings, tmp_path: Path
+) -> None:
+    asked = {"student": student, "settings": dataclasses.replace(settings, epochs=60), "manifest": MANIFEST}
+    told: list[Progress] = []
+
+    def interrupt_once(progress: Progress) -> None:
+        told.append(progress)
+        if progress.done == 2 and not progress.urgent:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fine_tune(rows, **asked, out_dir=tmp_path / "c", on_progress=interrupt_once)  # type: ignore[arg-type]
+    assert children() == []
+    [state] = (tmp_path / ".c.training").glob("step-*")
+    assert told[-1].done == 2 and told[-1].note.startswith("saving the state after the step under way; a second")
+    resumed = fine_tune(rows, **asked, out_dir=tmp_path / "c")  # type: ignore[arg-type]
+    assert resumed.content["resumed_after_steps"] == [int(state.name.removeprefix("step-"))]
+    assert len(read_loss_log(tmp_path / "c")) == resumed.steps == 120
+
+
 @pytest.mark.kill
 def test_a_process_that_breaks_down_leaves_its_log_and_what_it_saved(
     student: ResolvedStudent, rows: list[TrainingRow], settings: TrainingSettings, tmp_path: Path

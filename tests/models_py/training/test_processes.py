@@ -1,6 +1,10 @@
 """Two processes that share a training (FSDP2 over gloo) make of it what one makes."""
 
 import dataclasses
+import pickle
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +18,23 @@ from models_py.training.fine_tune import fine_tune
 from models_py.training.loss_log import read_loss_log
 from models_py.training.manifest import Manifest, read_manifest
 from models_py.training.settings import Lora, TrainingRow, TrainingSettings
-from tests.models_py.training.test_process import children
+from tests.models_py.training.test_process import ROOT, children, trains_in
 
 pytestmark = pytest.mark.slow
 MANIFEST = {"recipe": "paper"}
 ROWS = [TrainingRow(f"p{i}", f"name a colour {i}", "", "red and blue. " * (1 + i % 4)) for i in range(7)]
+
+
+# Trains what it is given, and tells of the second step.
+TELLS = """
+import pickle, sys
+from pathlib import Path
+from models_py.training.fine_tune import fine_tune
+def tell(progress):
+    if progress.urgent or progress.done == 2:
+        print(progress.done, progress.note, flush=True)
+fine_tune(**pickle.loads(Path(sys.argv[1]).read_bytes()), on_progress=tell)
+"""
 
 
 def manifest_of(folder: Path) -> Manifest:
@@ -82,3 +98,22 @@ def test_two_processes_train_what_one_trains_also_when_they_are_killed(
     assert two.content["processes"] == 2
     assert_trained_the_same(tmp_path / "one", tmp_path / "two")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
+
+
+@pytest.mark.kill
+def test_both_stop_with_what_they_saved_when_one_is_told_of_an_interrupt(
+    student: ResolvedStudent, settings: TrainingSettings, tmp_path: Path
+) -> None:
+    asked = dataclasses.replace(settings, processes=2, epochs=60)
+    task = {"rows": ROWS, "student": student, "settings": asked, "out_dir": tmp_path / "c", "manifest": MANIFEST}
+    (tmp_path / "asked").write_bytes(pickle.dumps(task))
+    command = [sys.executable, "-c", TELLS, str(tmp_path / "asked")]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as trains:
+        assert trains.stdout is not None
+        assert trains.stdout.readline().startswith("2 loss ")
+        trains.send_signal(signal.SIGINT)
+        said, wrong = trains.communicate(timeout=120)
+    assert "saving the state after the step under way" in said and wrong.endswith("KeyboardInterrupt\n")
+    assert trains_in(tmp_path) == []
+    [state] = (tmp_path / ".c.training").glob("step-*")
+    assert {"rank-0.pt", "rank-1.pt", "made_of.json"} <= {file.name for file in state.iterdir()}
