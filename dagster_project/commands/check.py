@@ -28,8 +28,9 @@ from dagster_project.commands.missing_replies import ledger_copy, missing_replie
 from dagster_project.commands.terminal import any_encoding, plain, say_error
 from dagster_project.commands.ui_address import HOST, PORT, listen, running_at
 from dagster_project.lakehouse.donors import CATALOG, DATA, HASHES, LEDGER, check_donors, copied
-from dagster_project.lakehouse.lake import Lake, NoLakeError, open_lake
+from dagster_project.lakehouse.lake import Lake, open_lake
 from dagster_project.lakehouse.sql_files import policies
+from dagster_project.lakehouse.trouble import NoLakeError
 from dagster_project.profile.load import ProfileError, load_profile
 from dagster_project.profile.schema import Profile
 from dagster_project.profile.words import shown

@@ -44,13 +44,14 @@ from dagster_project.lakehouse.data_files import DataFiles, sqlite_damage
 from dagster_project.lakehouse.locked import literal, lock
 from dagster_project.lakehouse.sql_files import MACRO_SCHEMA, Model, load_macros, load_models
 from dagster_project.lakehouse.tables import LAKE_CONTRACT, SCHEMAS, TABLES, TABLES_BY_NAME, Column
+from dagster_project.lakehouse.trouble import NoLakeError, Trouble, is_conflict
 from models_py.content import content_id, fingerprint
 from models_py.conversation import Context
-from models_py.disk import disk_is_full, nearest_folder, says_disk_is_full
+from models_py.disk import nearest_folder
 from models_py.errors import UserError
 from models_py.lock_file import Tell, held, say
 from models_py.postgres import PostgresLock, held_in_postgres, is_postgres, without_password
-from models_py.s3 import KEYS, ObjectStore
+from models_py.s3 import ObjectStore
 
 if TYPE_CHECKING:
     from dagster_project.profile.schema import Profile
@@ -63,21 +64,6 @@ _COUNTED = (
     "from (select md5_number(to_json(row({columns}))::varchar) as md5 from {rows})"
 )
 _NO_COLUMNS: Mapping[str, str] = MappingProxyType({})
-_CONFLICTS = ("database is locked", "conflict", "could not serialize", "failed to commit")
-# What a flipped bit ends in, by exact class: what is wrong with a query has classes of its own.
-_OF_FILES = {
-    duckdb.Error,
-    duckdb.IOException,
-    duckdb.InvalidInputException,
-    duckdb.SerializationException,
-    duckdb.InternalException,
-    duckdb.FatalException,
-    duckdb.OutOfMemoryException,
-    duckdb.ConversionException,
-}
-_NO_ROOM_TO_WAIT = "failed to offload"  # DuckDB leaves a tenth of a disk free
-_OF_CATALOGS = ("malformed", "not a database", "Invalid unicode (byte sequence mismatch)")
-_SHOWN = 5
 # What a run writes to, of what lies in a warehouse.
 _WRITTEN = re.compile(r"\.(sqlite(-\w+)?|lock|json)$|^(data|students|checkpoints|\.dagster)$")
 _LONGEST_PATH = 420  # bytes; SQLite's limit is 504, and what Dagster keeps below a warehouse has names of 80
@@ -107,18 +93,6 @@ _IDENTIFIER = re.compile(r"^[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)?$")
 
 
 TableRows = pl.DataFrame | Sequence[Mapping[str, object]]  # rows of a table: as a frame, or one mapping a row
-
-
-class NoLakeError(UserError):
-    """There is no lake yet, or no more than the beginning of one."""
-
-
-class DataStoreError(UserError):
-    """The object store of a lake's data did not do what was asked."""
-
-
-class DamagedLakeError(UserError, duckdb.IOException):
-    """A file of the lake is not what was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +154,7 @@ class Lake:
         self.data_path = data_path or f"{warehouse / 'data'}/"
         self._data_is_beside_catalog = catalog is None and data_path is None
         self._memory_limit = memory_limit
+        self._trouble = Trouble(warehouse, self.catalog, self.data_path, memory_limit)
         self._tell = tell
         self._locks: list[PostgresLock] = []  # that are held now, with a catalog in PostgreSQL
         self._answers = Answers(warehouse / "answers.sqlite")
@@ -193,7 +168,7 @@ class Lake:
     @property
     def shown_catalog(self) -> str:
         """The catalog as people may see it: a password in it is masked."""
-        return without_password(self.catalog)
+        return self._trouble.shown_catalog
 
     # ── reading ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -282,7 +257,7 @@ class Lake:
         try:
             return is_postgres(self.catalog) or Path(self.catalog).exists()
         except OSError as error:  # a folder above it cannot be entered
-            raise self._unwritable(self.warehouse, error.strerror) from error
+            raise self._trouble.unwritable(self.warehouse, error.strerror) from error
 
     @contextmanager
     def exclusively(self, work: str) -> Iterator[None]:
@@ -308,7 +283,7 @@ class Lake:
                 else:
                     stack.enter_context(held(self.warehouse / f"{name}.lock", self._tell))
             except OSError as error:
-                raise self._unwritable(self.warehouse, error.strerror) from error
+                raise self._trouble.unwritable(self.warehouse, error.strerror) from error
             yield
 
     def _check_locks(self) -> None:
@@ -423,7 +398,7 @@ class Lake:
                             self._data_files.remember(_data_files(connection, since=committed))
                         return committed
                 except duckdb.Error as error:
-                    if not _is_conflict(error) or attempt == _ATTEMPTS:
+                    if not is_conflict(error) or attempt == _ATTEMPTS:
                         raise
                     time.sleep(random.uniform(0, min(2.0, 0.02 * 2**attempt)))
         raise AssertionError("unreachable")
@@ -479,7 +454,7 @@ class Lake:
             with self._instance() as instance:
                 wrong = list(self._data_files.damaged(_data_files(instance.connection)))
             if wrong:
-                raise self._damaged(wrong)
+                raise self._trouble.damaged(wrong)
         for file in (Path(self.catalog), *databases):
             if not is_postgres(str(file)) and (told := sqlite_damage(file)):
                 raise UserError(
@@ -500,25 +475,19 @@ class Lake:
             if not self.warehouse.is_dir():
                 above = nearest_folder(self.warehouse)
                 if not os.access(above, os.W_OK | os.X_OK):
-                    raise self._unwritable(self.warehouse, f"Read-only, or another user's: {above}")
+                    raise self._trouble.unwritable(self.warehouse, f"Read-only, or another user's: {above}")
                 return
         except OSError as error:  # a folder above it cannot be entered, or is a file
-            raise self._unwritable(self.warehouse, error.strerror) from error
+            raise self._trouble.unwritable(self.warehouse, error.strerror) from error
         folders = [] if "://" in self.data_path else Path(self.data_path).glob("*/*/")
         ours = [path for path in self.warehouse.iterdir() if _WRITTEN.search(path.name) and path.exists()]
         for path in (self.warehouse, *sorted(ours), *sorted(folders)):
             if not os.access(path, os.R_OK | os.W_OK | (os.X_OK if path.is_dir() else 0)):
-                raise self._unwritable(path, "Read-only, or another user's")
+                raise self._trouble.unwritable(path, "Read-only, or another user's")
         try:
             tempfile.TemporaryFile(dir=self.warehouse).close()
         except OSError as error:
-            raise self._unwritable(self.warehouse, error.strerror) from error
-
-    def _unwritable(self, path: Path, reason: str | None) -> UserError:
-        return UserError(
-            f"warehouse: {path} cannot be written ({reason}). Name a folder in the profile that this user may write, "
-            "or mend its permissions."
-        )
+            raise self._trouble.unwritable(self.warehouse, error.strerror) from error
 
     def _define(self, connection: duckdb.DuckDBPyConnection, wanted: dict[str, str]) -> None:
         present = self._definitions_in(connection)  # again, now that this process holds the lock
@@ -556,7 +525,7 @@ class Lake:
         if self._data_files is not None:
             wrong = list(self._data_files.damaged(_data_files(connection), missing=False))
             if wrong:
-                raise self._damaged(wrong)
+                raise self._trouble.damaged(wrong)
         self._is_looked_at = True
 
     def _claim(self, connection: duckdb.DuckDBPyConnection) -> None:
@@ -614,7 +583,7 @@ class Lake:
             instance.give_back()
         except duckdb.Error as error:
             instance.close()
-            if told := self._told(error, writing=not read_only):
+            if told := self._trouble.of(error, writing=not read_only, data_files=self._current_files):
                 raise told from error
             raise
         except BaseException:
@@ -633,7 +602,7 @@ class Lake:
             lock(instance.connection, self.data_path)
             yield instance.connection
         except duckdb.Error as error:
-            if told := self._told(error, writing=False):
+            if told := self._trouble.of(error, writing=False, data_files=self._current_files):
                 raise told from error
             raise
         finally:
@@ -643,13 +612,13 @@ class Lake:
     def _opening(self, *, read_only: bool, as_of: int | None) -> Iterator[None]:
         """Tell why the lake cannot be attached."""
         if read_only and not self.exists():
-            raise self._no_lake()
+            raise self._trouble.no_lake()
         try:
             yield
         except duckdb.Error as error:
-            if _is_conflict(error):  # for whoever retries
+            if is_conflict(error):  # for whoever retries
                 raise
-            raise self._attach_error(error, as_of) from error
+            raise self._trouble.not_attached(error, as_of) from error
 
     @contextmanager
     def recalling(self) -> Iterator["_Recall"]:
@@ -693,100 +662,10 @@ class Lake:
         catalog = "postgres_scanner" if is_postgres(self.catalog) else "sqlite_scanner"
         return ("ducklake", catalog, "httpfs") if "://" in self.data_path else ("ducklake", catalog)
 
-    def _told(self, error: duckdb.Error, *, writing: bool) -> UserError | None:
-        """The error in words, where it is not about the query itself."""
-        return self._damage(error) or self._full_disk(error, writing=writing) or self._too_large(error)
-
-    def _damage(self, error: duckdb.Error) -> UserError | None:
-        """The error in words, where it comes from a file of the lake that is damaged."""
-        if _is_conflict(error):
-            return None
-        if refused := self._refused(error):
-            return refused
-        if any(words in str(error) for words in _OF_CATALOGS):
-            return self._damaged([f"{self.shown_catalog}: {str(error).splitlines()[0]}"])
-        if self._data_files is None or type(error) not in _OF_FILES:
-            return None
+    def _current_files(self) -> list[str]:
+        """The data files of the latest snapshot, relative to the data path."""
         with self._instance() as instance:
-            files = [Path(self.data_path) / path for path in _data_files(instance.connection)]
-        wrong = [f"{file}: {told}" for file in files if (told := _unreadable(file))]
-        if not wrong and (told := sqlite_damage(Path(self.catalog))):
-            wrong = [f"{self.shown_catalog}: {told}"]
-        return self._damaged(wrong) if wrong else None
-
-    def _refused(self, error: duckdb.Error) -> UserError | None:
-        """The error in words, where it comes from the object store of the data."""
-        text = str(error).splitlines()[0]
-        if "://" not in self.data_path or not (isinstance(error, duckdb.HTTPException) or "error for HTTP" in text):
-            return None
-        if any(status in text for status in ("401", "403", "400")):
-            lacking = [name for name in KEYS if not os.environ.get(name)]
-            remedy = f"set {' and '.join(lacking)}" if lacking else f"look at {', '.join(KEYS)}, AWS_SESSION_TOKEN"
-            remedy = f"It does not let us in: {remedy} (and AWS_REGION, AWS_ENDPOINT_URL where it is not Amazon's)"
-        elif "404" in text:
-            remedy = "There is no such bucket, or no such file in it: make the bucket, or mend `lake.data_path`"
-        else:
-            remedy = "Where it is not Amazon's, AWS_ENDPOINT_URL names it; see to it that it can be reached"
-        return DataStoreError(f"The lake's data at {self.data_path} cannot be used: {text}. {remedy}, and run again.")
-
-    def _too_large(self, error: duckdb.Error) -> UserError | None:
-        """The error in words, where a query needs more memory than it may take."""
-        if not isinstance(error, duckdb.OutOfMemoryException):
-            return None
-        limit = self._memory_limit or "DuckDB's own, most of the machine's memory"
-        said = f"DuckDB says: {str(error).splitlines()[0]}"
-        if _NO_ROOM_TO_WAIT in str(error):
-            return UserError(
-                f"A query needs more memory than its limit ({limit}), and {self.warehouse}, where the rest is to wait, "
-                f"has no room for it. Make room there, or raise `lake: {{memory_limit: ...}}` in the profile. {said}"
-            )
-        return UserError(
-            f"A query needs more memory than its limit ({limit}) at once, though what can wait is written to "
-            f"{self.warehouse}. Raise `lake: {{memory_limit: ...}}` in the profile, or let fewer pairs come together. "
-            f"{said}"
-        )
-
-    def _full_disk(self, error: duckdb.Error, *, writing: bool) -> UserError | None:
-        """The error in words, where a disk is full. Not every error says so that comes of writing rows, or of a query
-        whose rows wait on the disk.
-        """
-        may_be_full = writing or isinstance(error, duckdb.OutOfMemoryException)
-        if not (says_disk_is_full(error) or (may_be_full and disk_is_full(self.warehouse))):
-            return None
-        return UserError(
-            f"The lake at {self.shown_catalog} could not be written: the disk of {self.data_path}, of the catalog or "
-            f"of {self.warehouse} is full ({without_password(str(error).splitlines()[0])}). Make room and run again: "
-            "what was committed is kept."
-        )
-
-    def _damaged(self, wrong: Sequence[str]) -> DamagedLakeError:
-        lines = "\n".join(f"  {one}" for one in wrong[:_SHOWN])
-        more = f"\n  and {len(wrong) - _SHOWN:,} more" if len(wrong) > _SHOWN else ""
-        return DamagedLakeError(
-            f"The lake at {self.shown_catalog} is damaged:\n{lines}{more}\n"
-            "Restore what is named from a backup. Without one, move catalog and data folder away and run again: "
-            f"replies lie in {self.warehouse / 'teacher.sqlite'} and are not paid for again, checkpoints are found, "
-            "scores are computed anew."
-        )
-
-    def _attach_error(self, error: duckdb.Error, as_of: int | None) -> UserError:
-        text = without_password(str(error).splitlines()[0])
-        if "creating a new DuckLake is explicitly disabled" in text:  # killed while it made the catalog
-            return self._no_lake()
-        if "unable to open database file" in text or "readonly database" in text:
-            return self._unwritable(self.warehouse, "SQLite writes beside the catalog even to read it")
-        if as_of is not None and ("snapshot" in text.lower() or as_of < 0):
-            return UserError(
-                f"The lake at {self.shown_catalog} has no snapshot {as_of}. "
-                "List them with: select snapshot_id, snapshot_time, commit_message from lake.snapshots()"
-            )
-        return UserError(
-            f"The lake at {self.shown_catalog} cannot be opened: {text}. If another version of DuckLake made it, name "
-            "another `warehouse` in the profile; if the file is damaged, restore it from a backup."
-        )
-
-    def _no_lake(self) -> NoLakeError:
-        return NoLakeError(f"There is no lake at {self.shown_catalog} yet. `make run` creates it.")
+            return _data_files(instance.connection)
 
 
 class _Recall:
@@ -831,23 +710,6 @@ def _data_files(connection: duckdb.DuckDBPyConnection, since: int | None = None)
     which = f"= {since}" if since is not None else ">= 0 and file.end_snapshot is null"
     files = connection.execute(_FILES.format(which=which)).fetchall()
     return [path for (path,) in files]
-
-
-def _unreadable(file: Path) -> str | None:
-    """Why DuckDB cannot read all of a Parquet file, None where it can."""
-    if not file.exists():
-        return "is missing"
-    try:
-        with duckdb.connect() as connection:
-            connection.execute("set enable_progress_bar = false")
-            connection.execute(f"select sum(hash(columns(*))) from read_parquet({literal(str(file))})").fetchall()
-    except duckdb.Error as error:
-        return str(error).splitlines()[0]
-    return None
-
-
-def _is_conflict(error: duckdb.Error) -> bool:
-    return any(text in str(error).lower() for text in _CONFLICTS)
 
 
 def open_lake(profile: "Profile", tell: Tell = say) -> Lake:

@@ -10,8 +10,9 @@ import pytest
 from pyarrow.fs import LocalFileSystem, copy_files
 
 from dagster_project.lakehouse.attached import load_extension
-from dagster_project.lakehouse.lake import Commit, DataStoreError, Lake
+from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.locked import check
+from dagster_project.lakehouse.trouble import DataStoreError
 from models_py.errors import UserError
 from tests.support.lakes import append, ids, pairs, snapshots
 from tests.support.postgres import fresh_database, run_sql
@@ -179,11 +180,3 @@ def test_half_a_key_and_half_an_address_are_told(
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match=told):
         Lake(tmp_path, data_path=f"{s3}/lake/").prepare()
-
-
-def test_who_has_no_key_is_told_which_variables_hold_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lake = Lake(tmp_path, data_path="s3://bucket/lake/")
-    monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
-    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY", raising=False)
-    refused = duckdb.HTTPException("HTTP Error: HTTP GET error on 's3://bucket/lake/' (HTTP 403)")
-    assert "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in str(lake._damage(refused))
