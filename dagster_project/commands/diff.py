@@ -197,11 +197,11 @@ def changes(lake: Lake, before: FrozenSet, after: FrozenSet) -> list[Change]:
     found = []
     for pair_id, row in then.items():
         if pair_id not in now:
-            why = _why_absent(row, decided_then, decided_now, "is no longer in the sources")
+            why = _why_absent(pair_id, decided_then, decided_now, absent=decided_now)
             found.append(_change("left", row, why))
     for pair_id, row in now.items():
         if pair_id not in then:
-            why = _why_absent(row, decided_now, decided_then, "is new in the sources")
+            why = _why_absent(pair_id, decided_then, decided_now, absent=decided_then)
             found.append(_change("entered", row, why))
         elif any(row[name] != then[pair_id][name] for name in (*_TEXTS, "candidate")):
             kind = "choice" if row["candidate"] != then[pair_id]["candidate"] else "text"
@@ -234,16 +234,16 @@ class _Decisions:
         return cls({row["pair_id"]: row for row in rows.iter_rows(named=True)}, next(recipe.iter_rows(named=True), {}))
 
 
-def _why_absent(row: Row, there: _Decisions, elsewhere: _Decisions, gone: str) -> str:
-    """Why a row that is in one set is not in the other."""
-    if elsewhere.rows is None:
+def _why_absent(pair_id: str, then: _Decisions, now: _Decisions, *, absent: _Decisions) -> str:
+    """Why a row that is in one of two sets is not in the other, `absent`; what changed is told from then to now."""
+    if absent.rows is None:
         return "unknown: the snapshot of the other set was expired"
-    other = elsewhere.rows.get(row["pair_id"])
+    other = absent.rows.get(pair_id)
     if other is None:
-        return f"source: the pair {gone}"
-    here = (there.rows or {}).get(row["pair_id"], {})
-    causes = [*_causes(here, other)] if here else []
-    if changed := _changed_cut(there.recipe, elsewhere.recipe):
+        return f"source: the pair is {'new' if absent is then else 'no longer'} in the sources"
+    before, after = ((decided.rows or {}).get(pair_id) for decided in (then, now))
+    causes = [*_causes(before, after)] if before and after else []
+    if changed := _changed_cut(then.recipe, now.recipe):
         causes.append(f"cut: {changed}")
     dropped = other["drop_reason"] or "kept"
     reason = f" ({other['choice_reason']})" if dropped == "policy" and other["choice_reason"] else ""

@@ -50,16 +50,20 @@ def test_a_row_that_left_the_sources_and_came_back(told: Lake) -> None:
 def test_a_changed_cut_is_named(told: Lake) -> None:
     first = freeze(told)
     change(told, "update profile.recipes set top_k = 2")
-    freeze(told)
-    assert differing(told, first) == [("left", "c", "cut: top_k None → 2; there below_cut (IFD 0.6, r-IFD 0.3)")]
+    second = freeze(told)
+    why = "cut: top_k {} → {}; there below_cut (IFD 0.6, r-IFD 0.3)"
+    assert differing(told, first) == [("left", "c", why.format(None, 2))]
+    assert differing(told, second, first) == [("entered", "c", why.format(2, None))]
 
 
 def test_another_score_is_told_with_its_figures(told: Lake) -> None:
     first = freeze(told)
     higher = "update scoring.response_scores set instruction_nll_given_answer = 9.0 where content_id = 'a-both'"
     change(told, higher)
-    freeze(told)
-    assert differing(told, first) == [("left", "a", "score: r_ifd_reflected 0.3 → 54.6; there policy (rewrite_vetoed)")]
+    second = freeze(told)
+    why = "score: r_ifd_reflected {} → {}; there policy (rewrite_vetoed)"
+    assert differing(told, first) == [("left", "a", why.format(0.3, 54.6))]
+    assert differing(told, second, first) == [("entered", "a", why.format(54.6, 0.3))]
 
 
 def test_another_choice_is_told_with_both(told: Lake) -> None:
