@@ -29,10 +29,10 @@ from typing import Any
 import duckdb
 import polars as pl
 
+from dagster_project.lakehouse.catalog import CATALOG
 from dagster_project.lakehouse.locked import literal
 from models_py.content import fingerprint
 
-_CATALOG = "__ducklake_metadata_lake"  # the catalog's own tables, in any connection that has attached a lake as `lake`
 _TABLE_FUNCTIONS = {"generate_series", "range", "unnest"}  # those that read nothing
 # Functions and words that do not say the same at every call, by DuckDB's own word, or that look outside the query.
 _CHANGEABLE = re.compile(
@@ -46,21 +46,21 @@ _CLOCKS = {"current_date", "current_time", "current_timestamp", "localtime", "lo
 # rows outside its files, and no version.
 _OBJECTS = f"""
 with snapshot as (
-    select snapshot_id as id from {_CATALOG}.ducklake_snapshot where snapshot_id = $snapshot
+    select snapshot_id as id from {CATALOG}.ducklake_snapshot where snapshot_id = $snapshot
 ),
 
 inlined as (
     select count(*) > 0 as found from (
-        select 1 from {_CATALOG}.ducklake_inlined_data_tables
+        select 1 from {CATALOG}.ducklake_inlined_data_tables
         union all
-        select 1 from {_CATALOG}.ducklake_snapshot_changes where contains(changes_made, 'inlined')
+        select 1 from {CATALOG}.ducklake_snapshot_changes where contains(changes_made, 'inlined')
     )
 ),
 
 files as (
-    select table_id, path, partial_max, begin_snapshot, end_snapshot from {_CATALOG}.ducklake_data_file
+    select table_id, path, partial_max, begin_snapshot, end_snapshot from {CATALOG}.ducklake_data_file
     union all
-    select table_id, path, partial_max, begin_snapshot, end_snapshot from {_CATALOG}.ducklake_delete_file
+    select table_id, path, partial_max, begin_snapshot, end_snapshot from {CATALOG}.ducklake_delete_file
 ),
 
 contents as (
@@ -81,7 +81,7 @@ columns as (
         string_agg(
             concat_ws(' ', column_id, column_name, column_type, initial_default), ', ' order by column_id
         ) as columns
-    from {_CATALOG}.ducklake_column
+    from {CATALOG}.ducklake_column
     inner join snapshot on begin_snapshot <= snapshot.id and coalesce(end_snapshot > snapshot.id, true)
     group by table_id
 ),
@@ -94,12 +94,12 @@ objects as (
         concat_ws(': ', table_uuid, columns, files) as told,
         begin_snapshot,
         end_snapshot
-    from {_CATALOG}.ducklake_table
+    from {CATALOG}.ducklake_table
     inner join columns using (table_id)
     left join contents using (table_id)
     union all
     select 'view', schema_id, view_name, sql, begin_snapshot, end_snapshot
-    from {_CATALOG}.ducklake_view
+    from {CATALOG}.ducklake_view
     union all
     select
         'macro',
@@ -108,14 +108,14 @@ objects as (
         concat_ws(' ', impl_id, column_id, parameter_name, default_value, sql),
         begin_snapshot,
         end_snapshot
-    from {_CATALOG}.ducklake_macro
-    inner join {_CATALOG}.ducklake_macro_impl using (macro_id)
-    left join {_CATALOG}.ducklake_macro_parameters using (macro_id, impl_id)
+    from {CATALOG}.ducklake_macro
+    inner join {CATALOG}.ducklake_macro_impl using (macro_id)
+    left join {CATALOG}.ducklake_macro_parameters using (macro_id, impl_id)
 )
 
 select objects.kind, schemas.schema_name || '.' || objects.name, objects.told
 from objects
-inner join {_CATALOG}.ducklake_schema as schemas using (schema_id)
+inner join {CATALOG}.ducklake_schema as schemas using (schema_id)
 inner join snapshot
     on objects.begin_snapshot <= snapshot.id and coalesce(objects.end_snapshot > snapshot.id, true)
     and schemas.begin_snapshot <= snapshot.id and coalesce(schemas.end_snapshot > snapshot.id, true)

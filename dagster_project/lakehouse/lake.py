@@ -19,6 +19,7 @@ import re
 import shlex
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -40,6 +41,7 @@ from dagster_project.lakehouse.attached import (
     remove_spilled,
     spill_folder,
 )
+from dagster_project.lakehouse.catalog import data_files, forget, is_there
 from dagster_project.lakehouse.data_files import DataFiles, sqlite_damage
 from dagster_project.lakehouse.locked import literal, lock
 from dagster_project.lakehouse.sql_files import MACRO_SCHEMA, Model, load_macros, load_models
@@ -67,23 +69,9 @@ _NO_COLUMNS: Mapping[str, str] = MappingProxyType({})
 # What a run writes to, of what lies in a warehouse.
 _WRITTEN = re.compile(r"\.(sqlite(-\w+)?|lock|json)$|^(data|students|checkpoints|\.dagster)$")
 _LONGEST_PATH = 420  # bytes; SQLite's limit is 504, and what Dagster keeps below a warehouse has names of 80
-# Paths of data and delete files: relative to their table's, that to its schema's, that to the data path.
-_FILES = """
-select distinct concat(
-    if(schemas.path_is_relative, schemas.path, ''), if(tables.path_is_relative, tables.path, ''), file.path
-)
-from (
-    select table_id, path, path_is_relative, begin_snapshot, end_snapshot
-    from __ducklake_metadata_lake.ducklake_data_file
-    union all
-    select table_id, path, path_is_relative, begin_snapshot, end_snapshot
-    from __ducklake_metadata_lake.ducklake_delete_file
-) as file
-inner join __ducklake_metadata_lake.ducklake_table as tables using (table_id)
-inner join __ducklake_metadata_lake.ducklake_schema as schemas using (schema_id)
-where file.path_is_relative and file.begin_snapshot {which}
-order by all
-"""
+# The commit that carries a mark.
+_OF_MARK = "select max(snapshot_id) from lake.snapshots() where commit_extra_info like ? having count(*) > 0"
+_UNREACHED_S = (1.0, 2.0, 4.0, 8.0, 16.0)  # between looks for a server that is gone
 _MERGE = "ducklake_merge_adjacent_files"
 _ATTEMPTS = 12
 _WRITING = "catalog"  # the lock of whoever writes
@@ -390,17 +378,50 @@ class Lake:
     def _transact(self, change: Callable[[duckdb.DuckDBPyConnection], object], commit: Commit) -> int:
         with self._locked(_WRITING):
             for attempt in range(1, _ATTEMPTS + 1):
+                mark = uuid.uuid4().hex if is_postgres(self.catalog) else None
+                done = False
                 try:
                     with self.connect(read_only=False) as connection:
                         before = _snapshot(connection)
-                        committed = _commit(connection, change, commit, self._check_locks)
+                        _commit(connection, change, commit, self._check_locks, mark)
+                        done = True  # whatever comes now must not repeat it
+                        committed = _committed(connection)
                         if self._data_files is not None and committed > before:
-                            self._data_files.remember(_data_files(connection, since=committed))
+                            self._data_files.remember(data_files(connection, since=committed))
                         return committed
-                except duckdb.Error as error:
-                    if not is_conflict(error) or attempt == _ATTEMPTS:
+                except (duckdb.Error, UserError) as error:
+                    if done:
+                        raise
+                    if mark is not None and (landed := self._landed(mark)) is not None:
+                        return landed
+                    if not isinstance(error, duckdb.Error) or not is_conflict(error) or attempt == _ATTEMPTS:
                         raise
                     time.sleep(random.uniform(0, min(2.0, 0.02 * 2**attempt)))
+        raise AssertionError("unreachable")
+
+    def _landed(self, mark: str) -> int | None:
+        """The snapshot of a commit that failed here and not on the server, whose answer was lost; None where none is.
+
+        DuckLake removes what a commit wrote that it takes for failed. What is gone so is taken out of the catalog, and
+        the commit counts as failed: made again, it lacks nothing. Looks again while the server cannot be reached.
+        """
+        for patience in (*_UNREACHED_S, None):
+            try:
+                with self.connect(read_only=False) as connection:
+                    found = connection.execute(_OF_MARK, [f"%{mark}%"]).fetchone()
+                    if found is None:
+                        return None
+                    snapshot = int(found[0])
+                    files = data_files(connection, since=snapshot)
+                    gone = [path for path in files if not is_there(connection, self.data_path, path)]
+                    if not gone:
+                        return snapshot
+                    forget(connection, snapshot, gone)
+                    return None
+            except (duckdb.Error, UserError):
+                if patience is None:
+                    raise
+                time.sleep(patience)
         raise AssertionError("unreachable")
 
     def compact(self, keep: Collection[int], *, at_once: bool = False) -> Compacted:
@@ -415,10 +436,11 @@ class Lake:
                 return connection.execute(f"call {function}({', '.join([literal('lake'), *options])})").fetchall()
 
             removed = len(call("ducklake_cleanup_old_files", "cleanup_all => true"))
+            known_files = {*data_files(connection)}
             merged = [(f"{schema}.{table}", before, after) for schema, table, before, after in call(_MERGE)]
             latest = _snapshot(connection)
-            if merged and self._data_files is not None:
-                self._data_files.remember(_data_files(connection, since=latest))
+            if merged and self._data_files is not None:  # a merged file says that it is as old as its oldest rows
+                self._data_files.remember(file for file in data_files(connection) if file not in known_files)
             known = [one for (one,) in connection.execute("select snapshot_id from lake.snapshots()").fetchall()]
             gone = [one for one in known if one != latest and one not in keep]
             if gone:
@@ -452,7 +474,7 @@ class Lake:
         """
         if self._data_files is not None and self.exists():
             with self._instance() as instance:
-                wrong = list(self._data_files.damaged(_data_files(instance.connection)))
+                wrong = list(self._data_files.damaged(data_files(instance.connection)))
             if wrong:
                 raise self._trouble.damaged(wrong)
         for file in (Path(self.catalog), *databases):
@@ -523,7 +545,7 @@ class Lake:
         if self.owner is not None and _is_table(connection, "lake_owner"):
             self._is_claimed = self._check_owner(connection) is not None
         if self._data_files is not None:
-            wrong = list(self._data_files.damaged(_data_files(connection), missing=False))
+            wrong = list(self._data_files.damaged(data_files(connection), missing=False))
             if wrong:
                 raise self._trouble.damaged(wrong)
         self._is_looked_at = True
@@ -665,7 +687,7 @@ class Lake:
     def _current_files(self) -> list[str]:
         """The data files of the latest snapshot, relative to the data path."""
         with self._instance() as instance:
-            return _data_files(instance.connection)
+            return data_files(instance.connection)
 
 
 class _Recall:
@@ -703,13 +725,6 @@ def _state(instance: Instance) -> LakeState:
     if known is None or known.snapshot != snapshot:
         known = instance.memory["state"] = LakeState.at(instance.connection, snapshot)
     return known
-
-
-def _data_files(connection: duckdb.DuckDBPyConnection, since: int | None = None) -> list[str]:
-    """The files of the latest snapshot's rows, relative to the data path; or those that snapshot `since` added."""
-    which = f"= {since}" if since is not None else ">= 0 and file.end_snapshot is null"
-    files = connection.execute(_FILES.format(which=which)).fetchall()
-    return [path for (path,) in files]
 
 
 def open_lake(profile: "Profile", tell: Tell = say) -> Lake:
@@ -807,17 +822,25 @@ def _commit(
     change: Callable[[duckdb.DuckDBPyConnection], object],
     commit: Commit,
     check: Callable[[], None],
-) -> int:
-    """The snapshot. check: raises where there must be no commit; asked last, for a change may take long."""
+    mark: str | None = None,
+) -> None:
+    """Make the change and commit it. check: raises where there must be no commit; asked last, for a change may take
+    long. mark: by which the commit is known again.
+    """
     extra = {key: value for key, value in asdict(commit).items() if key not in {"message", "author"} and value}
     connection.execute("begin")
     rows = change(connection)
     extra |= {"rows": rows} if isinstance(rows, int) else {}
+    extra |= {"mark": mark} if mark else {}
     connection.execute(
         "call lake.set_commit_message(?, ?, extra_info => ?)", [commit.author, commit.message, json.dumps(extra)]
     )
     check()
     connection.execute("commit")
+
+
+def _committed(connection: duckdb.DuckDBPyConnection) -> int:
+    """The snapshot of the commit that was made last."""
     committed = connection.execute("select id from lake.last_committed_snapshot()").fetchone()
     if committed is None or committed[0] is None:  # nothing changed, nothing was committed
         return _snapshot(connection)

@@ -99,6 +99,17 @@ def test_a_moved_or_copied_lake_is_whole_and_its_hashes_go_with_it(seen: Lake, t
         Lake(moved.warehouse).scalar("select 1")
 
 
+def test_a_merged_file_is_known_from_its_merging_on(tmp_path: Path) -> None:
+    lake = Lake(tmp_path / "lake")
+    for pair in ("a", "b", "c"):
+        append(lake, pair)
+    lake.compact([], at_once=True)
+    [merged] = (lake.warehouse / "data" / "raw" / "raw_pairs").iterdir()
+    flip(merged, 30)
+    with pytest.raises(UserError, match="is not what was written"):
+        Lake(lake.warehouse).scalar("select 1")
+
+
 def test_what_remembers_may_be_lost_or_damaged_itself(seen: Lake) -> None:
     memory = seen.warehouse / "data_files.sqlite"
     memory.write_bytes(b"no database" * 1000)

@@ -149,6 +149,18 @@ def test_created_at_is_stamped_in_utc_unless_given(lake: Lake) -> None:
     assert abs((datetime.now(UTC).replace(tzinfo=None) - times["stamped"]).total_seconds()) < 60
 
 
+def test_what_fails_after_a_commit_never_repeats_it(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    def locked(connection: duckdb.DuckDBPyConnection, since: int | None = None) -> list[str]:
+        if since is None:
+            return []
+        raise duckdb.IOException("Failed to execute query: database is locked")
+
+    with monkeypatch.context() as patch, pytest.raises(duckdb.IOException, match="is locked"):
+        patch.setattr(lake_module, "data_files", locked)
+        append(lake, "once")
+    assert ids(lake) == ["once"]
+
+
 def test_all_frames_of_an_append_are_one_snapshot_or_none(lake: Lake) -> None:
     before = snapshots(lake)
 

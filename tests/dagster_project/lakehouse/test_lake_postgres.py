@@ -1,5 +1,7 @@
 """A lake whose catalog is PostgreSQL: a real server, real processes."""
 
+import json
+import re
 import shutil
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from dagster_project.lakehouse.locked import check
 from models_py.errors import UserError
 from models_py.postgres import LostLockError
 from tests.support.lakes import append, attachment, ids, snapshots
+from tests.support.lost_answers import loses_answers
 from tests.support.postgres import fresh_database, run_sql
 from tests.support.processes import finish, python
 
@@ -29,12 +32,9 @@ def test_a_catalog_in_postgres_serves_readers_and_writers(postgres: str, tmp_pat
         {"raw.raw_pairs": pl.DataFrame({"pair_id": ["a"], "category": [None]})}, Commit("it's told", asset="raw")
     )
     assert (ids(lake), ids(lake, as_of=empty)) == (["a"], [])
-    assert lake.read("select commit_message, commit_extra_info from lake.snapshots() order by snapshot_id desc").row(
-        0
-    ) == (
-        "it's told",
-        '{"asset": "raw", "rows": 1}',
-    )
+    told = "select commit_message, commit_extra_info from lake.snapshots() order by snapshot_id desc"
+    message, extra = lake.read(told).row(0)
+    assert (message, {**json.loads(extra), "mark": ""}) == ("it's told", {"asset": "raw", "rows": 1, "mark": ""})
     counted = "select count(*) from raw.raw_pairs"
     assert lake.recall(counted).item() == 1
     before = snapshots(lake)
@@ -54,6 +54,37 @@ def test_a_catalog_in_postgres_serves_readers_and_writers(postgres: str, tmp_pat
     assert lake.recall(counted).item() == 2
     shutil.rmtree(data)
     assert lake.recall(counted).item() == 2  # known
+
+
+def test_a_commit_whose_answer_is_lost_is_made_once_and_whole(postgres_lake: Lake) -> None:
+    """DuckLake takes it for failed and removes what it wrote, though the catalog has it."""
+    found = re.search(r"port=(\d+)", postgres_lake.catalog)
+    assert found
+    with loses_answers(int(found[1])) as way:
+        catalog = postgres_lake.catalog.replace(found[0], f"port={way.port}")
+        lake = Lake(postgres_lake.warehouse, catalog=catalog, data_path=postgres_lake.data_path)
+        append(lake, "before")
+        way.lose()
+        append(lake, "lost")
+        assert way.has_lost
+        assert (ids(lake), lake.scalar("select count(*) from raw.raw_pairs")) == (["before", "lost"], 2)
+
+        append(lake, "after")
+        swapped = pl.DataFrame({"pair_id": ["before"], "category": ["swapped"]})
+        way.lose()
+        lake.replace("raw.raw_pairs", {"pair_id": "before"}, swapped, Commit("in its place"))
+        assert way.has_lost
+        assert lake.read("select pair_id, category from raw.raw_pairs order by all").rows() == [
+            ("after", None),
+            ("before", "swapped"),
+            ("lost", None),
+        ]
+    postgres_lake.check_sound()
+    assert ids(Lake(postgres_lake.warehouse, catalog=postgres_lake.catalog, data_path=postgres_lake.data_path)) == [
+        "after",
+        "before",
+        "lost",
+    ]
 
 
 def test_an_attached_catalog_stays_so_and_holds_nobody_up(postgres_lake: Lake, tmp_path: Path) -> None:
