@@ -433,7 +433,7 @@ class _AtEachStep(TrainerCallback):
             is_due, stops = (bool(one) for one in either)
         if stops:
             self.trainer.stopped = control.should_training_stop = True
-        control.should_save = (is_due or stops) and state.global_step < len(steps)
+        control.should_save = stops or (is_due and state.global_step < len(steps))
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         if not logs or "loss" not in logs:

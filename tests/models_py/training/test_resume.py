@@ -18,6 +18,7 @@ from models_py.training.fine_tune import fine_tune
 from models_py.training.loss_log import read_loss_log
 from models_py.training.manifest import Manifest
 from models_py.training.settings import Budget, TrainingRow, TrainingSettings
+from models_py.training.task import Stop, StoppedError, Task
 from tests.models_py.training.conftest import save_tiny_student
 
 pytestmark = pytest.mark.usefixtures("trained_here")
@@ -92,6 +93,29 @@ def test_it_goes_on_to_the_same_curve_and_weights(
     seconds = [line["seconds"] for line in read_loss_log(tmp_path / "parts")]
     assert seconds == sorted(seconds) and seconds[0] > 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "parts", "whole"]
+
+
+@pytest.mark.parametrize("last", [2, 4])
+def test_asked_to_stop_it_saves_its_state_and_goes_on_to_the_same_curve(
+    last: int, student: ResolvedStudent, rows: list[TrainingRow], settings: TrainingSettings, tmp_path: Path
+) -> None:
+    from models_py.training.trainer import train
+
+    whole = trained(tmp_path / "whole", rows, student, settings)
+    assert whole.steps == 4
+    work = tmp_path / ".c.training"
+    work.mkdir()
+    task, stop = Task("paper", tuple(rows), student, student.model, settings, tmp_path / "c", work), Stop()
+
+    def ask(progress: Progress) -> None:
+        stop.asked = stop.asked or progress.done == last - 1
+
+    with pytest.raises(StoppedError):
+        train(task, ask, stop)
+    assert (states(work), stop.is_heard) == ([f"step-{last:06}"], False)
+    parts = trained(tmp_path / "c", rows, student, settings)
+    assert curve(tmp_path / "c") == curve(tmp_path / "whole")
+    assert (parts.loss_after, parts.content["resumed_after_steps"]) == (whole.loss_after, [last])
 
 
 def test_what_is_not_yet_due_is_not_saved(
