@@ -10,7 +10,9 @@ import importlib.util
 import itertools
 import os
 import shutil
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +32,7 @@ _SNAPSHOTS = "select snapshot_id, snapshot_time from lake.snapshots() where snap
 
 
 _SPILL = "spill"  # what folders are called to which is written what does not fit into memory
+_FORGOTTEN_S = 7 * 24 * 3600.0
 _numbers = itertools.count()
 
 
@@ -178,21 +181,30 @@ def spill_folder(folder: Path) -> Iterator[Path]:
 
 
 def _own(folder: Path) -> Path:
-    """A name that nobody else takes and `remove_spilled` knows."""
-    return folder / f"{_SPILL}-{os.getpid()}-{next(_numbers)}"
+    """A name that nobody else takes and `remove_spilled` knows; machines may share the folder."""
+    return folder / f"{_SPILL}-{socket.gethostname()}-{os.getpid()}-{next(_numbers)}"
 
 
 def remove_spilled(folder: Path) -> None:
-    """Remove what processes that were killed had written there."""
+    """Remove what killed processes of this machine had written there, and what no machine has used of late."""
     found = [*folder.glob(f"{_SPILL}-*-*")]
     if not found:
         return
     import psutil
 
     for left in found:
-        pid = left.name.split("-")[1]
-        if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+        *host, pid, _ = left.name.removeprefix(f"{_SPILL}-").rsplit("-", 2)
+        is_ours = host == [socket.gethostname()] and pid.isdecimal()
+        if not psutil.pid_exists(int(pid)) if is_ours else _age_s(left) > _FORGOTTEN_S:
             shutil.rmtree(left, ignore_errors=True)
+
+
+def _age_s(folder: Path) -> float:
+    """Since a file came to the folder or left it."""
+    try:
+        return time.time() - folder.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _name_store(connection: duckdb.DuckDBPyConnection, store: ObjectStore) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from tests.support.disks import small_disk
 from tests.support.lakes import append, attachment, ids
 from tests.support.processes import finish, python
 
+HOST = socket.gethostname()
 APPEND = """
 import sys
 from pathlib import Path
@@ -122,7 +124,7 @@ def test_what_outgrows_the_memory_limit_waits_in_the_warehouse_and_is_gone_after
     instance = spilling(lake)
     instance.connection.execute(OUTGROWN)
     [folder] = spilled(lake)
-    assert folder.startswith(f"spill-{os.getpid()}-") and any((lake.warehouse / folder).iterdir())
+    assert folder.startswith(f"spill-{HOST}-{os.getpid()}-") and any((lake.warehouse / folder).iterdir())
     instance.close()
     assert spilled(lake) == []
     assert capfd.readouterr().out == ""
@@ -149,10 +151,14 @@ def test_of_two_queries_that_outgrow_it_at_once_neither_takes_the_others_files(w
 
 def test_what_a_killed_process_had_written_there_is_removed_and_no_others(written_lake: Lake) -> None:
     gone = finish(python("import os; print(os.getpid())")).strip()
-    for pid in (gone, os.getpid()):
-        (written_lake.warehouse / f"spill-{pid}-0").mkdir()
+    names = [f"spill-{HOST}-{pid}-0" for pid in (gone, os.getpid())]
+    names += [f"spill-another-host-{gone}-0", f"spill-another-host-{gone}-1", f"spill-{gone}-0"]
+    for name in names:
+        (written_lake.warehouse / name).mkdir()
+    for name in names[3:]:
+        os.utime(written_lake.warehouse / name, (0, 0))
     Lake(written_lake.warehouse).prepare()
-    assert spilled(written_lake) == [f"spill-{os.getpid()}-0"]
+    assert spilled(written_lake) == sorted([names[1], names[2]])
 
 
 def test_rows_that_are_set_aside_are_read_in_their_order_and_gone_afterwards(written_lake: Lake) -> None:
