@@ -25,7 +25,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,17 +87,22 @@ def _token() -> str:
 
 
 @contextlib.contextmanager
-def _variables(values: dict[str, str]) -> Iterator[None]:
+def _variables(values: Mapping[str, str | None]) -> Iterator[None]:
+    """The environment has these, and not those that are None, within the block."""
     before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
+    _set_variables(values)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        _set_variables(before)
+
+
+def _set_variables(values: Mapping[str, str | None]) -> None:
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 @contextlib.contextmanager
@@ -140,13 +145,15 @@ def connected(address: str) -> Iterator[list[dict[str, float]]]:
     import ray
 
     before = signal.getsignal(signal.SIGTERM)
+    takes_jobs = "://" in address  # where it is asked for actors this machine knows; Ray would look there too
     try:
-        ray.init(
-            address if "://" not in address else "auto",
-            configure_logging=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        with _variables({ADDRESS: None} if takes_jobs else {}):
+            ray.init(
+                "auto" if takes_jobs else address,
+                configure_logging=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(
             f"ray.address: this machine is in no Ray cluster at {address} ({_first_line(error)})"

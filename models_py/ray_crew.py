@@ -85,7 +85,7 @@ class Crew(Generic[Work]):
     def hear(self) -> list[Heard[Work]]:
         """Who has done something, nobody after a while; for each that died another is started."""
         import ray
-        from ray.exceptions import RayActorError, RayTaskError
+        from ray.exceptions import ObjectLostError, OutOfMemoryError, RayActorError, RayTaskError
 
         heard: list[Heard[Work]] = []
         ready, _ = ray.wait(list(self._under_way), num_returns=1, timeout=_LOOK_S)
@@ -95,7 +95,7 @@ class Crew(Generic[Work]):
                 heard.append(Heard(actor, work, ray.get(asked)))
                 self._died_loading = 0 if work is not None else self._died_loading
                 continue
-            except RayActorError as error:
+            except (RayActorError, OutOfMemoryError, ObjectLostError) as error:  # Ray kills who takes too much memory
                 died: Exception = error
             except RayTaskError as error:
                 if not isinstance(error.cause, self._lost):

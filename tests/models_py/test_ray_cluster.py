@@ -33,3 +33,43 @@ with ray_cluster(None, jobs=True) as first:
 
 def test_two_on_one_machine_both_take_jobs() -> None:
     assert finish(python(TWO)).split() == ["True", "SUCCEEDED", "SUCCEEDED"]
+
+
+# The address of the jobs is what a user names; actors are asked of the cluster that this machine is part of.
+JOBS = """
+import os
+from models_py.ray_cluster import ADDRESS, connected, job_client, ray_cluster
+
+with ray_cluster(None, jobs=True) as started:
+    jobs = job_client(started).get_address()
+    del os.environ[ADDRESS]
+    with ray_cluster(jobs), connected(jobs) as machines:
+        print(jobs.startswith("http://"), os.environ[ADDRESS] == jobs, len(machines))
+"""
+
+
+def test_the_address_for_jobs_is_good_for_actors_too() -> None:
+    assert finish(python(JOBS)).split() == ["True", "True", "1"]
+
+
+# Ray's own watch over memory kills whoever works, for the machine is said to be full.
+FULL = """
+import os
+os.environ["RAY_memory_usage_threshold"] = "0.001"
+os.environ["RAY_memory_monitor_refresh_ms"] = "100"
+from tests.models_py.test_ray_crew import Doubler, doubled
+from models_py.errors import UserError
+from models_py.ray_crew import remote_actors
+from models_py.ray_cluster import connected, ray_cluster
+
+with ray_cluster(None) as address, connected(address) as machines:
+    try:
+        doubled(remote_actors(Doubler, machines, count=1, gpus=0)[0], [1])
+    except UserError as error:
+        print(error)
+"""
+
+
+def test_those_that_ray_kills_for_memory_are_replaced_until_it_kills_all() -> None:
+    said = finish(python(FULL))
+    assert "numbers.mine: doublers died 3 times" in said and "Run again: what came is kept." in said
