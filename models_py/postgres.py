@@ -114,7 +114,7 @@ def connect(address: str, *, name: str = "", asynchronous: bool = False) -> Any:
         )
         if asynchronous:
             _wait(connection, _CONNECT_S)
-    except psycopg2.Error as error:
+    except (psycopg2.Error, TimeoutError) as error:
         raise UserError(
             f"The PostgreSQL server at {without_password(address)} does not let us in: {first_line(error)}. Mend "
             "`lake.catalog` in the profile, or the server, or the password (PGPASSWORD or ~/.pgpass), and run again."
@@ -179,30 +179,39 @@ class PostgresLock:
 
     def acquire(self, tell: Tell) -> None:
         wait = Wait(tell)
-        self._ask(_SETTINGS)
-        while True:
-            # The server itself gives up in time to tell, so that no snapshot is held open for hours.
-            self._ask("select set_config('lock_timeout', %(ms)s, false)", ms=f"{max(wait.tell_in_s, 0.1) * 1000:.0f}ms")
-            try:
-                self._ask("select pg_advisory_lock(%(key)s)", patience_s=None, **self._key)
-                break
-            except self._errors.errors.LockNotAvailable:
-                wait.told(self._holder())
-            except self._errors.Error as error:
-                raise UserError(
-                    f"The lock {self.name} of {without_password(self._address)} cannot be had: {first_line(error)}. "
-                    "Run again when the server can be reached."
-                ) from error
-        self._ask(_TOOK, who=f"{_PROJECT} {_this_process()}")
+        with self._reached():
+            self._ask(_SETTINGS)
+            while True:
+                # The server itself gives up in time to tell, so that no snapshot is held open for hours.
+                patience = f"{max(wait.tell_in_s, 0.1) * 1000:.0f}ms"
+                self._ask("select set_config('lock_timeout', %(ms)s, false)", ms=patience)
+                try:
+                    self._ask("select pg_advisory_lock(%(key)s)", patience_s=None, **self._key)
+                    break
+                except self._errors.errors.LockNotAvailable:
+                    wait.told(self._holder())
+            self._ask(_TOOK, who=f"{_PROJECT} {_this_process()}")
 
     def try_to_acquire(self) -> str | None:
         """Take the lock where it is free; else who has it, for people."""
-        self._ask(_SETTINGS)
-        ((free,),) = self._ask("select pg_try_advisory_lock(%(key)s)", **self._key)
-        if not free:
-            return self._holder()
-        self._ask(_TOOK, who=f"{_PROJECT} {_this_process()}")
+        with self._reached():
+            self._ask(_SETTINGS)
+            ((free,),) = self._ask("select pg_try_advisory_lock(%(key)s)", **self._key)
+            if not free:
+                return self._holder()
+            self._ask(_TOOK, who=f"{_PROJECT} {_this_process()}")
         return None
+
+    @contextlib.contextmanager
+    def _reached(self) -> Iterator[None]:
+        """Raises UserError where the server refuses, is gone, or does not answer."""
+        try:
+            yield
+        except (self._errors.Error, TimeoutError) as error:
+            raise UserError(
+                f"The lock {self.name} of {without_password(self._address)} cannot be had: {first_line(error)}. "
+                "Run again when the server can be reached."
+            ) from error
 
     def check(self) -> None:
         """Raise LostLockError where the server no longer has it as ours."""

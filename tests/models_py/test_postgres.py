@@ -3,14 +3,17 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
+from dagster_project.lakehouse.lake import Lake
 from models_py import lock_file
 from models_py import postgres as module
 from models_py.errors import UserError
@@ -143,6 +146,15 @@ def test_several_threads_may_check_one_lock(postgres: str) -> None:
         for thread in threads:
             thread.join()
     assert problems == []
+
+
+def test_a_server_that_takes_calls_and_says_nothing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(module, "_CONNECT_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        catalog = f"postgres:host=127.0.0.1 port={silent.getsockname()[1]} dbname=lake password=hidden"
+        told = r"^The PostgreSQL server at .*password=\*\*\* does not let us in: no answer within 0 s\. Mend `lake"
+        with pytest.raises(UserError, match=told), Lake(tmp_path, catalog=catalog).exclusively("scoring"):
+            pass
 
 
 def test_who_cannot_be_reached_is_named_without_the_password() -> None:
