@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from assets.training.training_pairs import FrozenSet
 from dagster_project.lakehouse.lake import Lake
 from dagster_project.lakehouse.sql_files import load_models
 from dagster_project.profile.load import DEFAULT_PROFILE
@@ -21,8 +22,9 @@ _ROWS = "from training.training_pairs where recipe = ? and data_version = ?"
 _NO_CUTS = ("policy", "teacher", "student")
 
 
-def provenance(lake: Lake, profile: Profile, recipe: str, data_version: str) -> dict[str, Any]:
+def provenance(lake: Lake, profile: Profile, rows: FrozenSet) -> dict[str, Any]:
     """What the manifest says beside the training itself; nothing of it decides about the weights."""
+    recipe, data_version = rows.recipe, rows.data_version
     parts = next(iter(lake.read(_PARTS, [recipe]).to_dicts()), None)
     asked = profile.recipes[recipe]
     cuts = {name: value for name, value in asked.columns.items() if name not in _NO_CUTS and value}
@@ -33,7 +35,7 @@ def provenance(lake: Lake, profile: Profile, recipe: str, data_version: str) -> 
     known: dict[str, Any] = {
         "recipe": recipe,
         "data_version": data_version,
-        "snapshot_id": lake.snapshot_id(),
+        "snapshot_id": rows.snapshot_id,
         "catalog": _catalog(lake),
         "profile": profile.name,
         "project": project_version(),

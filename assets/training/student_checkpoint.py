@@ -1,9 +1,10 @@
 """training.student_checkpoint: each recipe's fine-tuned student, one a training seed, the last asset of the flow."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -12,7 +13,7 @@ import dagster as dg
 
 from assets.profile.students import current_base
 from assets.training.provenance import completing, provenance, serve_command
-from assets.training.training_pairs import current_version
+from assets.training.training_pairs import FrozenSet, current_set
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.profile.schema import Profile
 from dagster_project.steps.code_version import code_version
@@ -52,9 +53,9 @@ def student_checkpoint(recipe: str) -> dg.AssetsDefinition:
         student = current_base(lake, profile, profile.recipes[recipe].student)
         own_process = profile.executor != "in_process"
         with interrupted_in_order(has_own_process=own_process), lake.exclusively(f"training.{recipe}"):
-            version = current_version(lake, recipe)
-            trainings = profile.trainings_of(recipe)
-            made = [_made(context, lake, profile, Origin(recipe, version, student, one)) for one in trainings]
+            rows, trainings = current_set(lake, recipe), profile.trainings_of(recipe)
+            known = cache(lambda: provenance(lake, profile, rows))  # the same for all, whatever changes meanwhile
+            made = [_made(context, lake, profile, Origin(rows, student, one, known)) for one in trainings]
         return _result(lake, profile, made)
 
     return checkpoint
@@ -62,16 +63,16 @@ def student_checkpoint(recipe: str) -> dg.AssetsDefinition:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a checkpoint is made of. data_version: of its rows; settings: with the training seed."""
+    """What a checkpoint is made of. settings: with the training seed. provenance: what its manifest tells of that."""
 
-    recipe: str
-    data_version: str
+    rows: FrozenSet
     student: ResolvedStudent
     settings: TrainingSettings
+    provenance: Callable[[], dict[str, Any]]
 
     @property
     def checkpoint_id(self) -> str:
-        return checkpoint_id(self.recipe, self.data_version, self.student.fingerprint, self.settings)
+        return checkpoint_id(self.rows.recipe, self.rows.data_version, self.student.fingerprint, self.settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ class Made:
 
 def _made(context: dg.AssetExecutionContext, lake: Lake, profile: Profile, origin: Origin) -> Made:
     """The checkpoint of that origin, trained where there is none, and recorded in the lake."""
-    recipe, settings, made = origin.recipe, origin.settings, origin.checkpoint_id
+    recipe, settings, made = origin.rows.recipe, origin.settings, origin.checkpoint_id
     folder = profile.checkpoints_dir / recipe / made
     mended = _set_aside_if_damaged(context, lake, profile, made, folder)
     manifest = read_manifest(folder) or _fetched(context, profile, folder)
@@ -151,17 +152,17 @@ def _train(lake: Lake, profile: Profile, origin: Origin, folder: Path, progress:
     rows = lake.read(
         "select pair_id, system, history, instruction, input, output from training.training_pairs "
         "where recipe = ? and data_version = ? order by rank",
-        [origin.recipe, origin.data_version],
+        [origin.rows.recipe, origin.rows.data_version],
     )
     return fine_tune(
         [TrainingRow(**with_context(row)) for row in rows.iter_rows(named=True)],
         student=origin.student,
         settings=origin.settings,
         out_dir=folder,
-        manifest=provenance(lake, profile, origin.recipe, origin.data_version),
+        manifest=origin.provenance(),
         model=_written(origin.student, lake, profile),
         on_progress=progress,
-        finish=completing(lake, profile, origin.recipe, origin.student),
+        finish=completing(lake, profile, origin.rows.recipe, origin.student),
         cluster=Cluster(profile.ray.address, profile.ray.wait_minutes),
     )
 

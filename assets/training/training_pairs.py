@@ -1,10 +1,13 @@
 """training.training_pairs: each recipe's training set, frozen under the version of its rows."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import dagster as dg
 import duckdb
+import polars as pl
 
+from dagster_project.lakehouse.frozen import snapshot_of
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.locked import literal
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
@@ -14,6 +17,7 @@ from models_py.errors import UserError
 from models_py.training.rows_version import ROW_COLUMNS, rows_version
 
 TABLE = "training.training_pairs"
+_CURRENT = "select data_version from training.current_training_sets where recipe = ?"
 _STORED = "recipe = ? and data_version = ?"
 _READ_ROWS = 10_000  # held in memory at once
 # Where a row comes from is no part of what it is: it is frozen beside it.
@@ -54,25 +58,49 @@ def freeze(lake: Lake, recipe: str, run_id: str = "") -> str:
     return version
 
 
-def current_version(lake: Lake, recipe: str) -> str:
-    """The data version under which the rows that the recipe selects now lie frozen.
+@dataclass(frozen=True, slots=True)
+class FrozenSet:
+    """The rows that a recipe selects, as they lie frozen. snapshot_id: of the lake, on which it selects just these."""
+
+    recipe: str
+    data_version: str
+    snapshot_id: int
+
+
+def current_set(lake: Lake, recipe: str) -> FrozenSet:
+    """The frozen set of the rows that the recipe selects now.
 
     Neither a clock nor Dagster's event log has a say, so a copied lake, and one whose selection went back to an earlier
-    one, know it as well. Raises UserError where these rows are not frozen.
+    one, know it as well. Its snapshot is that on which it was frozen, which `make compact` keeps, while that selects
+    these rows. Raises UserError where they are not frozen.
     """
-    version = _frozen_version(lake, recipe)
+    with lake.recalling() as recall:
+        version, now = _version_in(recall(_CURRENT, [recipe]).rows), recall.state.snapshot
     if version is None:
         raise UserError(
             f"recipes.{recipe}: the rows that it selects now are not frozen yet; "
             f"materialize training/{recipe}/training_pairs with all above it."
         )
-    return version
+    then = lake.read(f"select {snapshot_of('$recipe', '$version')}", {"recipe": recipe, "version": version}).item()
+    is_kept = then is not None and _selects(lake, recipe, version, then)
+    return FrozenSet(recipe, version, then if is_kept else now)
+
+
+def _selects(lake: Lake, recipe: str, version: str, snapshot_id: int) -> bool:
+    """Whether the recipe selects that set on a snapshot, which an earlier version of the project may have made."""
+    try:
+        return _version_in(lake.read(_CURRENT, [recipe], as_of=snapshot_id)) == version
+    except duckdb.Error:
+        return False
 
 
 def _frozen_version(lake: Lake, recipe: str) -> str | None:
     """The frozen set whose rows are those that the recipe selects now, None where there is none."""
-    same = lake.recall("select data_version from training.current_training_sets where recipe = ?", [recipe])
-    return str(same.item()) if same.height else None
+    return _version_in(lake.recall(_CURRENT, [recipe]))
+
+
+def _version_in(current: pl.DataFrame) -> str | None:
+    return str(current.item()) if current.height else None
 
 
 def _freeze_selected(lake: Lake, recipe: str, run_id: str) -> str:

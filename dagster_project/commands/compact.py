@@ -1,4 +1,4 @@
-"""`make compact`: merge the lake's small files, and expire every snapshot that no checkpoint names.
+"""`make compact`: merge the lake's small files, and expire every snapshot but those of frozen sets and checkpoints.
 
     python -m dagster_project.commands.compact [--now] [--profile NAME]
 
@@ -13,9 +13,15 @@ from rich.console import Console
 
 from dagster_project.commands.lake_of import lake_of, parser_of
 from dagster_project.commands.terminal import any_encoding, say_error
+from dagster_project.lakehouse.frozen import snapshot_of
 from models_py.errors import UserError
 
-_NAMED = "select distinct snapshot_id from training.student_checkpoints where snapshot_id is not null"
+KEPT = f"""
+select snapshot_id from training.student_checkpoints
+union
+select {snapshot_of("sets.recipe", "sets.data_version")}
+from (select distinct recipe, data_version from training.training_pairs) as sets
+"""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,15 +33,17 @@ def main(arguments: list[str] | None = None) -> int:
     console = Console(highlight=False, soft_wrap=True)
     try:
         with lake_of(options.profile) as lake:
-            named = {int(one) for one in lake.read(_NAMED)["snapshot_id"]}
-            done = lake.compact(named, at_once=options.now)
+            until = lake.snapshot_id()
+            named = {int(one) for one in lake.read(KEPT)["snapshot_id"].drop_nulls()}
+            done = lake.compact(named, until=until, at_once=options.now)
     except UserError as error:
         say_error(error)
         return 1
     for table, before, after in done.merged:
         console.print(f"  merged  {table:<40}{before:>8,} files → {after:,}")
     console.print(
-        f"  expired {done.expired:,} snapshots; {done.kept:,} are kept, {len(named):,} of them named by checkpoints"
+        f"  expired {done.expired:,} snapshots; {done.kept:,} are kept, {len(named):,} of them of frozen sets and "
+        "checkpoints"
     )
     console.print(
         f"  removed {done.removed:,} files" + (f"; {done.waiting:,} wait for the next" if done.waiting else "")

@@ -18,26 +18,18 @@ from rich.console import Console
 from dagster_project.commands.checkpoints import checkpoint_meant
 from dagster_project.commands.lake_of import lake_of, parser_of
 from dagster_project.commands.terminal import any_encoding, plain, say_error
+from dagster_project.lakehouse.frozen import snapshot_of
 from dagster_project.lakehouse.lake import Lake
 from models_py.errors import UserError, unknown
 
 _SHORTEST = 4  # characters of the beginning of a version
-_SETS = """
+_SETS = f"""
 select
     rows.recipe,
     rows.data_version,
     count(*) as row_count,
     min(rows.created_at) as frozen_at,
-    (
-        select min(versions.snapshot_id)
-        from lineage.data_versions as versions
-        left join training.student_checkpoints as checkpoints using (snapshot_id)
-        where (
-                versions.asset = concat('training/', rows.recipe, '/training_pairs')
-                and versions.data_version = rows.data_version
-            )
-            or (checkpoints.recipe = rows.recipe and checkpoints.data_version = rows.data_version)
-    ) as snapshot_id,
+    {snapshot_of("rows.recipe", "rows.data_version")} as snapshot_id,
     bool_or(current.recipe is not null) as is_current
 from training.training_pairs as rows
 left join training.current_training_sets as current using (recipe, data_version)

@@ -17,6 +17,7 @@ from typing import Any
 import duckdb
 
 from dagster_project.commands.lake_of import of_this_version
+from dagster_project.lakehouse.frozen import snapshot_of
 from dagster_project.lakehouse.lake import Lake
 from dagster_project.lakehouse.parts import parts_of_pairs
 from dagster_project.lakehouse.sql_files import load_models
@@ -111,12 +112,7 @@ from profile.recipes as recipes
 inner join selection.recipe_parts as parts using (recipe)
 where recipes.recipe = $recipe
 """
-_FROZEN_AT = """
-select min(snapshot_id)
-from lake.snapshots()
-where (commit_extra_info ->> '$.data_version') = $data_version
-    and (commit_extra_info ->> '$.asset') = $asset
-"""
+_FROZEN_AT = f"select {snapshot_of('$recipe', '$data_version')}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -290,8 +286,7 @@ class _Reading:
         yield "choices", f"first_choice {row['first_choice']}, response_reflection {row['response_reflection']}"
         if self._version is not None:
             yield "data version", self._version
-            asset = f"training/{self._request.recipe}/training_pairs"
-            (frozen_at,) = self._row(_FROZEN_AT, {"data_version": self._version, "asset": asset})
+            (frozen_at,) = self._row(_FROZEN_AT, {"data_version": self._version, **self._recipe})
             if frozen_at is not None:
                 yield "frozen in snapshot", str(frozen_at)
         (snapshot,) = self._row("select id from lake.current_snapshot()")

@@ -20,6 +20,7 @@ from rich.text import Text
 
 from dagster_project.commands.lake_of import lake_of, parser_of
 from dagster_project.commands.terminal import any_encoding, plain, say_error
+from dagster_project.lakehouse.frozen import snapshot_of
 from dagster_project.lakehouse.lake import Lake
 from models_py.conversation import NO_HISTORY, Context
 from models_py.errors import UserError, unknown
@@ -59,7 +60,7 @@ from selection.pair_decisions
 where pair_id = ?
 order by recipe
 """
-_FROZEN = """
+_FROZEN = f"""
 select
     lineage.*,
     (
@@ -67,12 +68,7 @@ select
         from evaluation.verdicts as verdicts
         where list_has_any(lineage.checkpoints, [verdicts.model_1, verdicts.model_2])
     ) as verdict_count,
-    (
-        select min(versions.snapshot_id)
-        from lineage.data_versions as versions
-        where versions.asset = concat('training/', lineage.recipe, '/training_pairs')
-            and versions.data_version = lineage.data_version
-    ) as snapshot_id
+    {snapshot_of("lineage.recipe", "lineage.data_version")} as snapshot_id
 from lineage.row_lineage as lineage
 where lineage.pair_id = ?
 order by lineage.frozen_at, lineage.recipe

@@ -424,10 +424,11 @@ class Lake:
                 time.sleep(patience)
         raise AssertionError("unreachable")
 
-    def compact(self, keep: Collection[int], *, at_once: bool = False) -> Compacted:
+    def compact(self, keep: Collection[int], *, until: int | None = None, at_once: bool = False) -> Compacted:
         """Merge small files and expire every snapshot but those of `keep` and the latest, under the writer's lock.
 
-        Whoever reads now may still need the files that are replaced: they are removed by the next call, or `at_once`.
+        until: the snapshot at which `keep` was asked for; later ones stay. Whoever reads now may still need the files
+        that are replaced: they are removed by the next call, or `at_once`.
         """
         self.prepare()
         with self._locked(_WRITING), self.connect(read_only=False) as connection:
@@ -442,7 +443,8 @@ class Lake:
             if merged and self._data_files is not None:  # a merged file says that it is as old as its oldest rows
                 self._data_files.remember(file for file in data_files(connection) if file not in known_files)
             known = [one for (one,) in connection.execute("select snapshot_id from lake.snapshots()").fetchall()]
-            gone = [one for one in known if one != latest and one not in keep]
+            last = latest if until is None else until
+            gone = [one for one in known if one not in (*keep, latest) and one <= last]
             if gone:
                 call("ducklake_expire_snapshots", f"versions => [{', '.join(map(str, gone))}]")
             removed += len(call("ducklake_cleanup_old_files", "cleanup_all => true")) if at_once else 0

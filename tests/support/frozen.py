@@ -41,10 +41,11 @@ def freeze(lake: Lake) -> str:
     return made.data_version.value
 
 
-def train(lake: Lake, version: str, made: str = "c0ffee000001") -> None:
-    """Record a checkpoint of the set, made where the lake is now."""
+def train(lake: Lake, version: str, made: str = "c0ffee000001", snapshot_id: int | None = None) -> None:
+    """Record a checkpoint of the set, made where the lake is now, or on that snapshot."""
     kept = lake.scalar("select count(*) from training.training_pairs where data_version = ?", [version])
-    manifest = {"recipe": "paper", "data_version": version, "snapshot_id": lake.snapshot_id(), "rows": kept}
+    snapshot_id = snapshot_id or lake.snapshot_id()
+    manifest = {"recipe": "paper", "data_version": version, "snapshot_id": snapshot_id, "rows": kept}
     row = {key: manifest[key] for key in ("recipe", "data_version", "snapshot_id")}
     manifest |= {"dropped": [], "loss_before": 2.0, "loss_after": 1.0, "steps": 1, "seconds": 1.0}
     row |= {"checkpoint_id": made, "path": f"checkpoints/paper/{made}", "manifest": json.dumps(manifest)}

@@ -6,14 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from assets.training.training_pairs import FrozenSet, current_set
 from dagster_project.commands import compact, diff, reproduce, rows, versions
 from dagster_project.commands.checkpoints import checkpoint_meant
+from dagster_project.commands.compact import KEPT
 from dagster_project.commands.diff import changes, sets_meant
 from dagster_project.commands.reproduce import select_again
 from dagster_project.lakehouse.lake import Commit, Lake
 from models_py.errors import UserError
 from models_py.training.rows_version import rows_version
 from tests.support.frozen import change, freeze, tell, train
+from tests.support.lakes import append
 from tests.support.profiles import write_profile
 
 
@@ -154,6 +157,33 @@ def test_what_is_compacted_keeps_the_snapshots_of_checkpoints(told: Lake) -> Non
     assert differing(told, version) == [("left", "b", "unknown: the snapshot of the other set was expired")]
 
 
+def test_a_set_knows_the_snapshot_that_selects_it_whatever_was_committed_since(told: Lake) -> None:
+    """A training takes hours: meanwhile others select anew, and the lake is compacted."""
+    version = freeze(told)
+    frozen_at = told.snapshot_id()
+    assert current_set(told, "paper") == FrozenSet("paper", version, frozen_at)
+    change(told, "update raw.raw_pairs set category = 'x' where pair_id = 'd'")
+    assert current_set(told, "paper").snapshot_id == frozen_at
+    kept = {int(one) for one in told.read(KEPT)["snapshot_id"].drop_nulls()}
+    assert kept == {frozen_at}
+    later = told.snapshot_id()
+    append(told, "e")
+    assert told.compact(kept, until=later).kept == 3  # also what came after `kept` was asked for
+    train(told, version, snapshot_id=frozen_at)
+    assert rows_version([select_again(told, checkpoint_meant(told, "c0ffee"))]) == version
+
+    told.write(lambda lake: lake.execute("delete from selection.pair_decisions"), Commit("tampered with"))
+    with pytest.raises(UserError, match="the rows that it selects now are not frozen yet"):
+        current_set(told, "paper")
+
+
+def test_a_set_whose_snapshot_was_expired_is_that_of_now(told: Lake) -> None:
+    version = freeze(told)
+    change(told, "update raw.raw_pairs set category = 'x' where pair_id = 'd'")
+    told.compact(set())
+    assert current_set(told, "paper") == FrozenSet("paper", version, told.snapshot_id())
+
+
 def test_an_expired_snapshot_is_named_as_such(told: Lake) -> None:
     train(told, freeze(told))
     change(told, "update profile.recipes set top_k = 1")
@@ -234,5 +264,5 @@ def test_versions_reproduce_diff_and_compact_say_what_they_found(
     assert diff.main(["--from", "c0ffee", "--profile", profile]) == 0
     assert "0 entered, 0 left" in capsys.readouterr().out
     assert compact.main(["--now", "--profile", profile]) == 0
-    assert "1 of them named by checkpoints" in capsys.readouterr().out
+    assert "2 are kept, 1 of them of frozen sets and checkpoints" in capsys.readouterr().out
     assert reproduce.main(["c0ffee", "--profile", profile]) == 0
