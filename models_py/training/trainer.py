@@ -466,7 +466,8 @@ def _arguments(training: _Training) -> SFTConfig:
         max_steps=len(training.steps),
         learning_rate=settings.learning_rate,
         lr_scheduler_type=settings.schedule,
-        warmup_steps=settings.warmup_ratio,  # below 1 it is a share of all steps
+        # The first step of a rise has a rate of 0: all of a training of one step would be that.
+        warmup_steps=min(math.ceil(len(training.steps) * settings.warmup_ratio), len(training.steps) - 1),
         weight_decay=settings.weight_decay,
         per_device_train_batch_size=1,  # a step, whose passes are run by `training_step`
         gradient_checkpointing=settings.gradient_checkpointing,

@@ -17,7 +17,7 @@ from models_py.student.chat import StudentChat
 from models_py.student.spec import ResolvedStudent
 from models_py.training.examples import labelled_rows
 from models_py.training.fine_tune import fine_tune
-from models_py.training.loss_log import LOSS_LOG
+from models_py.training.loss_log import LOSS_LOG, read_loss_log
 from models_py.training.losses import mean_loss
 from models_py.training.manifest import Manifest, damage
 from models_py.training.settings import TrainingRow, TrainingSettings
@@ -240,6 +240,16 @@ def test_a_diverged_run_publishes_nothing(
     with pytest.raises(UserError, match=r"diverged: the loss is .*learning_rate"):
         fine_tune(rows, student=student, settings=wild, out_dir=tmp_path / "c", manifest=MANIFEST)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_training_of_one_step_takes_it_at_the_full_rate(
+    rows: list[TrainingRow], student: ResolvedStudent, settings: TrainingSettings, tmp_path: Path
+) -> None:
+    once = dataclasses.replace(settings, epochs=1, batch_size=len(rows))
+    manifest = fine_tune(rows, student=student, settings=once, out_dir=tmp_path / "c", manifest=MANIFEST)
+    [step] = read_loss_log(tmp_path / "c")
+    assert (manifest.steps, step["learning_rate"]) == (1, once.learning_rate)
+    assert manifest.loss_after < manifest.loss_before
 
 
 def test_a_run_that_made_the_loss_worse_but_finite_publishes_nothing(
