@@ -64,10 +64,10 @@ def score_pending(context: dg.AssetExecutionContext, lake: Lake, profile: Profil
 
 
 def _cut(lake: Lake, table: str, current: str) -> list[str]:
-    """What `max_length` left out of the texts whose scores count, a sentence each."""
+    """What `max_length` left out of the texts of now whose scores count, a sentence each."""
     counts = lake.recall(
         "select count(*) filter (where truncated), count(*) filter (where history_truncated), count(*) "
-        f"from {table} where {current}"
+        f"from {table} where {current} and content_id in (select content_id from selection.candidates)"
     )
     [(tails, histories, rows)] = counts.rows()
     said = {"without their end": tails, "without the oldest turns before them": histories}

@@ -19,7 +19,7 @@ from dagster_project.profile.schema import Profile
 from dagster_project.steps.code_version import code_version
 from dagster_project.steps.interrupts import interrupted_in_order
 from dagster_project.steps.plots import loss_plot, remembered
-from dagster_project.steps.results import OWNERS, key, table_value
+from dagster_project.steps.results import OWNERS, TOLD_KEY, key, table_value
 from dagster_project.steps.step_progress import StepProgress
 from models_py.content import FileHashes
 from models_py.conversation import with_context
@@ -224,8 +224,20 @@ def _result(lake: Lake, profile: Profile, made: Sequence[Made]) -> dg.Materializ
             "snapshot_id": first.manifest.content["snapshot_id"],
             "manifest": dg.MetadataValue.json(dict(first.manifest.content)),
             **({"mended": "\n".join(mended)} if mended else {}),
+            **({TOLD_KEY: "\n".join(told)} if (told := _told(first)) else {}),
         },
     )
+
+
+def _told(made: Made) -> list[str]:
+    """What training left out of the rows, a sentence each; the same for all seeds."""
+    recipe, rows = made.manifest.content["recipe"], made.manifest.rows
+    cut, dropped = made.manifest.content.get("truncated_rows", 0), len(made.manifest.dropped)
+    said = {
+        f"{recipe}: {cut:,} of {rows:,} rows are trained on without their end (training.max_length)": cut,
+        f"{recipe}: {dropped:,} rows cannot be trained on; make rows CHECKPOINT={made.checkpoint_id} says why": dropped,
+    }
+    return [words for words, count in said.items() if count]
 
 
 def _plot(lake: Lake, made: Sequence[Made]) -> dict[str, Any]:

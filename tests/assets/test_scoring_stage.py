@@ -14,6 +14,7 @@ from assets.raw.raw_pairs import raw_pairs
 from assets.reflection.instruction_reflections import instruction_reflections
 from assets.scoring import score_pending
 from assets.scoring.instruction_scores import instruction_scores
+from dagster_project.lakehouse.lake import Commit
 from dagster_project.steps.commits import commit_batches
 from models_py.content import content_id
 from models_py.errors import UserError
@@ -112,6 +113,8 @@ def test_what_max_length_left_out_is_told(ready: Flow, fake: type[FakeScorer]) -
     )
     assert ready.run(instruction_scores).metadata["told"] == told
     assert ready.run(instruction_scores).metadata["told"] == told  # nothing was scored: it is still so
+    ready.lake.write(lambda lake: lake.execute("delete from raw.raw_pairs"), Commit("the sources have none of it now"))
+    assert "told" not in ready.run(instruction_scores).metadata
 
 
 def test_nothing_pending_loads_no_model(ready: Flow, fake: type[FakeScorer]) -> None:

@@ -111,7 +111,8 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
             "loss_after": 3.0,
             "steps": 1,
             "rows": len(rows),
-            "dropped": [],
+            "dropped": [["p9", "no target"]],
+            "truncated_rows": 2,
             "seconds": 0.1 * len(calls),
             "settings": settings.hashed,
             "target_tokens": 12,
@@ -251,6 +252,10 @@ def test_a_checkpoint_is_trained_once_on_the_frozen_rows(ready: Flow, trained: l
     leads = ["path", "base", "recipe", "dagster/row_count", "loss_before", "loss_after"]
     assert [*first.metadata][:8] == [*leads, "loss_plot", "serve"]
     assert first.metadata["serve"] == "make serve PROFILE=mine RECIPE=original"
+    assert first.metadata["told"] == (
+        "original: 2 of 3 rows are trained on without their end (training.max_length)\n"
+        f"original: 1 rows cannot be trained on; make rows CHECKPOINT={version(first)} says why"
+    )
     assert ready.lake.snapshot_id() == snapshot
     [(path, manifest)] = ready.lake.read("select path, manifest from training.student_checkpoints").rows()
     assert path == f"checkpoints/original/{version(first)}"

@@ -5,11 +5,11 @@ from datetime import datetime
 
 import pytest
 
-from dagster_project.lakehouse.lake import Lake
+from dagster_project.lakehouse.lake import Commit, Lake
 from models_py.content import canonical_json
 from models_py.training.manifest import checkpoint_id
 from models_py.training.settings import TrainingSettings
-from tests.sql.story import Story, Text, freeze
+from tests.sql.story import Story, Text, freeze, refresh
 
 REWRITE = Text(ifd=0.9, r_ifd=0.9)
 
@@ -45,6 +45,13 @@ def test_rows_at_each_stage(lake: Lake) -> None:
         ("answers reflected", 3),
         ("chosen", 3),
     ]
+
+
+def test_what_was_reflected_on_and_is_no_longer_in_the_sources_does_not_count(lake: Lake) -> None:
+    told(lake).write(lambda c: c.execute("delete from raw.raw_pairs where pair_id = 'a'"), Commit("a is gone"))
+    refresh(lake)
+    counts = dict(lake.read("select stage, row_count from selection.stage_counts").rows())
+    assert (counts["raw pairs"], counts["instructions reflected"], counts["answers reflected"]) == (3, 1, 2)
 
 
 def test_every_outcome_has_a_row_also_where_nobody_chose_it(lake: Lake) -> None:
