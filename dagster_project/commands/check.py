@@ -38,6 +38,7 @@ from models_py.cleaning.evaluation_texts import read_evaluation_texts
 from models_py.cleaning.settings import EvaluationFile
 from models_py.disk import free_bytes, nearest_folder
 from models_py.errors import UnreachableError, UserError, refuse
+from models_py.evaluation import benchmark_settings
 from models_py.evaluation.annotation_file import AnnotationFile
 from models_py.evaluation.annotations import read_annotations
 from models_py.evaluation.answer_settings import InstructionFile
@@ -138,12 +139,7 @@ def findings(profile_name: str | Path | None = None, port: int = PORT) -> Iterat
     yield from _machine(profile)
     if needs_ray := _needs_ray(profile):
         yield from _found(_ray, profile, needs_ray)
-    for instructions in (
-        profile.evaluation.instructions if "instructions" in profile.evaluation.model_fields_set else ()
-    ):
-        yield from _found(_instructions, instructions)
-    for annotations in profile.evaluation.annotations:
-        yield from _found(_annotations, annotations)
+    yield from _evaluated(profile)
     for spec in profile.judge_specs():
         yield from _found(_judge, spec)
     yield from _disk(profile, len(pairs))
@@ -249,7 +245,7 @@ class _Looked:
         _be_here(source)
         told = _readable(source)
         read = read_sources([source], max_bad_fraction=allowed, most_rows=_MOST_ROWS)
-        check_bad_fraction(read, allowed)
+        check_bad_fraction(read, allowed, source.section)
         self.pairs = [PendingPair.of(row) for row in read.pairs.iter_rows(named=True)]
         (counts,) = read.counts
         self.saw_all = counts.rows_seen < _MOST_ROWS
@@ -261,7 +257,20 @@ def _readable(source: Source) -> str:
     files = readable_files([source])[source.name]
     check_fields(source)
     (only, *more) = files
-    return f"sources.{source.name}: {_count(len(files), 'file') if more else _brief(hub.shown(only))}"
+    return f"{source.where}: {_count(len(files), 'file') if more else _brief(hub.shown(only))}"
+
+
+def _evaluated(profile: Profile) -> Iterator[Finding]:
+    """What `make evaluate` reads."""
+    settings = profile.evaluation
+    for instructions in settings.instructions if "instructions" in settings.model_fields_set else ():
+        yield from _found(_instructions, instructions)
+    for held_out in settings.held_out:
+        yield from _found(_Looked(held_out).told, profile)
+    if settings.benchmarks:
+        yield from _found(_benchmarks, settings.benchmarks)
+    for annotations in settings.annotations:
+        yield from _found(_annotations, annotations)
 
 
 def _evaluation(evaluation: EvaluationFile) -> str:
@@ -281,6 +290,14 @@ def _instructions(file: InstructionFile) -> str:
 def _annotations(file: AnnotationFile) -> str:
     _be_here(file.files)
     return f"{file.files.where}: {_count(len(read_annotations([file])), 'annotation')}"
+
+
+def _benchmarks(settings: benchmark_settings.Benchmarks) -> str:
+    """Whether the folder of task files is there; what lm-eval makes of the names takes it longer."""
+    where = benchmark_settings.SECTION
+    if settings.include is not None and not settings.include.is_dir():
+        raise UserError(f"{where}.include: there is no folder {shown(settings.include)}; name that of the task files")
+    return f"{where}: {_count(len(settings.tasks), 'task')}; lm-eval looks them up in `make evaluate`"
 
 
 def _judge(spec: TeacherSpec) -> str:

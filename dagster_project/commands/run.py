@@ -101,7 +101,8 @@ def _run(profile_name: str | None, job: str, console: Console) -> int:
     if not result.success:
         for failure in watcher.failures:
             console.print(f"\n[bold red]Failed[/] {escape(plain(failure, lines=True))}")
-        console.print("\nWhat was finished is kept: mend the cause and `make run` goes on from there.")
+        again = "make evaluate" if job == EVALUATE_JOB else "make run"
+        console.print(f"\nWhat was finished is kept: mend the cause and `{again}` goes on from there.")
         return 1
     show = print_evaluation if job == EVALUATE_JOB else print_summary
     show(lake, profile, console, time.monotonic() - started)

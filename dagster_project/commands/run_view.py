@@ -100,11 +100,12 @@ class RunWatcher:
             case DagsterEventType.ASSET_CHECK_EVALUATION:
                 self._check_line(event.asset_check_evaluation_data)
             case DagsterEventType.STEP_FAILURE:
-                self.failures.append(_failure(step, event.step_failure_data.error))
+                self.failures.append(f"{step.replace('__', '/')}: {_said(event.step_failure_data.error)}")
             case DagsterEventType.RUN_FAILURE:
-                # A step that failed has said so; here is what ended the run outside of any, such as its cluster.
-                if error := event.job_failure_data.error:
-                    self.failures.append(_failure("the run", error))
+                # What ended the run outside of any step, such as its cluster; what a step raised has been said.
+                said = _said(error) if (error := event.job_failure_data.error) else None
+                if said and not any(failure.endswith(f": {said}") for failure in self.failures):
+                    self.failures.append(f"the run: {said}")
 
     def _asset_line(self, event: dg.DagsterEvent, seconds: float) -> None:
         materialization = event.step_materialization_data.materialization
@@ -129,22 +130,22 @@ class RunWatcher:
         self.console.print(Text(f"{text}: {violations.value if violations else '?'} violations", style=style))
 
 
-def _failure(what: str, error: SerializableErrorInfo | None) -> str:
+def _said(error: SerializableErrorInfo | None) -> str:
     """What a step, or the run itself, raised, without Dagster's wrapping; of our own errors only the message."""
     errors = []
     while error is not None:
         errors.append(error)
         error = error.cause
     if not errors:
-        return f"{what}: failed"
+        return "failed"
     if errors[0].cls_name in _INTERRUPTS:
-        return f"{what}: interrupted"
+        return "interrupted"
     raised = next((e for e in errors if e.cls_name in _TOLD), errors[1] if len(errors) > 1 else errors[0])
     message = raised.message.strip()
     if raised.cls_name in _TOLD:
-        return f"{what}: {message.split(': ', 1)[-1]}"
+        return message.split(": ", 1)[-1]
     is_full = any(says_disk_is_full(one.message) for one in errors)
-    return f"{what}: {message}{_MAKE_ROOM if is_full else ''}"
+    return f"{message}{_MAKE_ROOM if is_full else ''}"
 
 
 def print_summary(lake: Lake, profile: Profile, console: Console, seconds: float) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -89,7 +90,7 @@ def _keys_at(loc: tuple[int | str, ...], schema: type[BaseModel]) -> list[str]:
             kind = options[0]
         elif options and options[-1] is ...:
             kind = list[options[0]]  # type: ignore[valid-type]
-    keys = kind.model_fields if issubclass(kind, BaseModel) else kind.__dataclass_fields__
+    keys = kind.model_fields if issubclass(kind, BaseModel) else [field.name for field in fields(kind)]
     return [key for key in keys if not (key_is_name and key == "name")]
 
 

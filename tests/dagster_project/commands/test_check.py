@@ -300,6 +300,18 @@ WRONG: dict[str, tuple[Change, str]] = {
         sets("recipes.first.drop_contaminated", True),
         r"recipes\.first\.drop_contaminated: there is nothing to compare with; name the evaluation files under",
     ),
+    "held out": (
+        sets("evaluation", {"held_out": [{"name": "later", "path": "later.jsonl"}]}),
+        r"evaluation\.held_out\.later\.path: .*later\.jsonl",
+    ),
+    "benchmarks": (
+        sets("evaluation", {"benchmarks": {"tasks": ["mine"], "include": "tasks"}}),
+        r"evaluation\.benchmarks\.include: there is no folder .*tasks",
+    ),
+    "key of a source": (
+        sets("sources.0.section", "abc"),
+        r"sources\.mine\.section: .section. is not a key here; there are: name, path, ",
+    ),
     "tracker": (
         both(sets("training", {"report_to": ["mlflow"]}), sets("recipes.first.training", {"epochs": 2})),
         r"training\.report_to names mlflow, which is not installed; install it into \.venv",

@@ -49,6 +49,24 @@ def test_the_terminal_shows_progress_by_its_tag_and_no_line_that_looks_like_it(t
     assert "✓ scoring/rows" in finished and "1,000 rows" in finished
 
 
+def test_what_a_step_raised_is_told_once_by_the_name_of_its_asset(tmp_path: Path) -> None:
+    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
+        with RunWatcher(instance, "token", Console(file=io.StringIO())) as watcher:
+            result = dg.execute_job(dg.reconstructable(of_lost), instance, tags={WATCH_TAG: "token"})
+        assert not result.success
+    assert watcher.failures == ["scoring/lost: scores: lost. Look again"]
+
+
+@dg.asset(key=["scoring", "lost"])
+def lost() -> None:
+    raise UserError("scores: lost. Look again")
+
+
+def of_lost() -> dg.JobDefinition:
+    whole = dg.define_asset_job("whole", executor_def=dg.in_process_executor)
+    return dg.Definitions(assets=[lost], jobs=[whole]).resolve_job_def("whole")
+
+
 class Nowhere(dg.Executor):
     """Finds nobody who would execute a step."""
 
