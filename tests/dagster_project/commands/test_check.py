@@ -310,7 +310,7 @@ WRONG: dict[str, tuple[Change, str]] = {
     ),
     "key of a source": (
         sets("sources.0.section", "abc"),
-        r"sources\.mine\.section: .section. is not a key here; there are: name, path, ",
+        r"sources\.mine\.section: 'section' is not a key here; there are: name, path, ",
     ),
     "tracker": (
         both(sets("training", {"report_to": ["mlflow"]}), sets("recipes.first.training", {"epochs": 2})),
