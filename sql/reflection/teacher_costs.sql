@@ -1,4 +1,4 @@
--- What every teacher cost, by phase and by what came of its replies: calls, tokens, dollars, seconds. Replies of earlier prompts count.
+-- What every teacher cost, by phase and by what came of its replies: calls, tokens, dollars, seconds. Replies of earlier prompts count. Dollars are summed as decimals, so that the order of rows has no say.
 -- grain: one row a (teacher, phase, status)
 with replies as (
     select * from reflection.teacher_replies where error is null
@@ -13,7 +13,7 @@ select
     sum(attempts)::bigint as calls, -- calls it took, repeated ones included
     sum(prompt_tokens)::bigint as prompt_tokens, -- as reported, NULL when no reply said
     sum(completion_tokens)::bigint as completion_tokens, -- as reported, NULL when no reply said
-    sum(cost_usd) as cost_usd, -- US dollars of the replies whose cost is known, NULL when none is
+    sum(cost_usd::decimal(24, 12))::double as cost_usd, -- US dollars of the replies whose cost is known, NULL when none is
     count(*) filter (where cost_usd is null) as replies_of_unknown_cost, -- replies that cost_usd leaves out
     round(avg(latency_s), 3) as latency_mean_s, -- seconds of the last call, NULL when recorded
     round(quantile_cont(latency_s, 0.5), 3) as latency_p50_s, -- median of the same

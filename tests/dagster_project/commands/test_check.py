@@ -308,10 +308,6 @@ WRONG: dict[str, tuple[Change, str]] = {
         sets("evaluation", {"benchmarks": {"tasks": ["mine"], "include": "tasks"}}),
         r"evaluation\.benchmarks\.include: there is no folder .*tasks",
     ),
-    "key of a source": (
-        sets("sources.0.section", "abc"),
-        r"sources\.mine\.section: 'section' is not a key here; there are: name, path, ",
-    ),
     "tracker": (
         both(sets("training", {"report_to": ["mlflow"]}), sets("recipes.first.training", {"epochs": 2})),
         r"training\.report_to names mlflow, which is not installed; install it into \.venv",

@@ -271,6 +271,7 @@ def test_a_pattern_without_files_is_refused_when_the_sources_are_wanted(tmp_path
         ("training.epoch", 5, "training.epoch: 'epoch' is not a key here (did you mean epochs?)"),
         ("lake.catalogue", "x", "lake.catalogue: 'catalogue' is not a key here (did you mean catalog?)"),
         ("sources.0.pth", "x", "sources.mine.pth: 'pth' is not a key here (did you mean path?)"),
+        ("sources.0.section", "x", "sources.mine.section: 'section' is not a key here; there are: name, path, "),
         (
             "near_duplicates",
             {"treshold": 1},
