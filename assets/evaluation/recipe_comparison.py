@@ -23,6 +23,17 @@ from evaluation.comparison_subjects
 order by kind = 'base', subject, training_seed
 """
 _METRICS = "select distinct metric, higher_is_better from evaluation.metric_rows order by all"
+# Of the models and tasks of now, the figures that are no mean over items.
+_NO_MEANS = """
+select distinct runs.task, metric
+from evaluation.benchmark_runs as runs
+semi join evaluation.models using (model)
+semi join evaluation.benchmark_tasks using (benchmark_id)
+inner join evaluation.benchmark_items as items using (model, benchmark_id, metric, filter)
+group by model, benchmark_id, runs.task, metric, filter
+having abs(avg(items.value) - any_value(runs.value)) > 1e-6 * greatest(1, abs(any_value(runs.value)))
+order by all
+"""
 _ROWS = "select item, model, value, weight from evaluation.metric_rows where metric = ?"
 
 
@@ -121,6 +132,8 @@ def _told(lake: Lake) -> Iterator[str]:
     left_out = lake.recall(f"select metric, max(left_out) from {TABLE} where left_out > 0 group by all order by all")
     for metric, rows in left_out.iter_rows():
         yield f"{metric}: {rows:,} rows are left out, for some model has no value there"
+    for task, metric in lake.recall(_NO_MEANS).iter_rows():
+        yield f"{task} {metric} is no mean over items, so it has no interval: evaluation.benchmark_results has it"
     for name in ("random_rows", "longest"):
         alone = f"select distinct subject from {TABLE} where kind = 'checkpoint' and {name} is null order by 1"
         if subjects := [subject for (subject,) in lake.recall(alone).iter_rows()]:

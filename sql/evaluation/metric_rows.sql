@@ -1,5 +1,6 @@
 -- What every current model gave on each row of everything that is measured: a metric is the sum of its values over the sum of their
--- weights, so that intervals come from drawing rows anew. NULL where a model has no value for a row.
+-- weights, so that intervals come from drawing rows anew. NULL where a model has no value for a row. A figure of a benchmark that is no
+-- mean over its items (a perplexity) has no rows: what those say is something else, perhaps the other way round.
 -- grain: one row a (metric, model, item)
 with losses as (
     select
@@ -10,6 +11,17 @@ with losses as (
         tokens::double as weight,
         false as higher_is_better
     from evaluation.held_out_losses
+),
+
+means as (
+    select
+        model,
+        benchmark_id,
+        metric,
+        filter,
+        avg(value) as value
+    from evaluation.benchmark_items
+    group by model, benchmark_id, metric, filter
 ),
 
 benchmarks as (
@@ -28,6 +40,12 @@ benchmarks as (
         and runs.benchmark_id = items.benchmark_id
         and runs.metric = items.metric
         and runs.filter = items.filter
+    inner join means
+        on means.model = runs.model
+        and means.benchmark_id = runs.benchmark_id
+        and means.metric = runs.metric
+        and means.filter = runs.filter
+        and abs(means.value - runs.value) <= 1e-6 * greatest(1, abs(runs.value))
 ),
 
 -- Against the base student that it was made from; against itself that one ties.

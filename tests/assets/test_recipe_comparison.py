@@ -38,12 +38,18 @@ def measured(start: Trained, tmp_path: Path) -> Trained:
             ],
             "evaluation.benchmark_tasks": [{"benchmark_id": "b", "task": "quiz"}],
             "evaluation.benchmark_runs": [
-                {**keys, "model": model, "task": "quiz", "higher_is_better": True} for model in models.values()
+                {**keys, "metric": metric, "model": model, "task": "quiz", "value": value, "higher_is_better": higher}
+                for name, model in models.items()
+                for metric, value, higher in (
+                    ("acc", 1.0 if name == "half" else 0.5, True),
+                    ("perplexity", 7.4, False),  # exp(-mean) of its items
+                )
             ],
             "evaluation.benchmark_items": [
-                {**keys, "model": model, "item": at, "value": float(name == "half" or at)}
+                {**keys, "model": model, "item": at, "metric": metric, "value": value}
                 for name, model in models.items()
                 for at in range(2)
+                for metric, value in (("acc", float(name == "half" or at)), ("perplexity", -2.0))
             ],
         },
         Commit("measured"),
@@ -75,8 +81,10 @@ def test_each_recipe_stands_beside_its_base(measured: Trained) -> None:
     assert (paper["training_rows"], paper["steps"]) == (manifest["rows"], manifest["steps"])
     quiz = rows(measured, "quiz acc")
     assert {name: row["value"] for name, row in quiz.items()} == {"half": 1.0, "paper": 0.5, "toy (base)": 0.5}
+    assert rows(measured, "quiz perplexity") == {}  # of log-likelihoods, a mean of which would be better when higher
     assert result.metadata["told"].splitlines() == [
         "loss on exam: 1 rows are left out, for some model has no value there",
+        "quiz perplexity is no mean over items, so it has no interval: evaluation.benchmark_results has it",
         "no recipe of policy random_rows has as many rows as half, paper (rows_as: gives it one)",
         "no recipe of policy longest has as many rows as half, paper (rows_as: gives it one)",
     ]
