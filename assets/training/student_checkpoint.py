@@ -1,7 +1,7 @@
 """training.student_checkpoint: each recipe's fine-tuned student, one a training seed, the last asset of the flow."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -10,6 +10,7 @@ from statistics import mean
 from typing import Any
 
 import dagster as dg
+import duckdb
 
 from assets.profile.students import current_base
 from assets.training.provenance import completing, provenance, serve_command
@@ -31,6 +32,14 @@ from models_py.training.manifest import MANIFEST, Manifest, checkpoint_id, damag
 from models_py.training.settings import TrainingRow, TrainingSettings
 
 TABLE = "training.student_checkpoints"
+# What was found out about a model once and for good, and the columns that name one.
+_OF_MODELS = {
+    "evaluation.answers": "model",
+    "evaluation.held_out_scores": "model",
+    "evaluation.benchmark_runs": "model",
+    "evaluation.benchmark_items": "model",
+    "evaluation.verdicts": "model_1, model_2",
+}
 
 
 def student_checkpoint(recipe: str) -> dg.AssetsDefinition:
@@ -198,7 +207,27 @@ def _record(lake: Lake, made: str, folder: Path, manifest: Manifest, run_id: str
     if recorded is None:
         lake.append({TABLE: [row]}, commit)
     else:
+        if _weights(recorded) != _weights(content):
+            _forget_evaluation(lake, made, run_id)
         lake.replace(TABLE, {"checkpoint_id": made}, [row], commit)
+
+
+def _weights(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """The hashes of the files of weights; of a checkpoint of 0.1 they are not known."""
+    return {name: sha256 for name, sha256 in manifest.get("files", {}).items() if name.endswith(".safetensors")}
+
+
+def _forget_evaluation(lake: Lake, made: str, run_id: str) -> None:
+    """What the weights of before answered, scored and were judged for: a GPU makes others of the same rows.
+
+    First of all, so that one who is killed in between begins with it again.
+    """
+
+    def forget(connection: duckdb.DuckDBPyConnection) -> None:
+        for table, columns in _OF_MODELS.items():
+            connection.execute(f"delete from {table} where $made in ({columns})", {"made": made})
+
+    lake.write(forget, Commit(f"checkpoint {made} has other weights: it is evaluated anew", run_id=run_id))
 
 
 def _result(lake: Lake, profile: Profile, made: Sequence[Made]) -> dg.MaterializeResult:

@@ -579,6 +579,9 @@ def test_a_damaged_checkpoint_is_set_aside_and_trained_again(
     freeze(ready)
     first = ready.run(CHECKPOINT)
     folder = ready.profile.checkpoints_dir / "original" / version(first)
+    ready.lake.append(
+        {"evaluation.answers": [{"model": version(first), "answer": "Of these weights."}]}, Commit("said")
+    )
     whole = (folder / name).read_bytes()
     match change:
         case "cut":
@@ -597,6 +600,28 @@ def test_a_damaged_checkpoint_is_set_aside_and_trained_again(
     assert json.loads(manifest) == json.loads((folder / "manifest.json").read_text())
     third = ready.run(CHECKPOINT)
     assert "mended" not in third.metadata and len(trained) == 2
+    assert ready.lake.scalar("select count(*) from evaluation.answers") == 1  # trained again to the same weights
+
+
+def test_other_weights_of_a_checkpoint_are_evaluated_anew(ready: Flow, trained: list[dict[str, Any]]) -> None:
+    freeze(ready)
+    made = version(ready.run(CHECKPOINT))
+    shown = ((made, "b"), ("b", made), ("b", "c"))
+    rows: dict[str, list[dict[str, object]]] = {
+        "evaluation.answers": [{"model": model, "answer": "So."} for model in (made, "base")],
+        "evaluation.held_out_scores": [{"model": made, "content_id": "c"}],
+        "evaluation.benchmark_runs": [{"model": made, "task": "t"}],
+        "evaluation.benchmark_items": [{"model": made, "item": 1}],
+        "evaluation.verdicts": [{"model_1": one, "model_2": two} for one, two in shown],
+    }
+    ready.lake.append(rows, Commit("evaluated"))
+    folder = ready.profile.checkpoints_dir / "original" / made
+    content = {key: value for key, value in json.loads((folder / "manifest.json").read_text()).items() if key != "seal"}
+    (folder / "model.safetensors").write_text("as another GPU makes them")
+    write_manifest(folder, sealed(folder, content))  # as one does that trains it again and is killed then
+    assert version(ready.run(CHECKPOINT)) == made
+    left = {table: ready.lake.scalar(f"select count(*) from {table}") for table in rows}
+    assert list(left.values()) == [1, 0, 0, 0, 1]
 
 
 def test_a_checkpoint_that_got_worse_is_refused_also_where_it_was_kept(
