@@ -48,6 +48,10 @@ def print_evaluation(lake: Lake, profile: Profile, console: Console, seconds: fl
         console.print(f"  {command:<62} [dim]{purpose}[/]")
 
 
+# Of five rows that all say the same one cannot tell: that happens in more than one of twenty cases, 2 / 2^5.
+_FEWEST = 6
+
+
 def _print_comparison(compared: pl.DataFrame, console: Console) -> None:
     """Better or worse than the base only where the interval of the difference, row by row, leaves no doubt."""
     for (metric,), rows in compared.group_by(["metric"], maintain_order=True):
@@ -67,6 +71,8 @@ def _against_base(row: dict[str, object]) -> Text:
     low, high = row["minus_base_low"], row["minus_base_high"]
     if not isinstance(low, float) or not isinstance(high, float):
         return Text("")
+    if not isinstance(n := row["n"], int) or n < _FEWEST:
+        return Text("too few rows to tell", style="dim")
     if low <= 0 <= high:
         return Text("as its base, as far as these rows tell", style="dim")
     is_better = (low > 0) == row["higher_is_better"]

@@ -60,6 +60,7 @@ from selection.pair_decisions
 where pair_id = ?
 order by recipe
 """
+_QUARANTINED = "select reason from raw.quarantined_rows where list_contains(?, file) and source_row = ? order by reason"
 _FROZEN = f"""
 select
     lineage.*,
@@ -133,9 +134,12 @@ def _by_line(lake: Lake, file: str, row: int) -> list[str]:
     at = f"select distinct pair_id from ({_KNOWN}) where list_contains(?, file) and source_row = ? order by pair_id"
     found: list[str] = lake.read(at, [files, row])["pair_id"].to_list()
     if not found:
+        where = f"ROW={row}: no pair of this lake came from that row of {', '.join(files)}"
+        set_aside = lake.read(_QUARANTINED, [files, row])["reason"].to_list()
         raise UserError(
-            f"ROW={row}: no pair of this lake came from that row of {', '.join(files)}. It may be a duplicate of an "
-            'earlier one, or no pair: make sql Q="select * from raw.quarantined_rows" has those.'
+            f"{where}. It is quarantined: {'; '.join(set_aside)}."
+            if set_aside
+            else f"{where}. It is a duplicate of an earlier one, or there is no such row."
         )
     return found
 

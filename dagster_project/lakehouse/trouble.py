@@ -99,7 +99,7 @@ class Trouble:
             return self.unwritable(self.warehouse, "SQLite writes beside the catalog even to read it")
         if as_of is not None and ("snapshot" in text.lower() or as_of < 0):
             return UserError(
-                f"The lake at {self.shown_catalog} has no snapshot {as_of}. "
+                f"The lake at {self.shown_catalog} has no snapshot {as_of}, or has it no more after `make compact`. "
                 "List them with: select snapshot_id, snapshot_time, commit_message from lake.snapshots()"
             )
         return UserError(

@@ -59,6 +59,12 @@ def test_a_model_is_called_better_or_worse_only_where_the_interval_leaves_no_dou
     ]
 
 
+def test_of_too_few_rows_none_is_called_better(lake: Lake, tmp_path: Path) -> None:
+    rows = [compared({**LOSS, "n": 5}, "lower", 2.25, -0.5, -0.25)]
+    lake.append({"evaluation.recipe_comparison": rows}, Commit("compared"))
+    assert "  lower                  2.2500   2.150 – 2.350     too few rows to tell" in said(lake, tmp_path)
+
+
 def test_win_rates_come_with_what_they_are_worth(lake: Lake, tmp_path: Path) -> None:
     counts = {"wins": 20, "ties": 10, "losses": 8, "unreadable": 2, "unjudged": 0}
     rates = {"win_rate": 0.625, "win_rate_low": 0.5, "win_rate_high": 0.75, "sign_test_p": 0.036}

@@ -89,7 +89,7 @@ def test_a_line_is_found_as_it_is_and_as_it_was(told: Lake) -> None:
         ({"pair": "zzzz"}, "PAIR=zzzz: no pair of this lake has an id that begins so"),
         ({"pair": "a"}, r"at least 4 characters"),
         ({"file": "pair.jsonl", "row": 1}, r"FILE: 'pair\.jsonl' is not a file that pairs came from.*pairs\.jsonl"),
-        ({"file": "pairs.jsonl", "row": 77}, r"ROW=77: no pair of this lake came from that row.*quarantined_rows"),
+        ({"file": "pairs.jsonl", "row": 77}, r"ROW=77: no pair of this lake came from that row.*a duplicate of an ea"),
         ({"recipe": "papr", "rank": 1}, "RECIPE: 'papr' is not a recipe of the profile"),
         ({"recipe": "paper", "rank": 9}, "RANK=9: recipe paper keeps 3 rows"),
     ],
@@ -97,3 +97,10 @@ def test_a_line_is_found_as_it_is_and_as_it_was(told: Lake) -> None:
 def test_what_is_not_there_is_said_with_what_is(told: Lake, asked: dict[str, object], told_of: str) -> None:
     with pytest.raises(UserError, match=told_of):
         meant(told, **asked)
+
+
+def test_a_line_that_is_no_pair_says_why(told: Lake) -> None:
+    row = {"source": "s", "file": "pairs.jsonl", "source_row": 7, "reason": "output is empty"}
+    told.append({"raw.quarantined_rows": [row]}, Commit("a bad row"))
+    with pytest.raises(UserError, match=r"ROW=7: .* of pairs\.jsonl\. It is quarantined: output is empty\.$"):
+        meant(told, file="pairs.jsonl", row=7)
