@@ -65,8 +65,10 @@ def checkpoint_meant(lake: Lake, wanted: str) -> Checkpoint:
     if len(found) > 1:
         raise UserError(f"CHECKPOINT={wanted} begins {', '.join(one.checkpoint_id for one in found)}: give more of it.")
     if not found:
-        ids = [one.checkpoint_id for one in recorded]
-        raise UserError(f"CHECKPOINT: {unknown('a checkpoint of this lake', wanted, [*names, *ids])}.")
+        if any(one.checkpoint_id.startswith(wanted) for one in recorded):
+            raise UserError(f"CHECKPOINT={wanted} is too short: give at least {_SHORTEST} characters of an id.")
+        known = [*(one.name for one in recorded if one.name), *(one.checkpoint_id for one in recorded)]
+        raise UserError(f"CHECKPOINT: {unknown('a checkpoint of this lake', wanted, known)}.")
     return found[0]
 
 

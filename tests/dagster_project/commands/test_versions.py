@@ -206,7 +206,8 @@ def test_a_checkpoint_is_meant_by_id_or_folder_and_no_other_lakes(told: Lake, tm
     assert checkpoint_meant(told, "c0ffee000002").checkpoint_id == "c0ffee000002"
     for wanted, said in (
         ("", "CHECKPOINT says which"),
-        ("c0f", "not a checkpoint of this lake"),
+        ("c0f", "CHECKPOINT=c0f is too short: give at least 4 characters of an id"),
+        ("c0ffe3", "not a checkpoint of this lake"),
         ("c0ffee", "c0ffee000001, c0ffee000002: give more"),
         (str(tmp_path), r"folder without manifest\.json"),
     ):
