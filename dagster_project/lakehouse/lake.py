@@ -379,11 +379,13 @@ class Lake:
         with self._locked(_WRITING):
             for attempt in range(1, _ATTEMPTS + 1):
                 mark = uuid.uuid4().hex if is_postgres(self.catalog) else None
-                done = False
+                asked = done = False
                 try:
                     with self.connect(read_only=False) as connection:
                         before = _snapshot(connection)
-                        _commit(connection, change, commit, self._check_locks, mark)
+                        _change(connection, change, commit, self._check_locks, mark)
+                        asked = True
+                        connection.execute("commit")
                         done = True  # whatever comes now must not repeat it
                         committed = _committed(connection)
                         if self._data_files is not None and committed > before:
@@ -392,7 +394,7 @@ class Lake:
                 except (duckdb.Error, UserError) as error:
                     if done:
                         raise
-                    if mark is not None and (landed := self._landed(mark)) is not None:
+                    if asked and mark is not None and (landed := self._landed(mark)) is not None:
                         return landed
                     if not isinstance(error, duckdb.Error) or not is_conflict(error) or attempt == _ATTEMPTS:
                         raise
@@ -819,15 +821,15 @@ def _create_stored(connection: duckdb.DuckDBPyConnection, model: Model, *, exist
     connection.execute(f"create table {model.table} as {model.file.sql} limit 0")
 
 
-def _commit(
+def _change(
     connection: duckdb.DuckDBPyConnection,
     change: Callable[[duckdb.DuckDBPyConnection], object],
     commit: Commit,
     check: Callable[[], None],
     mark: str | None = None,
 ) -> None:
-    """Make the change and commit it. check: raises where there must be no commit; asked last, for a change may take
-    long. mark: by which the commit is known again.
+    """Make the change in a transaction that is ready to be committed. check: raises where there must be no commit;
+    asked last, for a change may take long. mark: by which the commit is known again.
     """
     extra = {key: value for key, value in asdict(commit).items() if key not in {"message", "author"} and value}
     connection.execute("begin")
@@ -838,7 +840,6 @@ def _commit(
         "call lake.set_commit_message(?, ?, extra_info => ?)", [commit.author, commit.message, json.dumps(extra)]
     )
     check()
-    connection.execute("commit")
 
 
 def _committed(connection: duckdb.DuckDBPyConnection) -> int:
