@@ -58,7 +58,8 @@ from models_py.student.resolve import check_student
 from models_py.student.size import DiskUse, disk_use
 from models_py.student.spec import DEFAULT_CHAT_TEMPLATE, Student
 from models_py.teacher.engines.base import profile_key
-from models_py.teacher.money import Spent
+from models_py.teacher.estimate import Amounts, stops_at
+from models_py.teacher.money import Budget, Spent
 from models_py.teacher.open_teacher import OpenTeacher, open_teacher
 from models_py.teacher.prompt import load_prompts
 from models_py.teacher.request import PendingPair
@@ -328,6 +329,10 @@ def _be_here(source: Source) -> None:
 # --- teachers
 
 
+# Less than any request takes: a budget that stops this is used up.
+_LEAST = Amounts(requests=1, tokens_in=1, tokens_out=0, usd=1e-9, seconds=None)
+
+
 def _teacher(profile: Profile, spec: TeacherSpec, pairs: Sequence[PendingPair], *, all_seen: bool) -> Iterator[Finding]:
     """Each thing that is wrong with a teacher, or one line that nothing is."""
     engine, where = spec.open_engine(None), f"teachers.{spec.name}"
@@ -359,7 +364,20 @@ def _teacher(profile: Profile, spec: TeacherSpec, pairs: Sequence[PendingPair], 
                 raise
         return f"{where}: key"
 
-    found = [finding for look in (is_asked_in_words, has_price, is_ready, knows_a_pair) for finding in _found(look)]
+    def may_ask() -> str:
+        if spec.settings.budget == Budget():
+            return f"{where}: no budget"
+        try:
+            with ledger_copy(profile) as ledger:
+                stop = stops_at(spec.settings.budget, ledger.spent(spec.name), _LEAST)
+        except (OSError, UserError) as error:
+            raise UnreachableError(f"{where}.budget: what is left of it shows when the ledger can be read") from error
+        if stop is not None and not (all_seen and _is_answered(profile, spec, pairs)):
+            raise UserError(f"{where}.{stop[0]} is reached: nothing more is asked; raise it")
+        return f"{where}: budget"
+
+    looks = (is_asked_in_words, has_price, is_ready, may_ask, knows_a_pair)
+    found = [finding for look in looks for finding in _found(look)]
     yield from [finding for finding in found if finding.verdict != "ok"] or found[-1:]
 
 

@@ -426,6 +426,20 @@ def test_a_key_is_not_needed_where_all_is_answered(folder: Path, port: int) -> N
     assert everything(folder / "warehouse") == before
 
 
+def test_a_budget_that_is_used_up_is_told(folder: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEY_OF_TESTS", "k")
+    gpt = {**sound(), "teachers": {"tape": {**GPT, "budget": {"max_requests": 1}}}}
+    profile = load_profile(write_profile(folder, gpt))
+    teacher = open_teacher(profile.teacher_specs()[0])
+    pairs = [PendingPair.of(row) for row in read_sources(profile.sources).pairs.to_dicts()]
+    answered = replace(teacher, engine=Scripted(lambda one: said(one, REWRITE), teacher.engine.identity))
+    assert told(found(folder, gpt, port), "problem") == []
+    with Ledger(profile.ledger_path) as ledger:
+        list(reflect_pairs(INSTRUCTION_REFLECTION, pairs[:1], answered, ledger))
+    complaint = r"^teachers\.tape\.budget\.max_requests 1 is reached: nothing more is asked; raise it$"
+    assert_one(told(found(folder, gpt, port), "problem"), complaint)
+
+
 def test_a_port_in_use_is_told_and_a_free_one_is_not(folder: Path, port: int) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", port))
