@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from assets.training.training_pairs import FrozenSet
+from assets.training.training_pairs import CurrentSet
 from dagster_project.lakehouse.lake import Lake
 from dagster_project.lakehouse.sql_files import load_models
 from dagster_project.profile.load import DEFAULT_PROFILE
@@ -22,7 +22,7 @@ _ROWS = "from training.training_pairs where recipe = ? and data_version = ?"
 _NO_CUTS = ("policy", "teacher", "student")
 
 
-def provenance(lake: Lake, profile: Profile, rows: FrozenSet) -> dict[str, Any]:
+def provenance(lake: Lake, profile: Profile, rows: CurrentSet) -> dict[str, Any]:
     """What the manifest says beside the training itself; nothing of it decides about the weights."""
     recipe, data_version = rows.recipe, rows.data_version
     parts = next(iter(lake.read(_PARTS, [recipe]).to_dicts()), None)

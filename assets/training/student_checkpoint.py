@@ -14,7 +14,7 @@ import duckdb
 
 from assets.profile.students import current_base
 from assets.training.provenance import completing, provenance, serve_command
-from assets.training.training_pairs import FrozenSet, current_set
+from assets.training.training_pairs import CurrentSet, current_set
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.profile.schema import Profile
 from dagster_project.steps.code_version import code_version
@@ -74,7 +74,7 @@ def student_checkpoint(recipe: str) -> dg.AssetsDefinition:
 class Origin:
     """What a checkpoint is made of. settings: with the training seed. provenance: what its manifest tells of that."""
 
-    rows: FrozenSet
+    rows: CurrentSet
     student: ResolvedStudent
     settings: TrainingSettings
     provenance: Callable[[], dict[str, Any]]

@@ -59,15 +59,15 @@ def freeze(lake: Lake, recipe: str, run_id: str = "") -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class FrozenSet:
-    """The rows that a recipe selects, as they lie frozen. snapshot_id: of the lake, on which it selects just these."""
+class CurrentSet:
+    """The rows that a recipe selects now, as they lie frozen. snapshot_id: of the lake, on which it selects these."""
 
     recipe: str
     data_version: str
     snapshot_id: int
 
 
-def current_set(lake: Lake, recipe: str) -> FrozenSet:
+def current_set(lake: Lake, recipe: str) -> CurrentSet:
     """The frozen set of the rows that the recipe selects now.
 
     Neither a clock nor Dagster's event log has a say, so a copied lake, and one whose selection went back to an earlier
@@ -83,7 +83,7 @@ def current_set(lake: Lake, recipe: str) -> FrozenSet:
         )
     then = lake.read(f"select {snapshot_of('$recipe', '$version')}", {"recipe": recipe, "version": version}).item()
     is_kept = then is not None and _selects(lake, recipe, version, then)
-    return FrozenSet(recipe, version, then if is_kept else now)
+    return CurrentSet(recipe, version, then if is_kept else now)
 
 
 def _selects(lake: Lake, recipe: str, version: str, snapshot_id: int) -> bool:

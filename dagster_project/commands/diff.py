@@ -211,19 +211,21 @@ def _change(kind: str, row: Row, why: str) -> Change:
 
 @dataclass(frozen=True, slots=True)
 class _Decisions:
-    """What was decided of every pair when a set was frozen; None where that snapshot is gone."""
+    """What was decided of every pair when a set of so many rows was frozen; None where that snapshot is gone."""
 
+    kept: int
     rows: Mapping[str, Row] | None
     recipe: Row
 
     @classmethod
     def of(cls, lake: Lake, frozen: FrozenSet) -> "_Decisions":
         if frozen.snapshot_id is None:
-            return cls(None, {})
+            return cls(frozen.rows, None, {})
         with lake.connect(as_of=frozen.snapshot_id) as connection:
             rows = connection.execute(_DECISIONS, [frozen.recipe]).pl()
             recipe = connection.execute(_RECIPE, [frozen.recipe]).pl()
-        return cls({row["pair_id"]: row for row in rows.iter_rows(named=True)}, next(recipe.iter_rows(named=True), {}))
+        decided = {row["pair_id"]: row for row in rows.iter_rows(named=True)}
+        return cls(frozen.rows, decided, next(recipe.iter_rows(named=True), {}))
 
 
 def _why_absent(pair_id: str, then: _Decisions, now: _Decisions, *, absent: _Decisions) -> str:
@@ -238,6 +240,9 @@ def _why_absent(pair_id: str, then: _Decisions, now: _Decisions, *, absent: _Dec
     if changed := _changed_cut(then.recipe, now.recipe):
         causes.append(f"cut: {changed}")
     dropped = other["drop_reason"] or "kept"
+    # A share of more pairs, or as many rows as another recipe keeps.
+    if dropped == "below_cut" and not causes and then.kept != now.kept:
+        causes.append(f"cut: {then.kept:,} rows → {now.kept:,}")
     reason = f" ({other['choice_reason']})" if dropped == "policy" and other["choice_reason"] else ""
     figures = _figures(other) if dropped in ("below_cut", "ifd_below", "r_ifd_below") else ""
     return "; ".join([*causes, f"there {dropped}{reason}{figures}"])
@@ -250,6 +255,8 @@ def _why_other(then: Row, now: Row, decided_then: _Decisions, decided_now: _Deci
     causes = [*_causes(before, after)]
     if changed := _changed_cut(decided_then.recipe, decided_now.recipe):
         causes.append(f"cut: {changed}")
+    if not causes and bool(then["is_mixed_in"]) != bool(now["is_mixed_in"]):
+        causes.append(f"mix: its original is {'drawn' if now['is_mixed_in'] else 'no longer drawn'}")
     if then["candidate"] != now["candidate"]:
         causes.append(f"{then['candidate']} then, {now['candidate']} now")
     return "; ".join(causes) or "unknown: it was frozen before that was kept"

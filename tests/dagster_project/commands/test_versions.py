@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from assets.training.training_pairs import FrozenSet, current_set
+from assets.training.training_pairs import CurrentSet, current_set
 from dagster_project.commands import compact, diff, reproduce, rows, versions
 from dagster_project.commands.checkpoints import checkpoint_meant
 from dagster_project.commands.compact import KEPT
@@ -57,6 +57,18 @@ def test_a_changed_cut_is_named(told: Lake) -> None:
     why = "cut: top_k {} → {}; there below_cut (IFD 0.6, r-IFD 0.3)"
     assert differing(told, first) == [("left", "c", why.format(None, 2))]
     assert differing(told, second, first) == [("entered", "c", why.format(2, None))]
+
+
+def test_as_many_rows_as_another_recipe_are_told_in_numbers(told: Lake) -> None:
+    change(
+        told,
+        "insert into profile.recipes select * replace ('two' as recipe, 2 as top_k) from profile.recipes",
+        "update profile.recipes set rows_as = 'two' where recipe = 'paper'",
+    )
+    first = freeze(told)
+    change(told, "update profile.recipes set top_k = 3 where recipe = 'two'")
+    freeze(told)
+    assert differing(told, first) == [("entered", "c", "cut: 2 rows → 3; there below_cut (IFD 0.6, r-IFD 0.3)")]
 
 
 def test_another_score_is_told_with_its_figures(told: Lake) -> None:
@@ -161,7 +173,7 @@ def test_a_set_knows_the_snapshot_that_selects_it_whatever_was_committed_since(t
     """A training takes hours: meanwhile others select anew, and the lake is compacted."""
     version = freeze(told)
     frozen_at = told.snapshot_id()
-    assert current_set(told, "paper") == FrozenSet("paper", version, frozen_at)
+    assert current_set(told, "paper") == CurrentSet("paper", version, frozen_at)
     change(told, "update raw.raw_pairs set category = 'x' where pair_id = 'd'")
     assert current_set(told, "paper").snapshot_id == frozen_at
     kept = {int(one) for one in told.read(KEPT)["snapshot_id"].drop_nulls()}
@@ -181,7 +193,7 @@ def test_a_set_whose_snapshot_was_expired_is_that_of_now(told: Lake) -> None:
     version = freeze(told)
     change(told, "update raw.raw_pairs set category = 'x' where pair_id = 'd'")
     told.compact(set())
-    assert current_set(told, "paper") == FrozenSet("paper", version, told.snapshot_id())
+    assert current_set(told, "paper") == CurrentSet("paper", version, told.snapshot_id())
 
 
 def test_an_expired_snapshot_is_named_as_such(told: Lake) -> None:
