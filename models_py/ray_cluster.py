@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 ADDRESS = "RAY_ADDRESS"
 _ROOT = Path(__file__).parents[1]
+_AGAIN_S = (3.0, 10.0)  # before further tries to be let into a cluster, where Ray itself has not waited so long:
+_WAITED_S = 30.0
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DISABLE_IMPORT_WARNING": "1",
@@ -144,6 +146,27 @@ def connected(address: str) -> Iterator[list[dict[str, float]]]:
     """
     import ray
 
+    for pause_s in (*_AGAIN_S, None):
+        began = time.monotonic()
+        try:
+            _connect(address)
+            break
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            has_waited = time.monotonic() - began > _WAITED_S
+            if pause_s is None or has_waited or not isinstance(error, ConnectionError):
+                why = ": ".join(_first_line(one) for one in (error, error.__cause__) if one is not None)
+                raise UserError(f"ray.address: this machine is in no Ray cluster at {address} ({why})") from error
+            time.sleep(pause_s)  # a busy machine answers late
+    try:
+        nodes: list[dict[str, Any]] = ray.nodes()
+        yield [node["Resources"] for node in nodes if node["Alive"]]
+    finally:
+        ray.shutdown()
+
+
+def _connect(address: str) -> None:
+    import ray
+
     before = signal.getsignal(signal.SIGTERM)
     takes_jobs = "://" in address  # where it is asked for actors this machine knows; Ray would look there too
     try:
@@ -154,18 +177,9 @@ def connected(address: str) -> Iterator[list[dict[str, float]]]:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UserError(
-            f"ray.address: this machine is in no Ray cluster at {address} ({_first_line(error)})"
-        ) from error
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)
-    try:
-        nodes: list[dict[str, Any]] = ray.nodes()
-        yield [node["Resources"] for node in nodes if node["Alive"]]
-    finally:
-        ray.shutdown()
 
 
 def worker_variables() -> dict[str, str]:
@@ -173,7 +187,7 @@ def worker_variables() -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])}
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
