@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +28,7 @@ from tests.support.documents import commands, cookbook
 from tests.support.makefile import Make
 from tests.support.processes import run, run_command
 from tests.support.profiles import small_toy
-from tests.support.ray_clusters import raylets
+from tests.support.ray_clusters import raylets, workers
 from tests.support.soak import long_form
 from tests.support.values import known
 from tests.test_documents import NOT_IN_A_SHORT_RUN
@@ -276,18 +277,24 @@ def test_each_step_in_a_process_of_its_own_it_ends_the_same(finished: tuple[Path
 @pytest.mark.ray
 @pytest.mark.kill
 def test_on_machines_of_which_one_is_lost_it_ends_the_same(finished: tuple[Path, str], tmp_path: Path) -> None:
-    """Two raylets, each a machine; one is killed while both score. Scorers differ by the rounding of their batches."""
+    """Two raylets, each a machine; one is killed once both score. Scorers differ by the rounding of their batches."""
+    ended = threading.Event()
+
+    def lose_one() -> None:
+        while not ended.wait(0.2):
+            if len(workers("_Actor")) > 1:
+                cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+                return
+
     with raylets(2, jobs=True) as cluster:
         profile = small_toy(tmp_path, executor="ray", ray={"address": cluster.address})
         arguments, environment = run_command(profile)
-        shown = []
-        with subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            for line in process.stdout:
-                shown.append(line)
-                if "2 scorers" in line and cluster.worker_nodes:
-                    cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
-        assert process.returncode == 0, "".join(shown)
+        loses = threading.Thread(target=lose_one)
+        loses.start()
+        ran = subprocess.run(arguments, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+        ended.set()
+        loses.join()
+        assert ran.returncode == 0, ran.stdout
         assert not cluster.worker_nodes
     undisturbed = tables(finished[0])
     for name, frame in tables(profile).items():

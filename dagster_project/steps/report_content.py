@@ -29,6 +29,7 @@ READS = (
     "reflection.teacher_costs",
     "selection.current_instruction_reflections",
     "selection.current_response_reflections",
+    "selection.instruction_candidates",
     "selection.stage_counts",
     "selection.instruction_choices",
     "selection.response_choices",
