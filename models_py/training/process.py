@@ -21,18 +21,18 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from models_py.errors import UserError
+from models_py.lock_file import Tell
 from models_py.progress import OnProgress, Progress
 from models_py.training import child as training_child
 from models_py.training.settings import TrainingSettings
 from models_py.training.task import Task
 
-Tell = Callable[[str], None]
 LOG = "training.log"
 END_S = 10.0  # from the request to end until the kill
 _ROOT = Path(__file__).parents[2]

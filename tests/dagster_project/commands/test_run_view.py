@@ -1,7 +1,7 @@
 """What the terminal shows of a run, whichever process its steps run in."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -49,12 +49,17 @@ def test_the_terminal_shows_progress_by_its_tag_and_no_line_that_looks_like_it(t
     assert "✓ scoring/rows" in finished and "1,000 rows" in finished
 
 
-def test_what_a_step_raised_is_told_once_by_the_name_of_its_asset(tmp_path: Path) -> None:
-    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
+def failures(job: Callable[[], dg.JobDefinition], folder: Path) -> list[str]:
+    """What is told of a run of that job, which fails."""
+    with dg.instance_for_test(temp_dir=str(folder)) as instance:
         with RunWatcher(instance, "token", Console(file=io.StringIO())) as watcher:
-            result = dg.execute_job(dg.reconstructable(of_lost), instance, tags={WATCH_TAG: "token"})
+            result = dg.execute_job(dg.reconstructable(job), instance, tags={WATCH_TAG: "token"})
         assert not result.success
-    assert watcher.failures == ["scoring/lost: scores: lost. Look again"]
+    return watcher.failures
+
+
+def test_what_a_step_raised_is_told_once_by_the_name_of_its_asset(tmp_path: Path) -> None:
+    assert failures(of_lost, tmp_path) == ["scoring/lost: scores: lost. Look again"]
 
 
 @dg.asset(key=["scoring", "lost"])
@@ -84,11 +89,7 @@ def nowhere(_: dg.InitExecutorContext) -> dg.Executor:
 
 
 def test_what_ends_a_run_outside_of_any_step_is_shown(tmp_path: Path) -> None:
-    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
-        with RunWatcher(instance, "token", Console(file=io.StringIO())) as watcher:
-            result = dg.execute_job(dg.reconstructable(of_nowhere), instance, tags={WATCH_TAG: "token"})
-        assert not result.success
-    assert watcher.failures == ["the run: ray.address: no cluster answers. Name a running one"]
+    assert failures(of_nowhere, tmp_path) == ["the run: ray.address: no cluster answers. Name a running one"]
 
 
 def of_nowhere() -> dg.JobDefinition:
