@@ -50,6 +50,7 @@ _QUIET = {
 _STORE_BYTES = 256 << 20  # shared memory for texts and scores under way
 _SHORT = 24  # characters of a folder below which Ray's sockets keep to the 107 that a path of one may have
 _READY = "ready "
+_QUOTED = "Traceback (most recent call last)"
 _STARTS = 4  # tries: a raylet gives its helpers 15 s to start and dies where a busy machine takes longer
 _END_S = 30.0
 _ANSWER_S = 5.0
@@ -154,7 +155,7 @@ def connected(address: str) -> Iterator[list[dict[str, float]]]:
         except (ConnectionError, RuntimeError, ValueError) as error:
             has_waited = time.monotonic() - began > _WAITED_S
             if pause_s is None or has_waited or not isinstance(error, ConnectionError):
-                why = ": ".join(_first_line(one) for one in (error, error.__cause__) if one is not None)
+                why = ": ".join(_in_a_line(one) for one in (error, error.__cause__) if one is not None)
                 raise UserError(f"ray.address: this machine is in no Ray cluster at {address} ({why})") from error
             time.sleep(pause_s)  # a busy machine answers late
     try:
@@ -187,8 +188,10 @@ def worker_variables() -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])}
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _in_a_line(error: BaseException) -> str:
+    """What an error says first, or last where it quotes another with all that led to it."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1 if _QUOTED in str(error) else 0]
 
 
 def job_client(address: str) -> "JobSubmissionClient":
@@ -200,7 +203,7 @@ def job_client(address: str) -> "JobSubmissionClient":
         return JobSubmissionClient(address)
     except (OSError, RuntimeError, ValueError) as error:
         raise UserError(
-            f"ray.address: no Ray cluster answers at {address} ({_first_line(error)}). Name a running one "
+            f"ray.address: no Ray cluster answers at {address} ({_in_a_line(error)}). Name a running one "
             "(http://<head>:8265, or auto on a machine of it), or leave the address out: then one is started on this "
             "machine"
         ) from error

@@ -159,5 +159,8 @@ def as_many_as(machines: Machines, *, gpus: int = 1) -> int:
 
 
 def last_words(error: Exception) -> str:
-    """Why an actor died, in a line."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
+    """Why an actor died, in a line: Ray ends with it, save where it killed for memory and advice follows."""
+    from ray.exceptions import OutOfMemoryError
+
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0] if isinstance(error, OutOfMemoryError) else lines[-1]

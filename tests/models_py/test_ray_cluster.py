@@ -52,9 +52,10 @@ def test_the_address_for_jobs_is_good_for_actors_too() -> None:
     assert finish(python(JOBS)).split() == ["True", "True", "1"]
 
 
-# Ray's own watch over memory kills whoever works, for the machine is said to be full.
+# Ray's own watch over memory kills whoever works, for the machine is said to be full. It looks every tenth of a second,
+# so they work until it has looked.
 FULL = """
-import os
+import os, time
 os.environ["RAY_memory_usage_threshold"] = "0.001"
 os.environ["RAY_memory_monitor_refresh_ms"] = "100"
 from tests.models_py.test_ray_crew import Doubler, doubled
@@ -62,9 +63,13 @@ from models_py.errors import UserError
 from models_py.ray_crew import remote_actors
 from models_py.ray_cluster import connected, ray_cluster
 
+class Slow(Doubler):
+    def load(self):
+        time.sleep(60)
+
 with ray_cluster(None) as address, connected(address) as machines:
     try:
-        doubled(remote_actors(Doubler, machines, count=1, gpus=0)[0], [1])
+        doubled(remote_actors(Slow, machines, count=1, gpus=0)[0], [1])
     except UserError as error:
         print(error)
 """
@@ -72,4 +77,29 @@ with ray_cluster(None) as address, connected(address) as machines:
 
 def test_those_that_ray_kills_for_memory_are_replaced_until_it_kills_all() -> None:
     said = finish(python(FULL))
-    assert "numbers.mine: doublers died 3 times" in said and "Run again: what came is kept." in said
+    assert said.startswith("numbers.mine: doublers died 3 times loading the model, as happens when memory runs out: ")
+    assert "worker(s) were killed due to the node running low on memory" in said
+    assert said.endswith("Run again: what came is kept.\n") and len(said) < 500
+
+
+# A cluster that is guarded, asked by somebody without its token.
+GUARDED = """
+import os
+os.environ["RAY_NUM_REDIS_GET_RETRIES"] = "1"  # it asks again for a minute
+from models_py.errors import UserError
+from models_py.ray_cluster import ADDRESS, connected, ray_cluster
+import ray  # which looks here for a token, and finds none
+
+with ray_cluster(None) as address:
+    try:
+        with connected(address):
+            pass
+    except UserError as error:
+        print(error)
+"""
+
+
+def test_why_a_cluster_lets_nobody_in_is_told() -> None:
+    said = finish(python(GUARDED))
+    assert said.startswith("ray.address: this machine is in no Ray cluster at ") and said.count("\n") == 1
+    assert "Authentication token is missing or incorrect" in said
