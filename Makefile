@@ -4,36 +4,18 @@ BIN := .venv/bin
 SETUP = $(PYTHON) requirements/install.py
 # A worker takes file after file, in the order of tests/conftest.py: the longest first.
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
-PROFILE ?=
-AS_OF ?=
 Q ?= select * from selection.selection_summary
-FORMAT ?=
-OUT ?=
-PORT ?=
-RECIPE ?=
-FILES ?=
-MODEL ?=
-SET ?=
-CANDIDATES ?=
-CHECKPOINT ?=
-ASSET ?=
-FROM ?=
-TO ?=
-NOW ?=
-ROW ?=
-RANK ?=
-REPO ?=
-CONFIRM ?=
-PUBLIC ?=
-ALLOW_HOST ?=
-PAIR ?=
-TEACHER ?=
-FILE ?=
-ALL ?=
-DATA ?=
-ARGS ?=
 WORKERS ?= 2
-WITH ?=
+# What may be set beside these: make run PROFILE=mine
+SETTINGS := PROFILE AS_OF FORMAT OUT PORT RECIPE FILES MODEL SET CANDIDATES CHECKPOINT ASSET FROM TO NOW ROW RANK REPO \
+	CONFIRM PUBLIC ALLOW_HOST PAIR TEACHER FILE ALL DATA ARGS WITH
+$(foreach name,$(SETTINGS),$(eval $(name) ?=))
+KNOWN := $(sort $(SETTINGS) Q WORKERS PYTHON)
+GIVEN := $(sort $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name))))
+OTHERS := $(filter-out $(KNOWN) BIN SETUP,$(GIVEN))
+ifneq ($(OTHERS),)
+$(warning $(OTHERS): no setting of this project, only passed on as an environment variable. Its settings: $(KNOWN))
+endif
 # What is written in these reaches the program as it stands: make expands no `$` in it, and neither does the shell.
 AS_WRITTEN := Q AS_OF FORMAT OUT REPO
 $(foreach name,$(AS_WRITTEN),$(eval override $(name) := $$(value $(name))))

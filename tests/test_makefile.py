@@ -80,3 +80,11 @@ def test_whose_answers_are_exported_and_where_is_passed_on(make: Make) -> None:
     assert make("export-answers")[0] == ["dagster_project.commands.export_answers"]
     arguments, _ = make("export-answers", "MODEL=toy (base)", "OUT=$it's here", "FORMAT=mt_bench", "SET=mine")
     assert arguments[1:] == ["toy (base)", "--out", "$it's here", "--format", "mt_bench", "--set", "mine"]
+
+
+def test_a_misspelt_setting_is_told(make: Make) -> None:
+    make("run", "PROFLE=mine", "OPENAI_API_KEY=k")
+    assert "OPENAI_API_KEY PROFLE: no setting of this project" in " ".join(make.said.split())
+    assert " PROFILE " in make.said
+    make("run", "PROFILE=mine", Q="select 1", WORKERS="3", FILE="of the environment")
+    assert make.said == ""

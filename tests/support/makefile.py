@@ -23,6 +23,7 @@ class Make:
         kept = {name: value for name, value in environment.items() if not name.startswith("MAKE")}
         kept.pop("REFLECTION_PROFILE", None)
         self.programs, self.environment = programs, kept
+        self.said = ""  # on standard error, when it was called last
 
     def __call__(self, target: str, *variables: str, **in_environment: str) -> tuple[list[str], str]:
         """The arguments after `-m`, and the profile."""
@@ -34,5 +35,6 @@ class Make:
             text=True,
             check=True,
         )
+        self.said = done.stderr
         [_, *arguments, profile] = done.stdout.split("\0")
         return arguments, profile.removeprefix("profile ")
