@@ -97,10 +97,10 @@ push: ## the same to the Hugging Face hub: make push RECIPE=name REPO=owner/name
 	$(BIN)/python -m dagster_project.commands.push $(EXPORTED) $(if $(REPO),--repo "$$REPO") $(if $(filter 1,$(CONFIRM)),--confirm) \
 		$(if $(filter 1,$(PUBLIC)),--public)
 
-sql: ## one read-only query: make sql Q="select ..." [AS_OF=snapshot] [FORMAT=line|csv|json|jsonl|parquet] [OUT=file]
+sql: ## one read-only query: make sql Q="select ..." | FILE=query.sql [AS_OF=snapshot] [FORMAT=line|csv|json|jsonl|parquet] [OUT=file]
 	$(SETUP)
 	$(BIN)/python -m dagster_project.commands.sql $(if $(AS_OF),--as-of "$$AS_OF") $(if $(FORMAT),--format "$$FORMAT") \
-		$(if $(OUT),--out "$$OUT") -- "$$Q"
+		$(if $(OUT),--out "$$OUT") $(if $(FILE),--file "$$FILE",-- "$$Q")
 
 trace: ## what happened to a pair, from its line to the checkpoints that saw it: make trace PAIR=id | FILE=seeds/pairs.jsonl ROW=23 | RECIPE=paper RANK=1
 	$(SETUP)

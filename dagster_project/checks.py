@@ -23,6 +23,7 @@ from dagster_project.lakehouse.tables import SHARED_BY_RECIPES, TABLES
 from dagster_project.steps.results import asset_keys
 
 UNIQUE = "rows_are_unique"
+FIRST_VIOLATIONS = "first_violations"  # metadata: some of the rows that the SELECT finds
 _BLOCKING = {"raw.raw_pairs", *(table.name for table in TABLES if table.name.startswith("scoring."))}
 _OFFENDERS_SHOWN = 10
 
@@ -104,7 +105,7 @@ def evaluate(claim: Claim, recall: Callable[[str, Sequence[str]], Answer]) -> dg
     metadata: dict[str, Any] = {"violations": violations.height}
     if violations.height:
         rows = violations.head(_OFFENDERS_SHOWN).to_dicts()
-        metadata["first_violations"] = dg.MetadataValue.json([{k: str(v) for k, v in row.items()} for row in rows])
+        metadata[FIRST_VIOLATIONS] = dg.MetadataValue.json([{k: str(v) for k, v in row.items()} for row in rows])
     return dg.AssetCheckResult(
         passed=violations.is_empty(),
         asset_key=claim.asset,

@@ -37,6 +37,10 @@ def test_without_a_query_it_is_the_summary(make: Make) -> None:
     assert make("sql")[0][-1] == "select * from selection.selection_summary"
 
 
+def test_a_query_may_be_in_a_file(make: Make) -> None:
+    assert make("sql", "FILE=it's mine.sql", "FORMAT=csv")[0][1:] == ["--format", "csv", "--file", "it's mine.sql"]
+
+
 def test_options_of_a_query_are_passed_as_they_are_written(make: Make) -> None:
     arguments, profile = make("sql", "Q=x", "AS_OF=$3; ls", "PROFILE=a b.yaml")
     assert arguments == ["dagster_project.commands.sql", "--as-of", "$3; ls", "--", "x"]

@@ -23,7 +23,7 @@ from dagster_project.commands.check import check_before_run
 from dagster_project.commands.evaluation_view import print_evaluation
 from dagster_project.commands.home import dagster_home
 from dagster_project.commands.killed_runs import BEGAN_TAG, began_in, mark_killed_runs, running
-from dagster_project.commands.run_view import WATCH_TAG, RunWatcher, print_summary
+from dagster_project.commands.run_view import WATCH_TAG, RunWatcher, print_summary, profile_argument
 from dagster_project.commands.terminal import any_encoding, plain, say_error, second_stdout
 from dagster_project.definitions import build_definitions
 from dagster_project.jobs import EVALUATE_JOB, MAIN_JOB, PROFILE_TAG
@@ -90,7 +90,7 @@ def _run(profile_name: str | None, job: str, console: Console) -> int:
         for line in mark_killed_runs(instance, home, shared=profile.lake.team is not None):
             console.print(f"[dim]{line}[/]")
         try:
-            with RunWatcher(instance, token, console) as watcher:
+            with RunWatcher(instance, token, console, profile_argument(profile)) as watcher:
                 result = dg.execute_job(reconstructable, instance, run_config=_QUIET, tags=tags)
         except DBAPIError as error:
             raise UserError(

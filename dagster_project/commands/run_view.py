@@ -14,8 +14,10 @@ from rich.markup import escape
 from rich.text import Text
 from sqlalchemy.exc import DBAPIError
 
+from dagster_project.checks import FIRST_VIOLATIONS
 from dagster_project.commands.terminal import plain
 from dagster_project.lakehouse.lake import Lake
+from dagster_project.lakehouse.sql_files import self_contained_check
 from dagster_project.profile.load import DEFAULT_PROFILE, PROFILES_DIR
 from dagster_project.profile.schema import Profile
 from dagster_project.steps.report_content import REPORT
@@ -48,6 +50,7 @@ class RunWatcher:
     instance: DagsterInstance
     token: str  # value of WATCH_TAG on the run
     console: Console
+    of: str = ""  # from profile_argument
     failures: list[str] = field(default_factory=list)
     _started: dict[str, float] = field(default_factory=dict)
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -128,6 +131,12 @@ class RunWatcher:
         text = f"  {mark} check {check.check_name} on {check.asset_key.to_user_string()}"
         violations = check.metadata.get("violations")
         self.console.print(Text(f"{text}: {violations.value if violations else '?'} violations", style=style))
+        first = check.metadata.get(FIRST_VIOLATIONS)
+        if isinstance(first, dg.JsonMetadataValue) and isinstance(first.data, list):
+            row = ", ".join(f"{column} {value}" for column, value in first.data[0].items())
+            self.console.print(Text(f"      such as: {_excerpt(row, self.console.width - 15)}", style="dim"))
+        if file := self_contained_check(check.check_name):
+            self.console.print(Text(f"      all: make sql{self.of} FILE={_short(str(file))}", style="dim"))
 
 
 def _said(error: SerializableErrorInfo | None) -> str:

@@ -1,7 +1,7 @@
 """`make sql`: one query on the lake, read-only, as a table, line by line, or as a file.
 
     python -m dagster_project.commands.sql [--as-of SNAPSHOT] [--format FORMAT] [--out FILE] [--profile NAME]
-        [--] "select * from selection.selection_summary"
+        (--file QUERY.sql | [--] "select * from selection.selection_summary")
 
 The query reaches the lake and nothing else (lakehouse/locked.py); a file is written by this program, not by DuckDB.
 """
@@ -29,7 +29,9 @@ _WIDTH = 100  # where the output is no terminal
 def main(arguments: list[str] | None = None) -> int:
     """Print or write the result and, on standard error, how to attach the lake in a DuckDB prompt of one's own."""
     parser = argparse.ArgumentParser(prog="make sql", description=__doc__)
-    parser.add_argument("query")
+    asked = parser.add_mutually_exclusive_group(required=True)
+    asked.add_argument("query", nargs="?")
+    asked.add_argument("--file", type=Path, metavar="QUERY.sql", help="the query is written there")
     parser.add_argument("--as-of", type=int, metavar="SNAPSHOT", help="read the lake as it was at this snapshot")
     parser.add_argument("--format", default="", help=f"table, line, {', '.join(FORMATS)} (default: what fits)")
     parser.add_argument("--out", default="", metavar="FILE", help="write there; its ending may name the format")
@@ -40,9 +42,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         lake = open_lake(load_profile(options.profile))
         format = format_of(options.format, options.out)
+        query = _written_in(options.file) if options.file else options.query
         with lake.locked(as_of=options.as_of) as connection:
-            check(connection, options.query)
-            show(connection.execute(options.query), format, options.out, lake, options.max_rows)
+            check(connection, query)
+            show(connection.execute(query), format, options.out, lake, options.max_rows)
     except BrokenPipeError:  # whoever read it has seen enough; at its end Python flushes once more
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
@@ -54,6 +57,14 @@ def main(arguments: list[str] | None = None) -> int:
         return _failed(f"{type(error).__name__}: {error}")
     print(f"-- in a DuckDB prompt: {lake.attach_line(as_of=options.as_of)}", file=sys.stderr)
     return 0
+
+
+def _written_in(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        raise UserError(f"FILE={file}: no query can be read there ({why}).") from error
 
 
 def _failed(why: str) -> int:

@@ -361,6 +361,12 @@ def load_checks(sql_dir: Path = SQL_DIR) -> dict[tuple[str, str], SqlFile]:
     return checks
 
 
+def self_contained_check(name: str, sql_dir: Path = SQL_DIR) -> Path | None:
+    """The file of a claim that finds its violations as it stands; None of one that is made for several assets."""
+    files = [file for (_, check), file in load_checks(sql_dir).items() if check == name]
+    return files[0].path if len(files) == 1 else None
+
+
 @cache
 def pending_files(sql_dir: Path = SQL_DIR) -> dict[str, SqlFile]:
     """Table, `schema.name`, -> the query for what a paid step has still to add to it."""

@@ -10,6 +10,7 @@ from dagster._core.definitions.executor_definition import multiple_process_execu
 from dagster._core.execution.retries import RetryMode
 from rich.console import Console
 
+from dagster_project.checks import FIRST_VIOLATIONS
 from dagster_project.commands.run_view import WATCH_TAG, RunWatcher
 from dagster_project.steps.step_progress import observation
 from models_py.errors import UserError
@@ -47,6 +48,37 @@ def test_the_terminal_shows_progress_by_its_tag_and_no_line_that_looks_like_it(t
     progress, finished = shown.getvalue().splitlines()
     assert progress.rstrip() == "    reading: 1,000 rows, 250.0/s"
     assert "✓ scoring/rows" in finished and "1,000 rows" in finished
+
+
+@dg.asset_check(asset=rows)
+def reflections_are_usable() -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed=False, severity=dg.AssetCheckSeverity.WARN, metadata={"violations": 1})
+
+
+@dg.asset_check(asset=rows)
+def quarantine_share() -> dg.AssetCheckResult:
+    offenders = [{"source": "mine", "share": "0.5"}, {"source": "other", "share": "0.7"}]
+    return dg.AssetCheckResult(
+        passed=False,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"violations": 2, FIRST_VIOLATIONS: dg.MetadataValue.json(offenders)},
+    )
+
+
+def test_of_a_check_that_fails_an_offender_is_shown_and_the_way_to_all(tmp_path: Path) -> None:
+    shown = io.StringIO()
+    checks = [quarantine_share, reflections_are_usable]
+    with (
+        dg.instance_for_test(temp_dir=str(tmp_path)) as instance,
+        RunWatcher(instance, "token", Console(file=shown, width=120), " PROFILE=mine"),
+    ):
+        dg.materialize([rows, *checks], instance=instance, tags={WATCH_TAG: "token"})
+    lines = [line.rstrip() for line in shown.getvalue().splitlines()]
+    at = lines.index("  ! check quarantine_share on scoring/rows: 2 violations")
+    assert lines[at + 1] == "      such as: share 0.5, source mine"
+    assert lines[at + 2] == "      all: make sql PROFILE=mine FILE=sql/checks/quarantine_share.sql"
+    at = lines.index("  ! check reflections_are_usable on scoring/rows: 1 violations")
+    assert not any("reflections_are_usable.sql" in line for line in lines)  # the file is for several assets
 
 
 def failures(job: Callable[[], dg.JobDefinition], folder: Path) -> list[str]:

@@ -43,6 +43,19 @@ def test_a_query_prints_a_table_and_the_attach_line(written_lake: Lake, ask: Ask
     assert f"{written_lake.attach_statement()};" in err
 
 
+def test_a_query_may_be_written_in_a_file(
+    written_lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, profile = tmp_path / "mine.sql", ["--profile", str(toy_profile(tmp_path))]
+    file.write_text(f"\ufeff-- what there is\n{PAIRS}\n", encoding="utf-8")
+    assert sql.main(["--file", str(file), *profile]) == 0
+    assert "│ whole   │" in capsys.readouterr().out
+    file.write_bytes(b"select '\xff'")
+    for wrong, why in ((file, "it is no UTF-8 text"), (tmp_path / "none.sql", "No such file or directory")):
+        assert sql.main(["--file", str(wrong), *profile]) == 1
+        assert capsys.readouterr().err == f"FILE={wrong}: no query can be read there ({why}).\n"
+
+
 def test_as_of_reads_an_earlier_snapshot(written_lake: Lake, ask: Ask) -> None:
     first = written_lake.snapshot_id()
     append(written_lake, "later")
