@@ -8,6 +8,7 @@ from pathlib import Path
 
 import dagster as dg
 from dagster import DagsterEventType, DagsterInstance
+from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from dagster_shared.error import SerializableErrorInfo
 from rich.console import Console
 from rich.markup import escape
@@ -115,10 +116,17 @@ class RunWatcher:
         count = materialization.metadata.get("dagster/row_count")
         rows = "" if count is None else f"{count.value:,} rows"
         name = materialization.asset_key.to_user_string()
-        self.console.print(Text.assemble(("  ✓ ", "green"), f"{name:<46}{rows:>14}", (f"{seconds:>9.1f} s", "dim")))
+        took = f"{seconds:>9.1f} s{'   as before' if self._is_as_before(materialization) else ''}"
+        self.console.print(Text.assemble(("  ✓ ", "green"), f"{name:<46}{rows:>14}", (took, "dim")))
         if sentences := materialization.metadata.get(TOLD_KEY):
             for sentence in str(sentences.value).splitlines():
                 self.console.print(Text(f"    ! {plain(sentence)}", style="yellow"))
+
+    def _is_as_before(self, materialization: dg.AssetMaterialization) -> bool:
+        """Whether it has the data version that it had after the run before."""
+        records = self.instance.fetch_materializations(materialization.asset_key, limit=2).records
+        before = next((one.asset_materialization for one in records if one.run_id != self._run_id), None)
+        return before is not None and _version(before) is not None and _version(before) == _version(materialization)
 
     def _progress_line(self, observation: dg.AssetObservation) -> None:
         if PROGRESS_TAG in observation.tags:
@@ -137,6 +145,10 @@ class RunWatcher:
             self.console.print(Text(f"      such as: {_excerpt(row, self.console.width - 15)}", style="dim"))
         if file := self_contained_check(check.check_name):
             self.console.print(Text(f"      all: make sql{self.of} FILE={_short(str(file))}", style="dim"))
+
+
+def _version(materialization: dg.AssetMaterialization) -> str | None:
+    return (materialization.tags or {}).get(DATA_VERSION_TAG)
 
 
 def _said(error: SerializableErrorInfo | None) -> str:

@@ -50,6 +50,22 @@ def test_the_terminal_shows_progress_by_its_tag_and_no_line_that_looks_like_it(t
     assert "✓ scoring/rows" in finished and "1,000 rows" in finished
 
 
+def test_what_has_the_data_version_of_before_is_told(tmp_path: Path) -> None:
+    versions = iter(["one", "one", "two"])
+
+    @dg.asset(key=KEY)
+    def versioned() -> dg.MaterializeResult[None]:
+        return dg.MaterializeResult(data_version=dg.DataVersion(next(versions)))
+
+    shown = io.StringIO()
+    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
+        for token in "abc":
+            with RunWatcher(instance, token, Console(file=shown, width=120)):
+                dg.materialize([versioned], instance=instance, tags={WATCH_TAG: token})
+    lines = [line.rstrip() for line in shown.getvalue().splitlines()]
+    assert [line.endswith(" s   as before") for line in lines] == [False, True, False]
+
+
 @dg.asset_check(asset=rows)
 def reflections_are_usable() -> dg.AssetCheckResult:
     return dg.AssetCheckResult(passed=False, severity=dg.AssetCheckSeverity.WARN, metadata={"violations": 1})
