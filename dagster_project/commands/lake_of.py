@@ -9,6 +9,7 @@ import duckdb
 from dagster_project.lakehouse.lake import Lake, open_lake
 from dagster_project.lakehouse.sql_files import policies
 from dagster_project.profile.load import load_profile
+from dagster_project.profile.schema import Profile
 from models_py.errors import UserError
 
 
@@ -26,9 +27,17 @@ def parser_of(command: str, doc: str | None, *, shows_rows: bool = False) -> arg
 @contextmanager
 def lake_of(profile: str | None) -> Iterator[Lake]:
     """The lake of a profile, by its name or path. Raises UserError for one that lacks what is asked for."""
-    lake = open_lake(load_profile(profile, policies()))
-    with of_this_version(lake):
+    with lake_and_profile(profile) as (lake, _):
         yield lake
+
+
+@contextmanager
+def lake_and_profile(profile: str | None) -> Iterator[tuple[Lake, Profile]]:
+    """The same, for who asks more of the profile."""
+    loaded = load_profile(profile, policies())
+    lake = open_lake(loaded)
+    with of_this_version(lake):
+        yield lake, loaded
 
 
 @contextmanager

@@ -5,25 +5,28 @@
     python -m dagster_project.commands.trace --recipe paper --rank 1
 
 The first way takes the beginning of an id. A line is looked for as the sources have it now and as every frozen set had
-it then. What is told as `now` are the current replies, scores and choices; below it stands each frozen set with the row
-as it was when that was frozen, the checkpoints that were trained on it and how often these were judged.
+it then; one that repeats an earlier line is told as that pair. What is told as `now` are the current replies, scores
+and choices; below it stands each frozen set with the row as it was when that was frozen, the checkpoints that were
+trained on it and how often these were judged.
 """
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from dagster_project.commands.lake_of import lake_of, parser_of
+from dagster_project.commands.lake_of import lake_and_profile, parser_of
 from dagster_project.commands.terminal import any_encoding, plain, say_error
 from dagster_project.lakehouse.frozen import snapshot_of
 from dagster_project.lakehouse.lake import Lake
+from dagster_project.profile.schema import Profile
 from models_py.conversation import NO_HISTORY, Context
 from models_py.errors import UserError, unknown
+from models_py.sources.read import ids_of_row
 
 _SHORTEST = 4  # characters of the beginning of an id
 _ID_CHARS = 12
@@ -76,6 +79,7 @@ order by lineage.frozen_at, lineage.recipe
 """
 
 Row = Mapping[str, Any]
+IdsAt = Callable[[Sequence[str]], Sequence[str]]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -90,8 +94,9 @@ def main(arguments: list[str] | None = None) -> int:
     any_encoding()
     console = Console(highlight=False, soft_wrap=False)
     try:
-        with lake_of(options.profile) as lake:
-            found = pairs_meant(lake, options)
+        with lake_and_profile(options.profile) as (lake, profile):
+            found, told = pairs_meant(lake, options, lambda files: _ids_at(profile, files, options.row))
+            console.print(told, end="", style="dim")
             for pair_id in found:
                 print_trace(lake, pair_id, console)
     except UserError as error:
@@ -103,14 +108,19 @@ def main(arguments: list[str] | None = None) -> int:
 # ---- which pair
 
 
-def pairs_meant(lake: Lake, options: argparse.Namespace) -> list[str]:
-    """The ids of the pairs that are meant. Raises UserError where there is none, or nothing was asked for."""
+def pairs_meant(lake: Lake, options: argparse.Namespace, ids_at: IdsAt = lambda _: []) -> tuple[list[str], str]:
+    """The ids of the pairs that are meant, and what is to be said of that.
+
+    ids_at: of what the row asked for makes in those files, for a line that repeats another has no pair of its own.
+
+    Raises UserError where there is none, or nothing was asked for.
+    """
     if options.pair:
-        return [_by_id(lake, options.pair)]
+        return [_by_id(lake, options.pair)], ""
     if options.file and options.row is not None:
-        return _by_line(lake, options.file, options.row)
+        return _by_line(lake, options.file, options.row, ids_at)
     if options.recipe and options.rank is not None:
-        return [_by_rank(lake, options.recipe, options.rank)]
+        return [_by_rank(lake, options.recipe, options.rank)], ""
     raise UserError("Which pair: PAIR=id-or-its-beginning, or FILE=seeds/pairs.jsonl ROW=23, or RECIPE=paper RANK=1.")
 
 
@@ -126,22 +136,28 @@ def _by_id(lake: Lake, wanted: str) -> str:
     return str(found[0])
 
 
-def _by_line(lake: Lake, file: str, row: int) -> list[str]:
+def _by_line(lake: Lake, file: str, row: int, ids_at: IdsAt) -> tuple[list[str], str]:
     known = lake.read(f"select distinct file from ({_KNOWN}) where file is not null order by file")["file"].to_list()
     files = [one for one in known if one == file or one.endswith(f"/{file.lstrip('./')}")]
     if not files:
         raise UserError(f"FILE: {unknown('a file that pairs came from', file, known)}.")
     at = f"select distinct pair_id from ({_KNOWN}) where list_contains(?, file) and source_row = ? order by pair_id"
     found: list[str] = lake.read(at, [files, row])["pair_id"].to_list()
-    if not found:
-        where = f"ROW={row}: no pair of this lake came from that row of {', '.join(files)}"
-        set_aside = lake.read(_QUARANTINED, [files, row])["reason"].to_list()
-        raise UserError(
-            f"{where}. It is quarantined: {'; '.join(set_aside)}."
-            if set_aside
-            else f"{where}. It is a duplicate of an earlier one, or there is no such row."
-        )
-    return found
+    if found:
+        return found, ""
+    where = f"ROW={row}: no pair of this lake came from that row of {', '.join(files)}"
+    if set_aside := lake.read(_QUARANTINED, [files, row])["reason"].to_list():
+        raise UserError(f"{where}. It is quarantined: {'; '.join(set_aside)}.")
+    repeated: list[str] = lake.read(
+        f"select distinct pair_id from ({_KNOWN}) where list_contains(?, pair_id) order by pair_id", [ids_at(files)]
+    )["pair_id"].to_list()
+    if not repeated:
+        raise UserError(f"{where}. There is no such row, or no run has read it since it changed.")
+    return repeated, f"Row {row} repeats what came before it:\n"
+
+
+def _ids_at(profile: Profile, files: Sequence[str], row: int) -> list[str]:
+    return ids_of_row(profile.sources, lambda name: name.removeprefix(f"{profile.root}/") in files, row)
 
 
 def _by_rank(lake: Lake, recipe: str, rank: int) -> str:

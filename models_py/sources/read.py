@@ -167,8 +167,7 @@ def read_sources(
     for source in sources:
         counts = SourceCounts(source.name, files_left_out=[_name(file) for file in source.found()[1]])
         tables.counts.append(counts)
-        is_wanted = matters if source.fields is None else frozenset(source.fields.values()).__contains__
-        seen = _source_rows(files[source.name], is_wanted, source.name, counts, progress)
+        seen = _source_rows(files[source.name], _wanted(source), source.name, counts, progress)
         rows = _of_interest(source, seen if most_rows is None else itertools.islice(seen, most_rows))
         for path, form, row in rows:
             counts.row_count += 1
@@ -178,6 +177,21 @@ def read_sources(
                 break
     on_progress(Progress(progress.done, progress.done, "rows"))
     return tables.finish()
+
+
+def ids_of_row(sources: Sequence[Source], is_named: Callable[[str], bool], number: int) -> list[str]:
+    """The ids of the pairs that a row makes, as its file has it now; none where it is bad or there is no such row.
+
+    is_named: whether a file, as the tables name it, is the one. Whether `limit` or `sample` takes the row is not asked.
+    """
+    found = dict[str, None]()
+    for source in sources:
+        for path, form in readable_files([source])[source.name].items():
+            if is_named(_name(path)):
+                row = next((row for row in _rows(path, form, _wanted(source)) if row.number == number), None)
+                made = _made_of(source, form, row) if row is not None else ""
+                found |= dict.fromkeys(map(_id_of, made.pairs)) if isinstance(made, Found) else {}
+    return [*found]
 
 
 def check_bad_fraction(read: SourcesRead, max_bad_fraction: float, section: str = Source.section) -> None:
@@ -329,6 +343,22 @@ def _is_hopeless(counts: SourceCounts, max_bad_fraction: float) -> bool:
     return bad >= _MOST_BAD_ROWS_EVER or (bad >= _MOST_BAD_ROWS and bad > max_bad_fraction * counts.row_count)
 
 
+def _wanted(source: Source) -> Callable[[str], bool]:
+    """Which fields of a row are read."""
+    return matters if source.fields is None else frozenset(source.fields.values()).__contains__
+
+
+def _made_of(source: Source, form: Format, row: Row) -> Found | str:
+    """Its pairs, or why it has none."""
+    if row.problem is not None:
+        return row.problem
+    return to_pairs(row.record, source.fields, form.no_value, source.turns)
+
+
+def _id_of(pair: Pair) -> str:
+    return content_id(pair.instruction, pair.input, pair.output, pair.context)
+
+
 def _rows(path: Path, form: Format, is_wanted: Callable[[str], bool]) -> Iterator[Row]:
     """The file's rows; one that cannot be read on ends in one bad row."""
     number = 0
@@ -386,12 +416,7 @@ class _Tables:
 
     def add(self, source: Source, path: Path, form: Format, row: Row, counts: SourceCounts) -> None:
         """Put one row where it belongs."""
-        found: Found | str
-        if row.problem is not None:
-            found = row.problem
-        else:
-            found = to_pairs(row.record, source.fields, form.no_value, source.turns)
-        file = _name(path)
+        found, file = _made_of(source, form, row), _name(path)
         if isinstance(found, Found):
             copies = [self._is_duplicate(source.name, file, row.number, pair) for pair in found.pairs]
             counts.add(found, duplicates=sum(copies))
@@ -404,7 +429,7 @@ class _Tables:
     def _is_duplicate(self, source: str, file: str, number: int, pair: Pair) -> bool:
         """Whether the pair is there already; if not, it is now."""
         texts, context = (pair.instruction, pair.input, pair.output), pair.context
-        pair_id = content_id(*texts, context)
+        pair_id = _id_of(pair)
         position = self.position_by_id.get(pair_id)
         if position is not None:
             self.duplicates[position] += 1

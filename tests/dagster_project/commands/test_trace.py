@@ -19,7 +19,7 @@ def told(lake: Lake) -> Lake:
 
 def meant(lake: Lake, **asked: object) -> list[str]:
     nothing = {"pair": "", "file": "", "row": None, "recipe": "", "rank": None}
-    return pairs_meant(lake, argparse.Namespace(**(nothing | asked)))
+    return pairs_meant(lake, argparse.Namespace(**(nothing | asked)))[0]
 
 
 def said(lake: Lake, pair: str) -> str:
@@ -89,7 +89,7 @@ def test_a_line_is_found_as_it_is_and_as_it_was(told: Lake) -> None:
         ({"pair": "zzzz"}, "PAIR=zzzz: no pair of this lake has an id that begins so"),
         ({"pair": "a"}, r"at least 4 characters"),
         ({"file": "pair.jsonl", "row": 1}, r"FILE: 'pair\.jsonl' is not a file that pairs came from.*pairs\.jsonl"),
-        ({"file": "pairs.jsonl", "row": 77}, r"ROW=77: no pair of this lake came from that row.*a duplicate of an ea"),
+        ({"file": "pairs.jsonl", "row": 77}, r"ROW=77: no pair of this lake came from that row.*There is no such row"),
         ({"recipe": "papr", "rank": 1}, "RECIPE: 'papr' is not a recipe of the profile"),
         ({"recipe": "paper", "rank": 9}, "RANK=9: recipe paper keeps 3 rows"),
     ],
@@ -97,6 +97,12 @@ def test_a_line_is_found_as_it_is_and_as_it_was(told: Lake) -> None:
 def test_what_is_not_there_is_said_with_what_is(told: Lake, asked: dict[str, object], told_of: str) -> None:
     with pytest.raises(UserError, match=told_of):
         meant(told, **asked)
+
+
+def test_a_line_that_repeats_another_is_told_as_that_pair(told: Lake) -> None:
+    asked = argparse.Namespace(pair="", file="pairs.jsonl", row=77, recipe="", rank=None)
+    found = pairs_meant(told, asked, lambda files: ["b", "unknown"] if files == ["pairs.jsonl"] else [])
+    assert found == (["b"], "Row 77 repeats what came before it:\n")
 
 
 def test_a_line_that_is_no_pair_says_why(told: Lake) -> None:

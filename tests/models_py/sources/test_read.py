@@ -17,7 +17,7 @@ from models_py.content import content_id
 from models_py.errors import UserError
 from models_py.progress import Progress
 from models_py.sources.opened import pointer
-from models_py.sources.read import SourcesRead, check_bad_fraction, read_sources
+from models_py.sources.read import SourcesRead, check_bad_fraction, ids_of_row, read_sources
 from models_py.sources.spec import Source
 from tests.support.properties import SHARED_FIXTURES, examples
 from tests.support.values import known
@@ -46,6 +46,19 @@ def bad(result: SourcesRead) -> list[tuple[int, int | None, str]]:
 
 
 # --- what comes out
+
+
+def test_a_row_names_its_pairs_also_where_they_came_before(tmp_path: Path) -> None:
+    turns = [{"role": role, "content": f"{role} {n}"} for n in (1, 2) for role in ("user", "assistant")]
+    source = Source("mine", path=str(tmp_path / "a.jsonl"), turns="each")
+    result = read(tmp_path / "a.jsonl", lines(GOOD, {"messages": turns}, GOOD, {"output": "no"}), turns="each")
+    ids = result.pairs["pair_id"].to_list()
+
+    def of_row(number: int) -> list[str]:
+        return ids_of_row([source], str(tmp_path / "a.jsonl").__eq__, number)
+
+    assert [of_row(number) for number in (1, 2, 3, 4, 5)] == [ids[:1], ids[1:], ids[:1], [], []]
+    assert ids_of_row([source], "another".__eq__, 1) == []
 
 
 def test_a_pair_has_its_id_source_row_and_texts(tmp_path: Path) -> None:
