@@ -148,11 +148,13 @@ def _by_line(lake: Lake, file: str, row: int, ids_at: IdsAt) -> tuple[list[str],
     where = f"ROW={row}: no pair of this lake came from that row of {', '.join(files)}"
     if set_aside := lake.read(_QUARANTINED, [files, row])["reason"].to_list():
         raise UserError(f"{where}. It is quarantined: {'; '.join(set_aside)}.")
+    made = ids_at(files)
     repeated: list[str] = lake.read(
-        f"select distinct pair_id from ({_KNOWN}) where list_contains(?, pair_id) order by pair_id", [ids_at(files)]
+        f"select distinct pair_id from ({_KNOWN}) where list_contains(?, pair_id) order by pair_id", [made]
     )["pair_id"].to_list()
     if not repeated:
-        raise UserError(f"{where}. There is no such row, or no run has read it since it changed.")
+        left_out = "`limit` or `sample` of the source leaves it out, or no run has read it since it changed"
+        raise UserError(f"{where}. {left_out if made else 'There is no such row there now'}.")
     return repeated, f"Row {row} repeats what came before it:\n"
 
 

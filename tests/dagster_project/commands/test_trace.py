@@ -103,6 +103,8 @@ def test_a_line_that_repeats_another_is_told_as_that_pair(told: Lake) -> None:
     asked = argparse.Namespace(pair="", file="pairs.jsonl", row=77, recipe="", rank=None)
     found = pairs_meant(told, asked, lambda files: ["b", "unknown"] if files == ["pairs.jsonl"] else [])
     assert found == (["b"], "Row 77 repeats what came before it:\n")
+    with pytest.raises(UserError, match="`limit` or `sample` of the source leaves it out"):
+        pairs_meant(told, asked, lambda _: ["unknown"])
 
 
 def test_a_line_that_is_no_pair_says_why(told: Lake) -> None:
