@@ -1,4 +1,4 @@
--- The outcome of every instruction reflection under the teacher's current prompt, whatever its status; a reply hides the failures before it.
+-- The outcome of every instruction reflection on a pair of now under the teacher's current prompt, whatever its status; a reply hides the failures before it.
 -- grain: one row a (teacher, pair_id)
 with teachers as (
     select teacher, instruction_prompt_version from profile.teachers
@@ -30,3 +30,4 @@ from reflection.instruction_reflections as reflections
 inner join newest
     on newest.row_id = reflections.rowid
     and newest.pair_id = reflections.pair_id
+semi join raw.raw_pairs as raw_pairs on raw_pairs.pair_id = reflections.pair_id

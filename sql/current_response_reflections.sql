@@ -1,4 +1,4 @@
--- The outcome of every response reflection under the teacher's current prompt, whatever its status; a reply hides the failures before it.
+-- The outcome of every response reflection on a text of now under the teacher's current prompt, whatever its status; a reply hides the failures before it.
 -- grain: one row a (teacher, pair_id, base, base_content_id)
 with teachers as (
     select teacher, response_prompt_version from profile.teachers
@@ -31,3 +31,8 @@ from reflection.response_reflections as reflections
 inner join newest
     on newest.row_id = reflections.rowid
     and newest.pair_id = reflections.pair_id
+semi join selection.instruction_candidates as bases
+    on bases.teacher = reflections.teacher
+    and bases.pair_id = reflections.pair_id
+    and bases.candidate = reflections.base
+    and bases.content_id = reflections.base_content_id

@@ -26,7 +26,8 @@ from models_py.teacher.ledger import Ledger
 TABLE = "evaluation.verdicts"
 _WITHOUT_JUDGE = "No judge: no verdicts. Name one under evaluation.judges (an engine, as of a teacher), and run again."
 _KEYS = ("judge", "prompt_version", "generation")
-_CURRENT = "(judge, prompt_version) in (select (judge, prompt_version) from evaluation.judges)"
+_CURRENT = "evaluation.current_verdicts"
+_SAME = "judge, prompt_version, generation, instruction_id, model_1, model_2, status"
 _SHOWN = 3  # reasons
 
 
@@ -72,7 +73,7 @@ def verdicts(
     metadata |= _outcome(lake)
     if told := _told(lake, profile):
         metadata[TOLD_KEY] = "\n".join(told)
-    return table_result(lake, TABLE, where=_CURRENT, metadata=metadata)
+    return table_result(lake, TABLE, where=f"({_SAME}) in (select ({_SAME}) from {_CURRENT})", metadata=metadata)
 
 
 def _judge(context: dg.AssetExecutionContext, lake: Lake, ledger: Ledger, judge: Judge, pending: pl.DataFrame) -> None:
@@ -130,7 +131,7 @@ def _row(judged: Judged) -> dict[str, Any]:
 
 def _check_readable(lake: Lake, judge: Judge, name: str) -> None:
     """Raise UserError for a judge of whom nothing can be read."""
-    where = f"from {TABLE} where {_CURRENT} and judge = ?"
+    where = f"from {_CURRENT} where judge = ?"
     counted = lake.read(f"select status, count(*) as n {where} group by status", [name])
     statuses = dict(counted.iter_rows())
     if not statuses or "ok" in statuses:
@@ -146,10 +147,10 @@ def _check_readable(lake: Lake, judge: Judge, name: str) -> None:
 
 def _outcome(lake: Lake) -> dict[str, Any]:
     """What the asset's page shows: current verdicts by status, and what they cost."""
-    counted = lake.read(f"select status, count(*) as n from {TABLE} where {_CURRENT} group by status order by status")
+    counted = lake.read(f"select status, count(*) as n from {_CURRENT} group by status order by status")
     columns = ("prompt_tokens", "completion_tokens", "cost_usd")
     sums = ", ".join(f"sum({name}::double) as {name}" for name in columns)
-    totals = lake.read(f"select {sums} from {TABLE} where {_CURRENT}").row(0, named=True)
+    totals = lake.read(f"select {sums} from {_CURRENT}").row(0, named=True)
     known = {name: round(value, 6) for name, value in totals.items() if value is not None}
     return {f"status/{status}": count for status, count in counted.iter_rows()} | known
 
@@ -158,7 +159,7 @@ def _told(lake: Lake, profile: Profile) -> list[str]:
     if not profile.evaluation.judges:
         return [_WITHOUT_JUDGE]
     rows = lake.read(
-        f"select judge, reason, count(*) as n from {TABLE} where {_CURRENT} and status = 'unreadable' "
+        f"select judge, reason, count(*) as n from {_CURRENT} where status = 'unreadable' "
         "group by all order by judge, n desc, reason"
     )
     return [f"{judge}: {count:,} verdicts cannot be read: {reason}" for judge, reason, count in rows.iter_rows()]

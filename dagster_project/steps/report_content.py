@@ -29,7 +29,6 @@ READS = (
     "reflection.teacher_costs",
     "selection.current_instruction_reflections",
     "selection.current_response_reflections",
-    "selection.instruction_candidates",
     "selection.stage_counts",
     "selection.instruction_choices",
     "selection.response_choices",
@@ -261,16 +260,10 @@ TABLES = {
     "statuses": """
         select teacher, 'instruction' as phase, status, count(*) as replies
         from selection.current_instruction_reflections
-        semi join raw.raw_pairs using (pair_id)
         group by all
         union all
-        select reflections.teacher, 'answer', reflections.status, count(*)
-        from selection.current_response_reflections as reflections
-        inner join selection.instruction_candidates as bases
-            on bases.teacher = reflections.teacher
-            and bases.pair_id = reflections.pair_id
-            and bases.candidate = reflections.base
-            and bases.content_id = reflections.base_content_id
+        select teacher, 'answer', status, count(*)
+        from selection.current_response_reflections
         group by all
         order by teacher, phase desc, replies desc, status
     """,

@@ -3,15 +3,8 @@
 -- nobody was asked about. Annotations from files are one verdict each, the model's answer being the second.
 -- grain: one row a (judge, model, opponent, instruction_set, instruction_id)
 with current_verdicts as (
-    select
-        verdicts.*,
-        -- +1: the first answer is preferred; NULL where the verdict has no scores
-        sign(verdicts.score_1 - verdicts.score_2) as first_wins
-    from evaluation.verdicts as verdicts
-    inner join evaluation.judges as judges
-        on judges.judge = verdicts.judge
-        and judges.prompt_version = verdicts.prompt_version
-    where verdicts.status <> 'failed'
+    -- +1: the first answer is preferred; NULL where the verdict has no scores
+    select *, sign(score_1 - score_2) as first_wins from evaluation.current_verdicts where status <> 'failed'
 ),
 
 compared as (

@@ -47,8 +47,17 @@ class Held:
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Held]:
     """A lake that holds what a good run leaves: rewrites kept and vetoed, a refusal, a failed score, a bad row."""
     story = Story(Lake(tmp_path_factory.mktemp("sound")))
-    story.add("profile.sources", source="s", paths=["s.jsonl"], max_bad_fraction=0.25)
-    story.add("raw.quarantined_rows", source="s", file="s.jsonl", source_row=9, reason="no JSON", excerpt="{")
+    # Of the second source every row repeats a pair of the first.
+    for source, rows, allowed in (("s", 4, 0.25), ("repeats", 1_000, 0.001)):
+        story.add("profile.sources", source=source, paths=[f"{source}.jsonl"], max_bad_fraction=allowed)
+        story.add("raw.source_counts", source=source, row_count=rows, quarantined_count=1)
+        bad_row = {"file": f"{source}.jsonl", "source_row": 9, "reason": "no JSON", "excerpt": "{"}
+        story.add("raw.quarantined_rows", source=source, **bad_row)
+    # Pairs that the sources had once, and of which a teacher made nothing.
+    for place in range(30):
+        gone = {"teacher": "gpt", "prompt_version": "v1", "pair_id": f"gone {place}", "status": "refused"}
+        story.add("reflection.instruction_reflections", **gone)
+        story.add("reflection.response_reflections", **gone, base="original", base_content_id=f"gone {place}")
     story.recipe("paper", "paper")
     story.recipe("original", "original", mix=0.5)
     story.pair("both", Text(ifd=0.4), Text(ifd=0.5, r_ifd=0.9), both=Text(r_ifd=0.3))
@@ -115,14 +124,13 @@ VIOLATIONS = [
     ),
     Violation(
         "raw/quarantined_rows:quarantine_share",
-        "insert into raw.quarantined_rows (source, reason) values ('s', 'no JSON')",
-        {"source": "s", "quarantined_rows": "2", "max_bad_fraction": "0.25"},
+        "update raw.source_counts set quarantined_count = 3 where source = 's'",
+        {"source": "s", "quarantined_rows": "3", "share": "0.75", "max_bad_fraction": "0.25"},
     ),
     Violation(
         "raw/quarantined_rows:quarantine_share",
-        "insert into profile.sources by name select 'empty' as source, 0.5 as max_bad_fraction; "
-        "insert into raw.quarantined_rows (source, reason) values ('empty', 'all of it')",
-        {"source": "empty", "share": "1.0"},
+        "update raw.source_counts set row_count = 1 where source = 's'",
+        {"source": "s", "share": "1.0"},
     ),
     _reflections("instruction"),
     _reflections("response"),

@@ -82,7 +82,8 @@ def _add_evaluation(story: Story) -> None:
         story.add("evaluation.judges", judge=judge, prompt_version="v1")
     for status in ("failed", "unreadable"):
         judged = {"judge": "strict", "prompt_version": "v1", "generation": "g", "instruction_id": "i", "status": status}
-        story.add("evaluation.verdicts", **judged, model_1=checkpoints[0], model_2=checkpoints[1])
+        for first, second in (checkpoints, reversed(checkpoints)):
+            story.add("evaluation.verdicts", **judged, model_1=first, model_2=second)
         story.add("evaluation.annotations", annotation="file", source_row=len(status), annotator="gpt", preference=2.0)
 
 

@@ -72,6 +72,26 @@ def told(tmp_path: Path) -> Iterator[Told]:
     yield Told(Lake(tmp_path))
 
 
+def test_what_counts_are_the_verdicts_on_what_the_profile_names_now(told: Told) -> None:
+    told.asked("a")
+    told.verdict("a", True, "failed")  # and came when it was asked again
+    told.verdict("a", True, "win")
+    told.verdict("a", False, "unreadable")
+    told.verdict("left", True, "win")  # an instruction that is in no set any more
+    told.verdict("a", True, "loss", generation="longer answers")
+    told.verdict("a", True, "loss", prompt_version="v0")
+    told.verdict("a", True, "loss", judge="another")
+    told.verdict("a", True, "loss", model_1="a model that nobody compares now")
+    told.asked("b")
+    told.verdict("b", True, "failed")
+    told.verdict("b", True, "failed")
+    current = told.story.tell().read(
+        "select instruction_id, model_1, status, score_1 from evaluation.current_verdicts order by all"
+    )
+    first, second = sorted([(MODEL, "ok", 8.0), ("fp-toy", "unreadable", None)])
+    assert current.rows() == [("a", *first), ("a", *second), ("b", MODEL, "failed", None)]
+
+
 def test_the_nine_combinations_of_two_orders(told: Told) -> None:
     for first, second in NINE:
         name = f"{first} then {second}"
