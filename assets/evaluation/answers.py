@@ -12,7 +12,7 @@ from dagster_project.lakehouse.sql_files import load_pending
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from dagster_project.profile.schema import Profile
 from dagster_project.steps.code_version import code_version
-from dagster_project.steps.commits import commit_batches
+from dagster_project.steps.commits import Misfits, commit_batches
 from dagster_project.steps.interrupts import interrupted_in_order
 from dagster_project.steps.results import OWNERS, TOLD_KEY, asset_key, pending_deps, table_result, table_value
 from dagster_project.steps.step_progress import StepProgress
@@ -54,23 +54,29 @@ def answers(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], profile: dg.ResourceParam[Profile]
 ) -> dg.MaterializeResult:
     with interrupted_in_order(has_own_process=profile.executor != "in_process"), lake.exclusively(TABLE):
-        pending = lake.read(load_pending(TABLE).sql)
+        pending, misfits = lake.read(load_pending(TABLE).sql), Misfits()
         for model in evaluated_models(lake, profile) if pending.height else ():
             asked = pending.filter(pl.col("model") == model.model)
             if asked.height:
-                _answer(context, lake, profile, model, asked)
+                _answer(context, lake, profile, model, asked, misfits=misfits)
     summary = lake.read(_SUMMARY)
     metadata: dict[str, Any] = {
         "answered": pending.height,
         "by_model": table_value([(name, str(kind)) for name, kind in summary.schema.items()], summary.rows()),
     }
-    if told := _told(summary, profile):
+    if told := [*misfits.told("answers"), *_told(summary, profile)]:
         metadata[TOLD_KEY] = "\n".join(told)
     return table_result(lake, TABLE, where=_CURRENT, metadata=metadata)
 
 
 def _answer(
-    context: dg.AssetExecutionContext, lake: Lake, profile: Profile, model: EvaluatedModel, pending: pl.DataFrame
+    context: dg.AssetExecutionContext,
+    lake: Lake,
+    profile: Profile,
+    model: EvaluatedModel,
+    pending: pl.DataFrame,
+    *,
+    misfits: Misfits,
 ) -> None:
     """One model answers what is pending, and commits."""
     generation = profile.evaluation.generation
@@ -79,7 +85,7 @@ def _answer(
     commit = Commit(f"answers of {model.name}", asset=TABLE, run_id=context.run_id)
     progress = StepProgress(context, f"answers of {model.name}", context.asset_key)
     found = write_answers.answers(model, asked, generation, lake.warehouse, progress)
-    for batch in commit_batches(found, seconds=_COMMIT_EVERY_S):
+    for batch in commit_batches(misfits.left_out(found), seconds=_COMMIT_EVERY_S):
         lake.append({TABLE: [{**keys, **asdict(row)} for row in batch]}, commit)
 
 

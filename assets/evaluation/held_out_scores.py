@@ -11,7 +11,7 @@ from dagster_project.lakehouse.sql_files import load_pending
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from dagster_project.profile.schema import Profile
 from dagster_project.steps.code_version import code_version
-from dagster_project.steps.commits import commit_batches
+from dagster_project.steps.commits import Misfits, commit_batches
 from dagster_project.steps.interrupts import interrupted_in_order
 from dagster_project.steps.results import OWNERS, TOLD_KEY, asset_key, pending_deps, table_result
 from dagster_project.steps.step_progress import StepProgress
@@ -48,20 +48,22 @@ order by all
 def held_out_scores(
     context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake], profile: dg.ResourceParam[Profile]
 ) -> dg.MaterializeResult:
-    pending = f"({load_pending(TABLE).sql})"
+    pending, misfits = f"({load_pending(TABLE).sql})", Misfits()
     with interrupted_in_order(has_own_process=profile.executor != "in_process"), lake.exclusively(TABLE):
         counts = dict(lake.recall(f"select model, count(*) from {pending} group by all").iter_rows())
         for model in evaluated_models(lake, profile) if counts else ():
             if total := counts.get(model.model, 0):
-                _score(context, lake, model, pending, total)
+                _score(context, lake, model, pending, total, misfits=misfits)
     statuses = dict(lake.recall(f"select status, count(*) from {TABLE} where {_CURRENT} group by all").iter_rows())
     metadata: dict[str, Any] = {f"status/{status}": rows for status, rows in sorted(statuses.items())}
-    if told := [*_cut(lake), *_trained_on(lake)]:
+    if told := [*misfits.told("answers"), *_cut(lake), *_trained_on(lake)]:
         metadata[TOLD_KEY] = "\n".join(told)
     return table_result(lake, TABLE, where=_CURRENT, metadata=metadata)
 
 
-def _score(context: dg.AssetExecutionContext, lake: Lake, model: EvaluatedModel, pending: str, total: int) -> None:
+def _score(
+    context: dg.AssetExecutionContext, lake: Lake, model: EvaluatedModel, pending: str, total: int, *, misfits: Misfits
+) -> None:
     """Score and commit the `total` answers that the query `pending` has for one model; it is freed afterwards."""
     # Only now: torch and the weights.
     from models_py.student.loading import load_chat, load_model
@@ -74,7 +76,7 @@ def _score(context: dg.AssetExecutionContext, lake: Lake, model: EvaluatedModel,
         ScoreRequest(**with_context(row), instruction_terms=False, alone=False) for row in rows.iter_rows(named=True)
     )
     commit = Commit(f"held-out losses of {model.name}", asset=TABLE, run_id=context.run_id)
-    for batch in commit_batches(scorer.score(requests, progress, total=total)):
+    for batch in commit_batches(misfits.left_out(scorer.score(requests, progress, total=total))):
         scored = [
             {
                 "model": model.model,

@@ -14,7 +14,7 @@ from dagster_project.lakehouse.sql_files import load_pending
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
 from dagster_project.profile.schema import Profile
 from dagster_project.steps.code_version import code_version
-from dagster_project.steps.commits import commit_batches
+from dagster_project.steps.commits import Misfits, commit_batches
 from dagster_project.steps.interrupts import interrupted_in_order
 from dagster_project.steps.results import OWNERS, TOLD_KEY, asset_key, key, pending_deps, table_result
 from dagster_project.steps.step_progress import StepProgress
@@ -49,15 +49,16 @@ def scores_asset(table: str, module: str) -> dg.AssetsDefinition:
 
 def score_pending(context: dg.AssetExecutionContext, lake: Lake, profile: Profile, table: str) -> dg.MaterializeResult:
     """Append a score row to `table` for every pending text of every scorer; nothing pending loads no model."""
+    misfits = Misfits()
     with interrupted_in_order(has_own_process=profile.executor != "in_process"), lake.exclusively(table):
-        work = _score(context, lake, profile, table)
+        work = _score(context, lake, profile, table, misfits)
     current = "student_fingerprint in (select scorer_fingerprint from profile.students)"
     statuses = lake.recall(
         f"select status, count(*) as n from {table} where {current} group by status order by n desc, status"
     )
     metadata: Work = {f"status/{status}": rows for status, rows in statuses.rows()}
     told = [str(said) for name, said in work.items() if name.endswith(f"/{_PATHS_LEFT}")]
-    told += _cut(lake, table, current)
+    told += [*misfits.told("texts"), *_cut(lake, table, current)]
     if told:
         metadata[TOLD_KEY] = "\n".join(told)
     return table_result(lake, table, where=current, metadata=metadata | work)
@@ -74,7 +75,7 @@ def _cut(lake: Lake, table: str, current: str) -> list[str]:
     return [f"{count:,} of {rows:,} texts are scored {how} (max_length)" for how, count in said.items() if count]
 
 
-def _score(context: dg.AssetExecutionContext, lake: Lake, profile: Profile, table: str) -> Work:
+def _score(context: dg.AssetExecutionContext, lake: Lake, profile: Profile, table: str, misfits: Misfits) -> Work:
     """Score and commit what every scorer has pending."""
     work: Work = {}
     pending = f"({load_pending(table).sql})"
@@ -86,7 +87,9 @@ def _score(context: dg.AssetExecutionContext, lake: Lake, profile: Profile, tabl
             break
         student = current_student(lake, profile, named.name)
         if total := counts.pop(student.fingerprint, 0):
-            work |= _score_with(context, lake, profile, table, student=student, pending=pending, total=total)
+            work |= _score_with(
+                context, lake, profile, table, student=student, pending=pending, total=total, misfits=misfits
+            )
     return work
 
 
@@ -99,6 +102,7 @@ def _score_with(
     student: ResolvedStudent,
     pending: str,
     total: int,
+    misfits: Misfits,
 ) -> Work:
     """Score and commit the `total` texts that the query `pending` has for one student."""
     # Only now: torch and the weights.
@@ -112,7 +116,7 @@ def _score_with(
         commit = Commit(f"scores by {student.name}", asset=table, run_id=context.run_id)
         keys = {"student": student.name, "student_fingerprint": student.fingerprint}
         started = time.monotonic()
-        for batch in commit_batches(scorer.score(requests, progress, total=total)):
+        for batch in commit_batches(misfits.left_out(scorer.score(requests, progress, total=total))):
             lake.append({table: [{**keys, **asdict(row)} for row in batch]}, commit)
     seconds = max(time.monotonic() - started, 1e-9)
     return {

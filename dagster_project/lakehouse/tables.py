@@ -490,7 +490,7 @@ TABLES: tuple[Table, ...] = (
         Column(
             "status",
             "varchar",
-            "ok | empty_instruction | prompt_too_long | template_error | not_finite | out_of_memory",
+            "ok | empty_instruction | prompt_too_long | template_error | not_finite",
         ),
         Column("reason", "varchar", "why there is no answer, NULL when ok"),
         Column("created_at", "timestamp", "when the row was committed, UTC", volatile=True),

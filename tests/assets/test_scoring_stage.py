@@ -117,6 +117,20 @@ def test_what_max_length_left_out_is_told(ready: Flow, fake: type[FakeScorer]) -
     assert "told" not in ready.run(instruction_scores).metadata
 
 
+def test_what_does_not_fit_into_memory_is_told_and_stays_pending(ready: Flow, fake: type[FakeScorer]) -> None:
+    fake.score_one = staticmethod(
+        lambda request: replace(sound(request), status="out_of_memory") if request.output == OWL[2] else sound(request)
+    )
+    for asked in (4, 1):
+        fake.asked = []
+        metadata = ready.run(instruction_scores).metadata
+        assert len(fake.asked) == asked and metadata["status/ok"] == metadata["dagster/row_count"] == 3
+        assert metadata["told"].startswith("1 texts do not fit into memory. Free memory, ")
+    fake.score_one = staticmethod(sound)
+    metadata = ready.run(instruction_scores).metadata
+    assert metadata["status/ok"] == 4 and "told" not in metadata
+
+
 def test_nothing_pending_loads_no_model(ready: Flow, fake: type[FakeScorer]) -> None:
     first = version(ready.run(instruction_scores))
     snapshot = ready.lake.snapshot_id()
