@@ -3,11 +3,13 @@
     words(pl.Series(["Don’t pay 1,000  ＄!"]))      # [["dont", "pay", "1000"]]
     Words.of(pl.Series([...])).runs([13])           # the hashes of all 13 words in a row
 
-Folded are case, Unicode forms (full width, ligatures), accents, invisible characters, apostrophes and the signs inside
-numbers; all else that is no letter and no digit only parts words. Of scripts that put no spaces between words (Chinese,
-Japanese, Thai, Khmer, Lao, Burmese) each character is a word. Nothing is stemmed: another word is another word.
+Folded are case, Unicode forms (full width, ligatures), accents, invisible characters, apostrophes and what parts
+thousands; a sign that reckons between two numbers is a word (12*34: 12 times 34); all else that is no letter and no
+digit only parts words. Of scripts that put no spaces between words (Chinese, Japanese, Thai, Khmer, Lao, Burmese) each
+character is a word. Nothing is stemmed: another word is another word.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -21,7 +23,22 @@ Places = npt.NDArray[np.int64]
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 _WORD = rf"[{_UNSPACED}]|[[\p{{L}}\p{{N}}\p{{M}}]--[{_UNSPACED}]]+"
 _DROPPED = r"[\p{Mn}\p{Cf}'’‘ʼ]"  # accents, characters that nobody sees, apostrophes
-_IN_NUMBER = r"(\d)[^\p{L}\p{N}\s](\d)"
+_THOUSANDS = r"(\d)[,.]((?:\d{3})+)\b"
+_IN_NUMBER = r"(\d)[,.:](\d)"  # which ends no sentence
+_SPELLED = {
+    **dict.fromkeys("+", "plus"),
+    **dict.fromkeys("-−–", "minus"),
+    **dict.fromkeys("*×·⋅∙", "times"),
+    **dict.fromkeys("/÷⁄∕", "by"),
+    **dict.fromkeys("^", "power"),
+    **dict.fromkeys("%", "modulo"),
+    **dict.fromkeys("=", "equals"),
+    **dict.fromkeys("<", "below"),
+    **dict.fromkeys(">", "above"),
+}
+_SIGN = f"[{re.escape(''.join(_SPELLED))}]"
+_RECKONS = rf"\d\s*{_SIGN}\s*\d"
+_RECKONING = re.compile(rf"(?<=\d)\s*({_SIGN})\s*(?=\d)")
 _EDGE = "\n"  # stands for all that ends a sentence, a line, a quotation, a cell
 _EDGES = r"""[.?!:;"“”„«»()\[\]{}|<>*#•\r\n。！？：；।؟]+"""
 _SHOWN_CHARACTERS = 300
@@ -43,9 +60,12 @@ def excerpts(texts: pl.Series) -> pl.Series:
 def _folded(texts: pl.Series) -> pl.Series:
     # Upper and then lower case is what case folding means: ß is ss, and one sigma is the other.
     folded = texts.str.normalize("NFKD").str.to_uppercase().str.to_lowercase().str.replace_all(_DROPPED, "")
-    for _ in range(2):  # the digit behind one separator stands before the next
-        folded = folded.str.replace_all(_IN_NUMBER, "${1}${2}")
-    return folded
+    for pattern, inside in ((_THOUSANDS, "${1}${2}"), (_IN_NUMBER, "${1} ${2}")):
+        for _ in range(2):  # the digit behind one separator stands before the next
+            folded = folded.str.replace_all(pattern, inside)
+    reckons = folded.str.contains(_RECKONS)
+    spelled = [_RECKONING.sub(lambda sign: f" {_SPELLED[sign[1]]} ", text) for text in folded.filter(reckons)]
+    return folded.scatter(reckons.arg_true(), spelled) if spelled else folded
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,8 @@ def find(sought: LookedFor, *candidates: dict[str, str]) -> list[dict[str, Any]]
 
 
 def without_signs(text: str) -> str:
-    return text.translate(str.maketrans("", "", string.punctuation))
+    """Without those that are in no number: there they say something."""
+    return re.sub(rf"[{re.escape(string.punctuation)}](?!\d)", "", text)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +63,7 @@ def without_signs(text: str) -> str:
         LONG.lower(),
         LONG.title(),
         without_signs(LONG),
-        re.sub(r"[.?,]", "!", LONG),
+        re.sub(r"[.?,](?!\d)", "!", LONG),
         LONG.replace("'", "’").replace(", ", " , "),
         LONG.replace(" ", "\n"),
         LONG.replace(" ", "\u00a0 \u200b"),
@@ -76,7 +77,7 @@ def without_signs(text: str) -> str:
 def test_a_long_item_is_found_whole(planted: str) -> None:
     (row,) = find(looked_for("Unasked.", LONG), candidate(instruction=planted))
     words = int(row["item_words"])
-    assert words == 37
+    assert words == 38
     assert row | {"shared_text": ""} == {
         "content_id": "c",
         "field": "instruction",
@@ -91,6 +92,14 @@ def test_a_long_item_is_found_whole(planted: str) -> None:
     }
     assert row["shared_text"].startswith("a baker sells 24 loaves in the morning and half")
     assert row["shared_text"].endswith("in a week")
+
+
+def test_other_numbers_leave_the_rest() -> None:
+    for planted, covered in ((LONG.replace("2.50", "250"), 26), (LONG.replace("1,200", "1200"), 38)):
+        (row,) = find(looked_for("Unasked.", LONG), candidate(instruction=planted))
+        assert (row["words_covered"], row["item_words"]) == (covered, 38)
+    sums = [f"What is the exact value of 12{sign}34 when it is written in full?" for sign in "*+"]
+    assert find(looked_for(sums[0]), candidate(instruction=sums[1])) == []
 
 
 @pytest.mark.parametrize("changed", [*range(27)])
@@ -112,7 +121,7 @@ def test_words_added_and_left_out_leave_the_rest() -> None:
     added = " ".join([*words[:15], "really", *words[15:]])
     left_out = " ".join([*words[:17], *words[18:]])
     shares = [find(looked_for(LONG), candidate(input=text))[0]["words_covered"] for text in (added, left_out)]
-    assert shares == [37, 36]
+    assert shares == [38, 37]
 
 
 @pytest.mark.parametrize(
@@ -220,9 +229,9 @@ def test_a_question_that_goes_on_in_the_input() -> None:
     halves = {"instruction": " ".join(words[:18]), "input": " ".join(words[18:])}
     found = find(looked_for(LONG), candidate(**halves))
     assert [(row["field"], row["words_covered"]) for row in found] == [
-        ("input", 19),
+        ("input", 20),
         ("instruction", 18),
-        ("instruction + input", 37),
+        ("instruction + input", 38),
     ]
     split = candidate(instruction="What is the capital", input="of Australia?")
     assert [row["field"] for row in find(looked_for(SHORT), split)] == ["instruction + input"]
