@@ -42,7 +42,9 @@ select
     (select any_value(prompt_version) from reflection.instruction_reflections as of_request
         where of_request.request_id = rows.instruction_request_id) as first_prompt,
     (select any_value(prompt_version) from reflection.response_reflections as of_request
-        where of_request.request_id = rows.response_request_id) as second_prompt
+        where of_request.request_id = rows.response_request_id) as second_prompt,
+    (select any_value(identity) from reflection.teacher_replies as replies
+        where replies.request_id = coalesce(rows.instruction_request_id, rows.response_request_id)) as teacher_identity
 from training.training_pairs as rows
 where rows.recipe = ? and rows.data_version = ?
 """
@@ -56,6 +58,7 @@ select
     decisions.ifd,
     decisions.r_ifd,
     students.scorer_fingerprint,
+    teachers.identity as teacher_identity,
     teachers.instruction_prompt_version as first_prompt,
     teachers.response_prompt_version as second_prompt,
     first_choices.ifd_original,
@@ -98,7 +101,7 @@ class FrozenSet:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One row that differs. change: entered | left | text | choice; why: score, status, cut, source, prompt, ..."""
+    """One row that differs. change: entered | left | text | choice; why: score, status, cut, source, teacher, prompt, ..."""
 
     change: str
     pair_id: str
@@ -266,9 +269,13 @@ def _causes(before: Row, after: Row) -> Iterator[str]:
     """What differs in what a pair was decided by."""
     if before.get("scorer_fingerprint") != after.get("scorer_fingerprint"):
         yield "student: another one scored"
-    for phase, key in (("first", "first_prompt"), ("second", "second_prompt")):
-        if before.get(key) != after.get(key):
-            yield f"prompt: of the {phase} reflection"
+    asked_then, asked_now = before.get("teacher_identity"), after.get("teacher_identity")
+    if asked_then and asked_now and asked_then != asked_now:
+        yield f"teacher: {asked_then} → {asked_now}"
+    else:  # a version is a hash of who is asked, too
+        for phase, key in (("first", "first_prompt"), ("second", "second_prompt")):
+            if before.get(key) != after.get(key):
+                yield f"prompt or sampling: of the {phase} reflection"
     for phase, key in (("first", "first_status"), ("second", "second_status")):
         if before.get(key) != after.get(key):
             yield f"status: {phase} reflection {before.get(key)} → {after.get(key)}"

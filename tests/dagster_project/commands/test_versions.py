@@ -101,7 +101,7 @@ def test_another_prompt_and_another_student_are_named(told: Lake) -> None:
     freeze(told)
     [(kind, pair, why)] = differing(told, first)
     assert (kind, pair) == ("left", "a")
-    assert why.startswith("prompt: of the first reflection; status: first reflection ok → refused")
+    assert why.startswith("prompt or sampling: of the first reflection; status: first reflection ok → refused")
     change(told, "update profile.students set student_fingerprint = 'fp-new', scorer_fingerprint = 'fp-new'")
     scores = ("instruction_scores", "response_scores", "chosen_scores")
     change(
@@ -112,6 +112,21 @@ def test_another_prompt_and_another_student_are_named(told: Lake) -> None:
         ),
     )
     assert freeze(told) == sets_meant(told, first, "", "")[1].data_version  # the same choices by another student
+
+
+def test_another_teacher_is_named_and_not_its_prompt(told: Lake) -> None:
+    first = freeze(told)
+    refused = "if(pair_id = 'a', 'refused', status) as status, if(pair_id = 'a', null, content_id) as content_id"
+    change(
+        told,
+        "update profile.teachers set identity = 'other', instruction_prompt_version = 'v2'",
+        f"insert into reflection.instruction_reflections select * replace ('v2' as prompt_version, {refused}) "
+        "from reflection.instruction_reflections",
+    )
+    freeze(told)
+    [(kind, pair, why)] = differing(told, first)
+    assert (kind, pair) == ("left", "a")
+    assert why.startswith("teacher: gpt → other; status: first reflection ok → refused")
 
 
 @pytest.mark.parametrize(
