@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models_py.conversation import Context, Message
-from models_py.sources.pairs import Pair
+from models_py.sources.pairs import Pair, turns_of
 from tests.models_py.sources.one_pair import to_pair
 from tests.support.values import as_a
 
@@ -108,6 +108,24 @@ def test_explicit_fields_replace_recognition() -> None:
     assert (
         to_pair({"q": "a"}, {"instruction": "question", "output": "answer"}) == "field question is missing: found 'q'"
     )
+
+
+@pytest.mark.parametrize(
+    ("record", "pair"),
+    [
+        ({"": "0", "instruction": "a", "output": "c"}, Pair("a", "", "c", None)),
+        ({"": "0", "instruction": "a", "context": "b", "response": "c", "category": "x"}, Pair("a", "b", "c", "x")),
+        ({"": "0", "messages": chat(("user", "a"), ("assistant", "c"))}, Pair("a", "", "c", None)),
+        ({"": [["u", "v"]], "instruction": "a", "output": "c"}, Pair("a", "", "c", None)),
+        ({"": "0", "prompt": chat(("user", "a"), ("assistant", "c"))}, Pair("a", "", "c", None)),
+    ],
+)
+def test_a_field_without_a_name_is_none_of_ours(record: object, pair: Pair) -> None:
+    assert to_pair(record) == pair
+
+
+def test_turns_in_a_field_without_a_name_are_not_counted() -> None:
+    assert turns_of({"": [1, 2, 3]}) == 0
 
 
 @given(st.dictionaries(field_names, json_values, max_size=6))
