@@ -49,7 +49,7 @@ _TOOL_ROLES = frozenset(
     }
 )
 _ROLE_KEYS, _TEXT_KEYS = ("role", "from"), ("content", "value", "text")
-_TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
+_TEXT_PARTS = (None, "text", "input_text", "output_text")  # a tuple: of a list or object no hash can be taken
 _BETWEEN_TURNS, _BETWEEN_PARTS = "\n\n", "\n"
 _MAX_SHOWN = 8
 _LOOKS_LIKE_JSON = re.compile(r"\s*[\[{]")
@@ -249,7 +249,7 @@ def _part(part: object, where: str) -> str:
         return part
     if isinstance(part, dict):
         kind, text = part.get("type", "text"), part.get("text")
-        if kind not in _TEXT_PARTS and kind is not None:
+        if kind not in _TEXT_PARTS:
             raise NotAPairError(f"field {where}: a part of type {shown(str(kind))}; only text is read")
         if isinstance(text, str):
             return text
