@@ -31,7 +31,9 @@ from models_py.sources.values import shown
 _WINDOW_BYTES = 64 << 10
 _LONGEST_TOKEN = 512
 _MOST_PASSED_OVER = 16  # times MAX_ROW_BYTES: a line that is longer has no end
+_BLANK = " \t\n\r"  # JSON's; Python's own, and its ends of lines, are other letters' bytes too
 _SPACE = re.compile(r"[ \t\n\r]*")
+_LINE = re.compile(r"[^\n\r]+")
 _BLANKS = r"[ \t\n\r]{0,100}"
 _FIRST_KEY = re.compile(rf'\{{{_BLANKS}"([^"\\]{{0,200}})"{_BLANKS}:')
 _NEXT_OBJECT = re.compile(rf',{_BLANKS}\{{{_BLANKS}"')
@@ -54,10 +56,11 @@ def read_json(path: Path) -> Iterator[Row]:
 
 def layout_of(head: str) -> Layout:
     """What a file is that begins so. `head` is all of it, or so much that a row of usual length ends in it."""
-    text = head.lstrip()
+    text = head.lstrip(_BLANK)
     if text[:1] not in ("[", "{"):
         return "lines"
-    first, *others = [line.rstrip() for line in text.splitlines() if line.strip()]
+    lines = (line.strip(_BLANK) for line in _LINE.findall(text))
+    first, *others = filter(None, lines)
     is_object, is_row = text[0] == "{", _is_json(first)
     if others and (is_row or (is_object and _are_lines(first, others[0]))):
         return "lines"
@@ -72,7 +75,7 @@ def _are_lines(first: str, second: str) -> bool:
     """Whether a broken line is a broken row, and not the beginning of one that goes on in the next line."""
     if first.endswith(",") and _is_json(first[:-1]):  # rows of an array without its brackets
         return False
-    if first.endswith("{") and not second.lstrip().startswith(('"', "}")):
+    if first.endswith("{") and not second.startswith(('"', "}")):
         return True
     return _is_json(second) or not _stops(first)
 

@@ -285,6 +285,21 @@ def test_a_file_with_another_shape_inside(
         check_bad_fraction(result, 0.4)
 
 
+@pytest.mark.parametrize("text", ["хорошо", "są", "Å", "公 全", "a\x85b", "a\u2028b"])
+@pytest.mark.parametrize(
+    "layout",
+    [
+        '{{"version": 1, "data": [{{"instruction": {0}, "output": {0}}}]}}',
+        '{{"instruction": {0},\n "output": {0}}}\n{{"instruction": {0},\n "output": {0}}}\n',
+        '{{"instruction": {0}, "output": {0}}}\n{{"instruction": {0}, "output": {0}}}\n',
+        '[{{"instruction": {0}, "output": {0}}},\r\n{{"instruction": {0}, "output": {0}}}]',
+    ],
+)
+def test_no_letter_ends_a_line(tmp_path: Path, layout: str, text: str) -> None:
+    (tmp_path / "a.json").write_text(layout.format(json.dumps(text, ensure_ascii=False)), encoding="utf-8")
+    assert outcome(tmp_path / "a.json") == [(text, "", text)]
+
+
 def test_an_array_of_18_mb_in_one_line(tmp_path: Path) -> None:
     rows = [{"instruction": f"Name river {number}.", "output": "The Rhine. " * 80} for number in range(20_000)]
     (tmp_path / "a.jsonl").write_text(json.dumps(rows))
