@@ -16,7 +16,7 @@ import polars as pl
 
 from models_py.cleaning.settings import EvaluationFile
 from models_py.errors import UserError
-from models_py.sources.fields import plain, recognise
+from models_py.sources.fields import Wanted, plain, recognise
 from models_py.sources.opened import UnreadableError
 from models_py.sources.read import readable_files
 
@@ -69,7 +69,7 @@ def _records(one: EvaluationFile) -> Iterator[tuple[Path, int, object]]:
     source = one.files
     for path, form in readable_files([source])[source.name].items():
         try:
-            for row in form.read(path, lambda _: True):
+            for row in form.read(path, Wanted(all_columns=True)):
                 if row.problem is not None:
                     raise UserError(f"{source.key}: {path}, row {row.number}: {row.problem}")
                 yield path, row.number, row.record

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from models_py.errors import UserError
 from models_py.evaluation.annotation_file import AnnotationFile
+from models_py.sources.fields import Wanted
 from models_py.sources.opened import UnreadableError
 from models_py.sources.read import readable_files
 from models_py.sources.values import kind_of
@@ -53,7 +54,7 @@ def _of_one(one: AnnotationFile) -> Iterator[Annotation]:
     source.fetch(only_missing=True)
     for path, form in readable_files([source])[source.name].items():
         try:
-            for row in form.read(path, lambda _: True):
+            for row in form.read(path, Wanted(all_columns=True)):
                 where = f"{source.key}: {path}, row {row.number}"
                 if row.problem is not None:
                     raise UserError(f"{where}: {row.problem}")

@@ -18,7 +18,7 @@ from models_py.conversation import Context
 from models_py.errors import UserError
 from models_py.evaluation.answer_settings import InstructionFile
 from models_py.sources.conversation import read_turns
-from models_py.sources.fields import plain, recognise
+from models_py.sources.fields import Wanted, plain, recognise
 from models_py.sources.opened import UnreadableError
 from models_py.sources.pairs import to_pairs
 from models_py.sources.read import readable_files
@@ -104,7 +104,7 @@ def _rows(one: InstructionFile) -> Iterator[tuple[Path, frozenset[str], Row]]:
     source = one.files
     for path, form in readable_files([source])[source.name].items():
         try:
-            for row in form.read(path, lambda _: True):
+            for row in form.read(path, Wanted(all_columns=True)):
                 if row.problem is not None:
                     raise UserError(f"{source.key}: {path}, row {row.number}: {row.problem}")
                 yield path, frozenset(form.no_value), row

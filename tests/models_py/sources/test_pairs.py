@@ -138,7 +138,7 @@ def test_turns_in_a_field_without_a_name_are_not_counted() -> None:
     assert turns_of({"": [1, 2, 3]}) == 0
 
 
-@examples(400)
+@examples(300)
 @given(records | values, ways_to_name, st.sampled_from(get_args(Turns)))
 def test_any_record_gives_storable_pairs_or_a_bounded_reason(
     record: object, fields: dict[str, str] | None, wanted: Turns
