@@ -289,6 +289,35 @@ def test_csv_with_embedded_newlines_and_quotes(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("suffix", ["csv", "tsv"])
+@pytest.mark.parametrize("said", ["", "sep={}\r\n", "\ufeff", "\ufeffsep={}\n"])
+def test_a_quoted_header_is_divided_by_any_delimiter(tmp_path: Path, suffix: str, delimiter: str, said: str) -> None:
+    if suffix == "tsv" and delimiter in ";|" and "sep=" not in said:
+        pytest.skip("a .tsv is divided by tabs or commas")
+    rows = [["in\nput, of it", "instruction", 'the "output"', "output"], ["1", 'a "b"; c,|', "2", "d\n\te"]]
+    lines = (delimiter.join('"' + cell.replace('"', '""') + '"' for cell in row) for row in rows)
+    result = read(tmp_path / f"a.{suffix}", said.format(delimiter) + "\n".join(lines))
+    assert result.pairs.select("instruction", "output").rows() == [('a "b"; c,|', "d\n\te")]
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        ('"instruction"x;"output"', "the header: not valid CSV: ',' expected after '\"'"),
+        ('"instruction;output', "the header: not valid CSV: unexpected end of data"),
+        ('"instruction";"output";"output"', "the header: the name 'output' stands there more than once"),
+        ('"a";"b"', "the header: no field that is known, found"),
+        ('"instruction\xff";"output"', "the header: not UTF-8: byte 0xff at byte 13 of the row"),
+    ],
+)
+def test_a_header_that_cannot_be_read_is_told(tmp_path: Path, header: str, reason: str) -> None:
+    result = read(tmp_path / "a.csv", f"{header}\n1;2\n".encode("latin-1"))
+    ((number, offset, found),) = bad(result)
+    assert (number, offset, len(result.unfinished_files)) == (1, 0, 1)
+    assert found.startswith(reason)
+
+
 @pytest.mark.parametrize(
     ("record", "reason"),
     [
