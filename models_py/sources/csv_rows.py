@@ -122,13 +122,13 @@ class _Records:
         self.blank_lines = 0
         self._lines = lines
         self._taken: list[bytes] = []
-        self._bytes_taken = 0
+        self._bytes_taken = self._quotes_taken = 0
         self._decode_error: UnicodeDecodeError | None = None
 
     def next(self) -> tuple[list[str], str | None]:
         """The next record's cells, and the reason when they are not to be used. No cells: a blank line or the end."""
         self.offset += self._bytes_taken
-        self._bytes_taken = 0
+        self._bytes_taken = self._quotes_taken = 0
         self._taken = []
         self._decode_error = None
         try:
@@ -136,7 +136,7 @@ class _Records:
         except (csv.Error, _RecordTooLongError) as error:
             first_error = str(error)
             try:
-                while self.raw().count(b'"') % 2 and next(self, None) is not None:
+                while self._quotes_taken % 2 and next(self, None) is not None:
                     pass
             except _RecordTooLongError as too_long:
                 first_error = str(too_long)
@@ -162,6 +162,7 @@ class _Records:
             raise _RecordTooLongError(f"the record is longer than {MAX_ROW_BYTES} bytes")
         text = line.removeprefix(UTF8_BOM) if self.offset == 0 and not self._taken else line
         self._taken.append(line)
+        self._quotes_taken += line.count(b'"')
         try:
             return text.decode("utf-8")
         except UnicodeDecodeError as error:

@@ -347,6 +347,14 @@ def test_a_csv_that_cannot_be_read_on_is_unfinished(tmp_path: Path, text: str) -
     assert (result.quarantined.height, len(result.unfinished_files)) == (1, 1)
 
 
+def test_the_work_on_a_quote_that_is_never_closed_is_linear(tmp_path: Path) -> None:
+    started = time.process_time()
+    result = read(tmp_path / "a.csv", 'instruction,output\n"a"b",c\n' + "question,answer\n" * 40_000)
+    assert bad(result)[0][2].endswith("(40001 lines up to the next closing quote)")
+    assert len(result.unfinished_files) == 1
+    assert time.process_time() - started < 3
+
+
 def test_csv_fields_beyond_the_limit_of_the_csv_module(tmp_path: Path) -> None:
     assert read(tmp_path / "a.csv", "instruction,output\na," + "x" * 200_000).pairs.height == 1
 
