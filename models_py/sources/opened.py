@@ -99,6 +99,14 @@ def pointer(path: Path) -> str | None:
     return next((what for beginning, what in _POINTERS.items() if head.startswith(beginning)), None)
 
 
+def refuse_packed(path: Path) -> None:
+    """Raises UnreadableError for a packed file: of the formats that are no text readers want the file itself."""
+    with path.open("rb") as file:
+        packing = _packing(file.read(8))
+    if packing is not None:
+        raise UnreadableError(f"the file is packed ({packing}), and only text is unpacked here; unpack it")
+
+
 def check_unpacked(unpacked: int, packed: int, packing: str, instead: str = "unpack it") -> None:
     """Raises UnreadableError where so many bytes come out of so few that it is an attack or an accident, not text."""
     if unpacked > max(_LEAST_UNPACKED_BYTES, _MOST_UNPACKED_TIMES * packed):
@@ -110,11 +118,15 @@ def check_unpacked(unpacked: int, packed: int, packing: str, instead: str = "unp
 
 def _unpacked(path: Path) -> "io.BufferedReader[Any]":
     file = io.BufferedReader(io.FileIO(path), HEAD_BYTES)
-    head = file.peek(8)[:8]
-    for name, (magic, unpack) in _PACKINGS.items():
-        if head.startswith(magic):
-            return io.BufferedReader(_Unpacked(file, unpack(file), name), HEAD_BYTES)
-    return file
+    packing = _packing(file.peek(8))
+    if packing is None:
+        return file
+    _, unpack = _PACKINGS[packing]
+    return io.BufferedReader(_Unpacked(file, unpack(file), packing), HEAD_BYTES)
+
+
+def _packing(head: bytes) -> str | None:
+    return next((name for name, (magic, _) in _PACKINGS.items() if head.startswith(magic)), None)
 
 
 def _checked(file: "io.BufferedReader[Any]") -> "io.BufferedReader[Any]":

@@ -198,6 +198,18 @@ def test_what_stands_behind_a_packed_stream_is_another_or_is_told(tmp_path: Path
         assert "file is damaged or breaks off here" in result.quarantined["reason"][-1]
 
 
+@pytest.mark.parametrize(("suffix", "pack"), PACKS)
+@pytest.mark.parametrize("form", ["parquet", "arrow"])
+def test_a_table_that_is_packed_is_to_be_unpacked(tmp_path: Path, form: str, suffix: str, pack: Any) -> None:
+    path = tmp_path / f"a.{form}{suffix}"
+    path.write_bytes(pack(b"a table"))
+    name = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "Zstandard"}[suffix]
+    result = read_sources([source(path)])
+    told = f"the file is packed ({name}), and only text is unpacked here; unpack it"
+    assert result.quarantined["reason"].to_list() == [told]
+    assert result.unfinished_files == (str(path),)
+
+
 @pytest.mark.parametrize(("suffix", "pack"), PACKS[:3])
 def test_zeros_that_fill_up_a_packed_file_are_nothing(tmp_path: Path, suffix: str, pack: Any) -> None:
     path = tmp_path / f"a.jsonl{suffix}"
