@@ -27,9 +27,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from models_py.sources.fields import Wanted
+from models_py.sources.json_decoder import JsonDecoder
 from models_py.sources.opened import HEAD_BYTES, UTF8_BOM, Lines, UnreadableError, open_bytes
 from models_py.sources.row import MAX_BLANK_LINES, MAX_ROW_BYTES, Row, bad_utf8
-from models_py.sources.values import shown
 
 _WINDOW_BYTES = 64 << 10
 _LONGEST_TOKEN = 512
@@ -110,7 +110,7 @@ def _names_in(match: re.Match[str]) -> list[str]:
 def _first_object(text: str) -> dict[str, object] | None:
     """The object that a text begins with; None where it is broken, or goes on behind the text's end."""
     try:
-        found, _, _ = _Decoder().raw_decode(_utf8(text), 0)
+        found, _, _ = JsonDecoder().raw_decode(_utf8(text), 0)
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
@@ -142,7 +142,7 @@ def _stops(line: str, *, also_in_a_string: bool = False) -> bool:
 
 
 def _read_lines(file: "BufferedReader[Any]") -> Iterator[Row]:
-    lines, decoder = Lines(file), _Decoder()
+    lines, decoder = Lines(file), JsonDecoder()
     offset = number = blank = 0
     while line := lines.readline(MAX_ROW_BYTES):
         number += 1
@@ -180,7 +180,7 @@ def _cut_off(last: Row) -> Row:
     return replace(last, problem=f"{last.problem}; the file breaks off here", ends_file=True)
 
 
-def _line_row(decoder: "_Decoder", number: int, offset: int, line: bytes) -> Row:
+def _line_row(decoder: JsonDecoder, number: int, offset: int, line: bytes) -> Row:
     try:
         record, problem = decoder.decode(line.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -241,7 +241,7 @@ class _Window:
     def __init__(self, file: "BufferedReader[Any]", layout: Layout) -> None:
         self._file = file
         self._layout = layout
-        self.decoder = _Decoder()
+        self.decoder = JsonDecoder()
         self._text_offset = 0
         self._at_end = False
         self.text = ""
@@ -358,37 +358,3 @@ def _broken(error: Exception, start: int) -> str:
     if isinstance(error, RecursionError):
         return "not readable JSON: nested too deeply"
     return f"not readable JSON: {error}"
-
-
-def _whole_number(digits: str) -> int | float:
-    try:
-        return int(digits)
-    except ValueError:  # Python refuses integers of thousands of digits
-        return float(digits)
-
-
-class _Decoder:
-    """JSON's decoder, which also tells of a key that stands twice in an object."""
-
-    def __init__(self) -> None:
-        self._json = json.JSONDecoder(parse_int=_whole_number, object_pairs_hook=self._object)
-        self._twice: str | None = None
-
-    def decode(self, text: str) -> tuple[object, str | None]:
-        self._twice = None
-        return self._json.decode(text), self._problem()
-
-    def raw_decode(self, text: str, position: int) -> tuple[object, int, str | None]:
-        self._twice = None
-        record, end = self._json.raw_decode(text, position)
-        return record, end, self._problem()
-
-    def _object(self, pairs: list[tuple[str, object]]) -> dict[str, object]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            seen: set[str] = set()
-            self._twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        return found
-
-    def _problem(self) -> str | None:
-        return None if self._twice is None else f"the key {shown(self._twice)} stands twice in one object"

@@ -190,6 +190,14 @@ def test_texts_are_found(record: object, texts: tuple[str, str, str]) -> None:
             "field messages[0].content[0]: a part of type 'image_url'; only text is read",
         ),
         ({"messages": "[{'role': 'user'}]"}, "field messages: the text is no JSON"),
+        (
+            {"messages": '[{"role": "user", "content": "a", "content": "b"}, {"role": "assistant", "content": "c"}]'},
+            "field messages: the key 'content' stands twice in one object",
+        ),
+        (
+            {"instruction": "a", "output": "c", "history": '[{"user": "x", "assistant": "y", "user": "z"}]'},
+            "field history: the key 'user' stands twice in one object",
+        ),
         ({"messages": [{"role": "user"}, *QA]}, "field messages[0]: expected an object with role and content"),
         (
             {"messages": [*QA[:1], {"role": "assistant", "content": "c", "reasoning_content": "hm"}]},
