@@ -18,7 +18,7 @@ from models_py.conversation import Context
 from models_py.errors import UserError
 from models_py.evaluation.answer_settings import InstructionFile
 from models_py.sources.conversation import read_turns
-from models_py.sources.fields import Wanted, plain, recognise
+from models_py.sources.fields import Wanted, is_absent, plain, recognise
 from models_py.sources.opened import UnreadableError
 from models_py.sources.pairs import to_pairs
 from models_py.sources.read import readable_files
@@ -214,10 +214,12 @@ def _text_of(value: object) -> object:
 
 
 def _answered(turns: object, where: str) -> object:
-    """A chat that ends with an answer."""
-    if not isinstance(turns, list) or read_turns(turns, where).turns[-1].role != "user":
+    """A chat that ends with an answer, whatever its form. Raises NotAPairError for what is no chat."""
+    said = () if is_absent(turns) else read_turns(turns, where).turns
+    if not said or said[-1].role != "user":
         return turns
-    return [*turns, {"role": "assistant", "content": _ANSWER}]
+    asked = [{"role": turn.role, "content": turn.text} for turn in said]
+    return [*asked, {"role": "assistant", "content": _ANSWER}]
 
 
 def _field(record: Mapping[str, object], names: Sequence[str]) -> str | None:
