@@ -12,7 +12,7 @@ out beside that (turns of a conversation, files of a folder) is counted by sourc
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -192,6 +192,24 @@ def ids_of_row(sources: Sequence[Source], is_named: Callable[[str], bool], numbe
                 made = _made_of(source, form, row) if row is not None else ""
                 found |= dict.fromkeys(map(_id_of, made.pairs)) if isinstance(made, Found) else {}
     return [*found]
+
+
+def strict_rows(source: Source, named: Collection[str] | None = None) -> Iterator["_Placed"]:
+    """Every row of every file with all its columns, for readers who can do without none.
+
+    named: the fields by which a row is told; None = those that matter. Downloads what lies on the hub and is not here.
+    Raises UserError, naming the profile's key, file and row, for the first that cannot be read.
+    """
+    source.fetch(only_missing=True)
+    wanted = Wanted(None if named is None else frozenset(named), all_columns=True)
+    for path, form in readable_files([source])[source.name].items():
+        try:
+            for row in form.read(path, wanted):
+                if row.problem is not None:
+                    raise UserError(f"{source.key}: {path}, row {row.number}: {row.problem}")
+                yield path, form, row
+        except UnreadableError as error:
+            raise UserError(f"{source.key}: {path} cannot be read: {error}") from error
 
 
 def check_bad_fraction(read: SourcesRead, max_bad_fraction: float, section: str = Source.section) -> None:

@@ -89,6 +89,12 @@ def test_fields_by_name(tmp_path: Path, row: object, fields: dict[str, str], ins
     assert (found.instruction, found.reference) == (instruction, reference)
 
 
+def test_a_file_of_one_chat_is_no_frame_of_its_turns(tmp_path: Path) -> None:
+    path = written(tmp_path, {"id": 7, "talk": [{"role": "user", "content": "2+2?"}]})
+    read = read_instructions([InstructionFile("set", path=str(path), fields={"messages": "talk"})])
+    assert [found.instruction for found in read.instructions] == ["2+2?"]
+
+
 def test_what_stands_before_the_last_question_is_kept(tmp_path: Path) -> None:
     turns = [
         {"role": "system", "content": "Be brief."},
