@@ -17,8 +17,7 @@ import polars as pl
 from models_py.cleaning.settings import EvaluationFile
 from models_py.errors import UserError
 from models_py.sources.fields import plain, recognise
-from models_py.sources.opened import UnreadableError
-from models_py.sources.read import readable_files
+from models_py.sources.read import strict_rows
 
 TEXTS_SCHEMA = pl.Schema(
     {
@@ -49,32 +48,18 @@ def read_evaluation_texts(files: Sequence[EvaluationFile], shown: Callable[[Path
     """
     rows: list[tuple[object, ...]] = []
     for one in files:
-        one.files.fetch(only_missing=True)
         count = len(rows)
-        for path, number, record in _records(one):
-            said = (leaf for leaf in _leaves(record) if leaf.text.strip())
+        for path, _, row in strict_rows(one.files):
+            said = (leaf for leaf in _leaves(row.record) if leaf.text.strip())
             kept = (leaf for leaf in said if one.fields is None or _is_in(leaf.field, one.fields))
             for leaf in kept:
                 is_asked = leaf.is_asked or one.fields is not None
-                rows.append((one.name, shown(path), number, leaf.field, leaf.text, is_asked, one.words))
+                rows.append((one.name, shown(path), row.number, leaf.field, leaf.text, is_asked, one.words))
         if len(rows) == count:
             where = f"{one.files.where}.fields" if one.fields else one.files.key
             what = f" in {', '.join(one.fields)}" if one.fields else ""
             raise UserError(f"{where}: its rows hold no text{what}, so nothing can be looked for; correct it")
     return pl.DataFrame(rows, schema=TEXTS_SCHEMA, orient="row")
-
-
-def _records(one: EvaluationFile) -> Iterator[tuple[Path, int, object]]:
-    """Every row's file, number and content. Raises UserError for one that cannot be read."""
-    source = one.files
-    for path, form in readable_files([source])[source.name].items():
-        try:
-            for row in form.read(path, lambda _: True):
-                if row.problem is not None:
-                    raise UserError(f"{source.key}: {path}, row {row.number}: {row.problem}")
-                yield path, row.number, row.record
-        except UnreadableError as error:
-            raise UserError(f"{source.key}: {path} cannot be read: {error}") from error
 
 
 def _is_in(leaf: str, fields: Sequence[str]) -> bool:

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 
 from models_py.errors import UserError
 from models_py.evaluation.annotation_file import AnnotationFile
-from models_py.sources.opened import UnreadableError
-from models_py.sources.read import readable_files
+from models_py.sources.read import strict_rows
 from models_py.sources.values import kind_of
 
 _REMEDY = "Give the file as alpaca_eval writes annotations.json"
@@ -49,18 +48,8 @@ def read_annotations(files: Sequence[AnnotationFile]) -> list[Annotation]:
 
 
 def _of_one(one: AnnotationFile) -> Iterator[Annotation]:
-    source, number = one.files, 0
-    source.fetch(only_missing=True)
-    for path, form in readable_files([source])[source.name].items():
-        try:
-            for row in form.read(path, lambda _: True):
-                where = f"{source.key}: {path}, row {row.number}"
-                if row.problem is not None:
-                    raise UserError(f"{where}: {row.problem}")
-                number += 1
-                yield _annotation(one.name, number, row.record, where)
-        except UnreadableError as error:
-            raise UserError(f"{source.key}: {path} cannot be read: {error}") from error
+    for number, (path, _, row) in enumerate(strict_rows(one.files), start=1):
+        yield _annotation(one.name, number, row.record, f"{one.files.key}: {path}, row {row.number}")
 
 
 def _annotation(name: str, number: int, record: object, where: str) -> Annotation:

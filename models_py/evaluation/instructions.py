@@ -18,10 +18,9 @@ from models_py.conversation import Context
 from models_py.errors import UserError
 from models_py.evaluation.answer_settings import InstructionFile
 from models_py.sources.conversation import read_turns
-from models_py.sources.fields import plain, recognise
-from models_py.sources.opened import UnreadableError
+from models_py.sources.fields import is_absent, plain, recognise
 from models_py.sources.pairs import to_pairs
-from models_py.sources.read import readable_files
+from models_py.sources.read import strict_rows
 from models_py.sources.row import Row
 from models_py.sources.values import NotAPairError
 
@@ -80,15 +79,15 @@ def read_instructions(files: Sequence[InstructionFile], shown: Callable[[Path], 
     found: list[Instruction] = []
     told: list[str] = []
     for one in files:
-        one.files.fetch(only_missing=True)
         counts, seen = _Counts(), set()
-        for path, no_value, row in _rows(one):
+        named = None if one.fields is None else one.fields.values()
+        for path, form, row in strict_rows(one.files, named):
             if one.limit is not None and counts.rows == one.limit:
                 told.append(f"{one.name}: only the first {one.limit:,} rows are asked (limit)")
                 break
             counts.rows += 1
             where = f"{one.files.key}: {path}, row {row.number}"
-            instruction = _read(one, row, no_value, where, shown=shown(path), counts=counts)
+            instruction = _read(one, row, form.no_value, where, shown=shown(path), counts=counts)
             if instruction.instruction_id in seen:
                 counts.repeated += 1
             else:
@@ -98,18 +97,6 @@ def read_instructions(files: Sequence[InstructionFile], shown: Callable[[Path], 
             raise UserError(f"{one.files.key}: {', '.join(one.files.patterns)} holds no instruction; correct it")
         told += counts.told(one.name)
     return InstructionsRead(tuple(found), tuple(told))
-
-
-def _rows(one: InstructionFile) -> Iterator[tuple[Path, frozenset[str], Row]]:
-    source = one.files
-    for path, form in readable_files([source])[source.name].items():
-        try:
-            for row in form.read(path, lambda _: True):
-                if row.problem is not None:
-                    raise UserError(f"{source.key}: {path}, row {row.number}: {row.problem}")
-                yield path, frozenset(form.no_value), row
-        except UnreadableError as error:
-            raise UserError(f"{source.key}: {path} cannot be read: {error}") from error
 
 
 def _read(
@@ -214,10 +201,12 @@ def _text_of(value: object) -> object:
 
 
 def _answered(turns: object, where: str) -> object:
-    """A chat that ends with an answer."""
-    if not isinstance(turns, list) or read_turns(turns, where).turns[-1].role != "user":
+    """A chat that ends with an answer, whatever its form. Raises NotAPairError for what is no chat."""
+    said = () if is_absent(turns) else read_turns(turns, where).turns
+    if not said or said[-1].role != "user":
         return turns
-    return [*turns, {"role": "assistant", "content": _ANSWER}]
+    asked = [{"role": turn.role, "content": turn.text} for turn in said]
+    return [*asked, {"role": "assistant", "content": _ANSWER}]
 
 
 def _field(record: Mapping[str, object], names: Sequence[str]) -> str | None:

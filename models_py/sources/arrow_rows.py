@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from models_py.sources.opened import refuse_packed
 from models_py.sources.row import Row
 
 _BATCH_ROWS = 10_000
@@ -21,6 +22,7 @@ def read_arrow(path: Path, is_wanted: Callable[[str], bool]) -> Iterator[Row]:
 
     number = 0
     try:
+        refuse_packed(path)
         for batch in _batches(path):
             names = batch.schema.names
             chosen = batch.select([name for name in names if is_wanted(name)] or names)

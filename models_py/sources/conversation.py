@@ -16,7 +16,6 @@ before anybody else, and the history: all turns from the user's first on, as the
 ends is counted in `TurnCounts`.
 """
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from typing import Literal
 
 from models_py.conversation import Context, Message
 from models_py.sources.fields import is_absent, plain, unread
+from models_py.sources.json_decoder import JsonDecoder
 from models_py.sources.values import NotAPairError, kind_of, names_of, shown, storable
 
 Role = Literal["system", "user", "assistant"]
@@ -49,7 +49,7 @@ _TOOL_ROLES = frozenset(
     }
 )
 _ROLE_KEYS, _TEXT_KEYS = ("role", "from"), ("content", "value", "text")
-_TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
+_TEXT_PARTS = (None, "text", "input_text", "output_text")  # a tuple: of a list or object no hash can be taken
 _BETWEEN_TURNS, _BETWEEN_PARTS = "\n\n", "\n"
 _MAX_SHOWN = 8
 _LOOKS_LIKE_JSON = re.compile(r"\s*[\[{]")
@@ -195,11 +195,14 @@ def _turned(columns: dict[str, object]) -> object:
 
 def _from_json(text: str, where: str) -> object:
     try:
-        return json.loads(text)
+        value, problem = JsonDecoder().decode(text)
     except (ValueError, RecursionError) as error:
         raise NotAPairError(
             f"field {where}: the text is no JSON ({str(error).split(':', maxsplit=1)[0]}); write it with json.dumps"
         ) from error
+    if problem:
+        raise NotAPairError(f"field {where}: {problem}")
+    return value
 
 
 def _turn(turn: object, where: str) -> Turn:
@@ -249,7 +252,7 @@ def _part(part: object, where: str) -> str:
         return part
     if isinstance(part, dict):
         kind, text = part.get("type", "text"), part.get("text")
-        if kind not in _TEXT_PARTS and kind is not None:
+        if kind not in _TEXT_PARTS:
             raise NotAPairError(f"field {where}: a part of type {shown(str(kind))}; only text is read")
         if isinstance(text, str):
             return text

@@ -37,7 +37,7 @@ def read_csv(path: Path, is_wanted: Callable[[str], bool], delimiters: Sequence[
     # The limit is csv's own global; it only ever grows here.
     csv.field_size_limit(max(csv.field_size_limit(), MAX_ROW_BYTES))
     with open_bytes(path) as file:
-        records = _Records(Lines(file))
+        records = _Records(Lines(file), delimiters[0])
         header: list[str] = []
         number = 0
         while not records.at_end:
@@ -50,11 +50,13 @@ def read_csv(path: Path, is_wanted: Callable[[str], bool], delimiters: Sequence[
                 continue
             if not header:
                 if said := _SEPARATOR_LINE.fullmatch(records.raw().removeprefix(UTF8_BOM)):
-                    delimiters = (said.group(1).decode("latin-1"),)
+                    records.delimiter = said.group(1).decode("latin-1")
+                    delimiters = (records.delimiter,)
                     continue
-                if not problem:
-                    records.delimiter, header = _header(records.text(), is_wanted, delimiters)
-                    problem = _header_problem(header, is_wanted)
+                # What was wrong with it may be no more than the delimiter by which it was read.
+                records.delimiter, header = _header(records.text(), is_wanted, delimiters)
+                if header or not problem:
+                    problem = records.not_utf8 or _header_problem(header, is_wanted)
                 if problem:
                     yield Row(1, records.offset, None, records.raw(), f"the header: {problem}", ends_file=True)
                     return
@@ -69,9 +71,12 @@ def read_csv(path: Path, is_wanted: Callable[[str], bool], delimiters: Sequence[
 
 
 def _header(text: str, is_wanted: Callable[[str], bool], delimiters: Sequence[str]) -> tuple[str, list[str]]:
-    """The delimiter that makes most known names of a header, and the names; empty ones at the right are left out."""
+    """The delimiter that makes most known names of a header, and the names; empty ones at the right are left out.
+
+    No names: it can be read with none of the delimiters.
+    """
     tried = [(delimiter, _cells(text, delimiter)) for delimiter in delimiters]
-    delimiter, names = max(tried, key=lambda one: sum(map(is_wanted, one[1])))
+    delimiter, names = max(tried, key=lambda one: (sum(map(is_wanted, one[1])), bool(one[1])))
     while names and not names[-1].strip():
         names.pop()
     return delimiter, names
@@ -110,20 +115,20 @@ class _RecordTooLongError(Exception):
 class _Records:
     """The records of a file; remembers the bytes and the offset of the current one."""
 
-    def __init__(self, lines: Lines) -> None:
+    def __init__(self, lines: Lines, delimiter: str) -> None:
         self.offset = 0
         self.at_end = False
-        self.delimiter = ","
+        self.delimiter = delimiter
         self.blank_lines = 0
         self._lines = lines
         self._taken: list[bytes] = []
-        self._bytes_taken = 0
+        self._bytes_taken = self._quotes_taken = 0
         self._decode_error: UnicodeDecodeError | None = None
 
     def next(self) -> tuple[list[str], str | None]:
         """The next record's cells, and the reason when they are not to be used. No cells: a blank line or the end."""
         self.offset += self._bytes_taken
-        self._bytes_taken = 0
+        self._bytes_taken = self._quotes_taken = 0
         self._taken = []
         self._decode_error = None
         try:
@@ -131,14 +136,14 @@ class _Records:
         except (csv.Error, _RecordTooLongError) as error:
             first_error = str(error)
             try:
-                while self.raw().count(b'"') % 2 and next(self, None) is not None:
+                while self._quotes_taken % 2 and next(self, None) is not None:
                     pass
             except _RecordTooLongError as too_long:
                 first_error = str(too_long)
             more = f" ({len(self._taken)} lines up to the next closing quote)" if len(self._taken) > 1 else ""
             return [], f"not valid CSV: {first_error}{more}"
-        if self._decode_error is not None:
-            return cells, bad_utf8(self._decode_error)
+        if self.not_utf8:
+            return cells, self.not_utf8
         is_blank = not any(cells) and b'"' not in self.raw()
         self.blank_lines = self.blank_lines + 1 if is_blank else 0
         return [] if is_blank else cells, None
@@ -157,11 +162,17 @@ class _Records:
             raise _RecordTooLongError(f"the record is longer than {MAX_ROW_BYTES} bytes")
         text = line.removeprefix(UTF8_BOM) if self.offset == 0 and not self._taken else line
         self._taken.append(line)
+        self._quotes_taken += line.count(b'"')
         try:
             return text.decode("utf-8")
         except UnicodeDecodeError as error:
             self._decode_error = self._decode_error or error
             return text.decode("utf-8", errors="replace")
+
+    @property
+    def not_utf8(self) -> str | None:
+        """Why the current record is no text, where it is none."""
+        return None if self._decode_error is None else bad_utf8(self._decode_error)
 
     def raw(self) -> bytes:
         """The current record's bytes."""

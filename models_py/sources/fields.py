@@ -71,6 +71,24 @@ def matters(name: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which fields of a file are read: `named` ones, else those that matter; with `all_columns` the others as well.
+
+    Called with a name it says whether that field is read.
+    """
+
+    named: frozenset[str] | None = None
+    all_columns: bool = False
+
+    def __call__(self, name: str) -> bool:
+        return self.all_columns or self.tells_a_row(name)
+
+    def tells_a_row(self, name: str) -> bool:
+        """Whether an object with a field of that name is a row, and not what surrounds rows."""
+        return matters(name) if self.named is None else name in self.named
+
+
+@dataclass(frozen=True, slots=True)
 class Recognised:
     """Our field -> the record's; `unclear` says which of ours two fields claim."""
 

@@ -8,6 +8,7 @@ A misspelled `instruction` would make every row a bad one; a misspelled `input` 
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from models_py.errors import did_you_mean, refuse
@@ -48,7 +49,7 @@ def _problems(source: Source, names: dict[Path, frozenset[str]]) -> Iterator[str
 
 def _names(source: Source, path: Path) -> frozenset[str]:
     """The fields that the file's first rows have."""
-    rows = source.format_of(path).read(path, lambda _: True)
+    rows = source.format_of(path).read(path, replace(source.wanted, all_columns=True))
     names: set[str] = set()
     try:
         for row in itertools.islice(rows, _ROWS):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from models_py.sources.arrow_rows import read_arrow
 from models_py.sources.csv_rows import read_csv
+from models_py.sources.fields import Wanted
 from models_py.sources.json_rows import read_json
 from models_py.sources.opened import PACKED_SUFFIXES
 from models_py.sources.parquet_rows import read_parquet
@@ -19,20 +20,20 @@ from models_py.sources.row import Row
 class Format:
     """How files are read, and the suffixes that tell it, lower case, `.gz` and other packings taken away.
 
-    read: a file's rows, good and bad; the second argument tells the names of fields that matter, for formats that can
-    leave the others unread. Of what a file contains it raises nothing but UnreadableError.
+    read: a file's rows, good and bad; called with a name, the second argument tells whether that field is read, for
+    formats that can leave the others unread. Of what a file contains it raises nothing but UnreadableError.
     no_value: texts, in lower case, that stand for null where the format has none.
     """
 
     suffixes: tuple[str, ...]
-    read: Callable[[Path, Callable[[str], bool]], Iterator[Row]]
+    read: Callable[[Path, Wanted], Iterator[Row]]
     no_value: frozenset[str] = frozenset()
 
 
 _PANDAS_NULLS = frozenset({"nan", "<na>"})
 FORMATS = {
-    "json": Format((".json",), lambda path, _: read_json(path)),
-    "jsonl": Format((".jsonl", ".ndjson", ".jsonlines"), lambda path, _: read_json(path)),
+    "json": Format((".json",), read_json),
+    "jsonl": Format((".jsonl", ".ndjson", ".jsonlines"), read_json),
     "csv": Format((".csv",), read_csv, _PANDAS_NULLS),
     "parquet": Format((".parquet", ".pq"), read_parquet),
     "tsv": Format((".tsv",), lambda path, is_wanted: read_csv(path, is_wanted, ("\t", ",")), _PANDAS_NULLS),

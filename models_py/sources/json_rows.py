@@ -3,7 +3,7 @@ r"""JSON in every layout that files have, row by row, so that one bad row costs 
     lines      {"instruction": ...}\n{"instruction": ...}      each line stands alone; the row number is the line's
     array      [{"instruction": ...}, ...]                     in one line or many
     values     {\n"instruction": ...\n}\n{ ...                  one object over many lines, or one behind the other (jq)
-    wrapped    {"version": 1, "data": [{...}, ...]}            one list of rows in an object
+    wrapped    {"version": 1, "data": [{...}, ...]}            one list of rows in an object that is none itself
 
 Lines: blank ones are skipped. All other layouts: elements are decoded one by one from a window that moves over the
 file. Behind a broken element reading goes on at the next object that begins with a key some element began with:
@@ -17,21 +17,26 @@ stands twice in an object makes a bad row: which of the two was meant nobody kno
 
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from io import BufferedReader
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from models_py.sources.fields import matters
-from models_py.sources.opened import HEAD_BYTES, UTF8_BOM, Lines, open_bytes
+from models_py.sources.fields import Wanted
+from models_py.sources.json_decoder import JsonDecoder
+from models_py.sources.opened import HEAD_BYTES, UTF8_BOM, Lines, UnreadableError, open_bytes
 from models_py.sources.row import MAX_BLANK_LINES, MAX_ROW_BYTES, Row, bad_utf8
-from models_py.sources.values import shown
 
 _WINDOW_BYTES = 64 << 10
 _LONGEST_TOKEN = 512
 _MOST_PASSED_OVER = 16  # times MAX_ROW_BYTES: a line that is longer has no end
+_BLANK = " \t\n\r"  # JSON's; Python's own, and its ends of lines, are other letters' bytes too
 _SPACE = re.compile(r"[ \t\n\r]*")
+_LINE = re.compile(r"[^\n\r]+")
 _BLANKS = r"[ \t\n\r]{0,100}"
 _FIRST_KEY = re.compile(rf'\{{{_BLANKS}"([^"\\]{{0,200}})"{_BLANKS}:')
 _NEXT_OBJECT = re.compile(rf',{_BLANKS}\{{{_BLANKS}"')
@@ -44,41 +49,76 @@ _NAME = re.compile(_KEY)
 Layout = Literal["lines", "array", "values", "wrapped"]
 
 
-def read_json(path: Path) -> Iterator[Row]:
+def read_json(path: Path, wanted: Wanted) -> Iterator[Row]:
     """The rows of a JSON file of any layout, whatever its name says. Memory: a window of the file, one row."""
     with open_bytes(path) as file:
-        head = file.peek(HEAD_BYTES)
-        layout = layout_of(head.removeprefix(UTF8_BOM).decode("latin-1"))
-        yield from _read_lines(file) if layout == "lines" else _read_elements(file, layout)
+        layout = layout_of(file.peek(HEAD_BYTES), wanted, partial(_beginning, path))
+        yield from _read_lines(file) if layout == "lines" else _read_elements(file, layout, wanted)
 
 
-def layout_of(head: str) -> Layout:
-    """What a file is that begins so. `head` is all of it, or so much that a row of usual length ends in it."""
-    text = head.lstrip()
+def _beginning(path: Path) -> bytes:
+    """As much of the file as one row may be long."""
+    pieces: list[bytes] = []
+    left = MAX_ROW_BYTES
+    with open_bytes(path) as file, suppress(UnreadableError):  # whoever reads the rows is told
+        while left > 0 and (piece := file.read1(left)):
+            pieces.append(piece)
+            left -= len(piece)
+    return b"".join(pieces)
+
+
+def layout_of(head: bytes, wanted: Wanted, longer: Callable[[], bytes] | None = None) -> Layout:
+    """What a file is that begins so. longer: gives more of it where that is too short to tell; None = it is all."""
+    text = head.removeprefix(UTF8_BOM).decode("latin-1").lstrip(_BLANK)
     if text[:1] not in ("[", "{"):
         return "lines"
-    first, *others = [line.rstrip() for line in text.splitlines() if line.strip()]
-    is_object, is_row = text[0] == "{", _is_json(first)
-    if others and (is_row or (is_object and _are_lines(first, others[0]))):
+    lines = (line.group().strip(_BLANK) for line in _LINE.finditer(text))
+    first, *others = islice(filter(None, lines), 2)
+    is_object = text[0] == "{"
+    if others and (_is_json(first) or (is_object and _are_lines(first, others[0]))):
         return "lines"
-    if not is_object:
-        return "array"
-    if (found := _BEFORE_LIST.match(text)) and not any(map(matters, _names_in(found))):
-        return "wrapped"
-    return "values" if others else "lines"
+    if not others and longer is not None:
+        return layout_of(longer(), wanted)
+    return _layout_of_object(text, wanted, longer, in_lines=bool(others)) if is_object else "array"
+
+
+def _layout_of_object(text: str, wanted: Wanted, longer: Callable[[], bytes] | None, *, in_lines: bool) -> Layout:
+    is_row: Layout = "values" if in_lines else "lines"
+    found = _BEFORE_LIST.match(text)
+    if found is None or any(map(wanted.tells_a_row, _names_in(found))):
+        return is_row
+    whole = _first_object(text)
+    if whole is None and longer is not None:
+        return layout_of(longer(), wanted)
+    # What is longer than a row may be, or broken, is none.
+    return is_row if any(map(wanted.tells_a_row, whole or ())) else "wrapped"
 
 
 def _are_lines(first: str, second: str) -> bool:
     """Whether a broken line is a broken row, and not the beginning of one that goes on in the next line."""
     if first.endswith(",") and _is_json(first[:-1]):  # rows of an array without its brackets
         return False
-    if first.endswith("{") and not second.lstrip().startswith(('"', "}")):
+    if first.endswith("{") and not second.startswith(('"', "}")):
         return True
     return _is_json(second) or not _stops(first)
 
 
 def _names_in(match: re.Match[str]) -> list[str]:
-    return [*_NAME.findall(match.group(1)), match.group(match.lastindex or 0)]
+    return [_utf8(name) for name in (*_NAME.findall(match.group(1)), match.group(match.lastindex or 0))]
+
+
+def _first_object(text: str) -> dict[str, object] | None:
+    """The object that a text begins with; None where it is broken, or goes on behind the text's end."""
+    try:
+        found, _, _ = JsonDecoder().raw_decode(_utf8(text), 0)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _utf8(text: str) -> str:
+    """What a text says that was read as Latin-1."""
+    return text.encode("latin-1").decode("utf-8", errors="replace")
 
 
 def _is_json(line: str) -> bool:
@@ -102,7 +142,7 @@ def _stops(line: str, *, also_in_a_string: bool = False) -> bool:
 
 
 def _read_lines(file: "BufferedReader[Any]") -> Iterator[Row]:
-    lines, decoder = Lines(file), _Decoder()
+    lines, decoder = Lines(file), JsonDecoder()
     offset = number = blank = 0
     while line := lines.readline(MAX_ROW_BYTES):
         number += 1
@@ -140,7 +180,7 @@ def _cut_off(last: Row) -> Row:
     return replace(last, problem=f"{last.problem}; the file breaks off here", ends_file=True)
 
 
-def _line_row(decoder: "_Decoder", number: int, offset: int, line: bytes) -> Row:
+def _line_row(decoder: JsonDecoder, number: int, offset: int, line: bytes) -> Row:
     try:
         record, problem = decoder.decode(line.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -150,7 +190,7 @@ def _line_row(decoder: "_Decoder", number: int, offset: int, line: bytes) -> Row
     return Row(number, offset, record, line, problem)
 
 
-def _read_elements(file: "BufferedReader[Any]", layout: Layout) -> Iterator[Row]:
+def _read_elements(file: "BufferedReader[Any]", layout: Layout, wanted: Wanted) -> Iterator[Row]:
     """One row an element. Memory: a window of the file, which grows to hold one element of at most MAX_ROW_BYTES.
 
     Time is linear in the file's size, however broken it is: reading resumes behind the place where it failed.
@@ -162,7 +202,7 @@ def _read_elements(file: "BufferedReader[Any]", layout: Layout) -> Iterator[Row]
         number += 1
         if window.text[window.position] == "]" and layout != "values":
             window.position += 1
-            if problem := window.problem_behind_the_end():
+            if problem := window.problem_behind_the_end(wanted):
                 yield window.row(number, problem, ends_file=True)
             return
         try:
@@ -201,7 +241,7 @@ class _Window:
     def __init__(self, file: "BufferedReader[Any]", layout: Layout) -> None:
         self._file = file
         self._layout = layout
-        self.decoder = _Decoder()
+        self.decoder = JsonDecoder()
         self._text_offset = 0
         self._at_end = False
         self.text = ""
@@ -239,7 +279,7 @@ class _Window:
                 return False
             self._read_on()
 
-    def problem_behind_the_end(self) -> str | None:
+    def problem_behind_the_end(self, wanted: Wanted) -> str | None:
         """What is wrong with the rest of the file, behind the closing bracket of the list of rows."""
         if not self.skip_space():
             return "the JSON object is not closed: the file breaks off here" if self._layout == "wrapped" else None
@@ -248,12 +288,16 @@ class _Window:
         while len(self.text) - self.position <= MAX_ROW_BYTES and not self._at_end:
             self._read_on()
         try:
-            beside = json.loads('{"": 0' + self.text[self.position :])
+            beside = json.loads("{" + _utf8(self.text[self.position :]).removeprefix(","))
         except (ValueError, RecursionError):
             return "there is text behind the list of rows that is no JSON"
-        lists = [name for name, value in beside.items() if isinstance(value, list) and value]
-        named = ", ".join(map(repr, lists[:5]))
-        return f"beside the list of rows that was read there is also {named}; write each to a file" if lists else None
+        others = [
+            name for name, value in beside.items() if (isinstance(value, list) and value) or wanted.tells_a_row(name)
+        ]
+        if not others:
+            return None
+        named = ", ".join(map(repr, others[:5]))
+        return f"beside the list of rows that was read there is also {named}; write each to a file of its own"
 
     def decode(self) -> tuple[object, int, str | None]:
         """The element here, its end in `text`, and what is wrong with it where it can be read but not be used.
@@ -314,37 +358,3 @@ def _broken(error: Exception, start: int) -> str:
     if isinstance(error, RecursionError):
         return "not readable JSON: nested too deeply"
     return f"not readable JSON: {error}"
-
-
-def _whole_number(digits: str) -> int | float:
-    try:
-        return int(digits)
-    except ValueError:  # Python refuses integers of thousands of digits
-        return float(digits)
-
-
-class _Decoder:
-    """JSON's decoder, which also tells of a key that stands twice in an object."""
-
-    def __init__(self) -> None:
-        self._json = json.JSONDecoder(parse_int=_whole_number, object_pairs_hook=self._object)
-        self._twice: str | None = None
-
-    def decode(self, text: str) -> tuple[object, str | None]:
-        self._twice = None
-        return self._json.decode(text), self._problem()
-
-    def raw_decode(self, text: str, position: int) -> tuple[object, int, str | None]:
-        self._twice = None
-        record, end = self._json.raw_decode(text, position)
-        return record, end, self._problem()
-
-    def _object(self, pairs: list[tuple[str, object]]) -> dict[str, object]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            seen: set[str] = set()
-            self._twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        return found
-
-    def _problem(self) -> str | None:
-        return None if self._twice is None else f"the key {shown(self._twice)} stands twice in one object"

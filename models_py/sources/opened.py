@@ -34,6 +34,14 @@ def _gzip(file: BinaryIO) -> Any:
     return gzip.GzipFile(fileobj=file)
 
 
+def _bzip2(file: BinaryIO) -> Any:
+    return _Streams(file, bz2.BZ2Decompressor)
+
+
+def _xz(file: BinaryIO) -> Any:
+    return _Streams(file, lzma.LZMADecompressor)
+
+
 def _zstd(file: BinaryIO) -> Any:
     import pyarrow as pa  # only whoever reads such a file pays for it
 
@@ -42,8 +50,8 @@ def _zstd(file: BinaryIO) -> Any:
 
 _PACKINGS: dict[str, tuple[bytes, Callable[[BinaryIO], Any]]] = {
     "gzip": (b"\x1f\x8b", _gzip),
-    "bzip2": (b"BZh", bz2.BZ2File),
-    "xz": (b"\xfd7zXZ\x00", lzma.LZMAFile),
+    "bzip2": (b"BZh", _bzip2),
+    "xz": (b"\xfd7zXZ\x00", _xz),
     "Zstandard": (b"\x28\xb5\x2f\xfd", _zstd),
 }
 PACKED_SUFFIXES = (".gz", ".bz2", ".xz", ".zst", ".zstd")
@@ -91,6 +99,14 @@ def pointer(path: Path) -> str | None:
     return next((what for beginning, what in _POINTERS.items() if head.startswith(beginning)), None)
 
 
+def refuse_packed(path: Path) -> None:
+    """Raises UnreadableError for a packed file: of the formats that are no text readers want the file itself."""
+    with path.open("rb") as file:
+        packing = _packing(file.read(8))
+    if packing is not None:
+        raise UnreadableError(f"the file is packed ({packing}), and only text is unpacked here; unpack it")
+
+
 def check_unpacked(unpacked: int, packed: int, packing: str, instead: str = "unpack it") -> None:
     """Raises UnreadableError where so many bytes come out of so few that it is an attack or an accident, not text."""
     if unpacked > max(_LEAST_UNPACKED_BYTES, _MOST_UNPACKED_TIMES * packed):
@@ -102,11 +118,15 @@ def check_unpacked(unpacked: int, packed: int, packing: str, instead: str = "unp
 
 def _unpacked(path: Path) -> "io.BufferedReader[Any]":
     file = io.BufferedReader(io.FileIO(path), HEAD_BYTES)
-    head = file.peek(8)[:8]
-    for name, (magic, unpack) in _PACKINGS.items():
-        if head.startswith(magic):
-            return io.BufferedReader(_Unpacked(file, unpack(file), name), HEAD_BYTES)
-    return file
+    packing = _packing(file.peek(8))
+    if packing is None:
+        return file
+    _, unpack = _PACKINGS[packing]
+    return io.BufferedReader(_Unpacked(file, unpack(file), packing), HEAD_BYTES)
+
+
+def _packing(head: bytes) -> str | None:
+    return next((name for name, (magic, _) in _PACKINGS.items() if head.startswith(magic)), None)
 
 
 def _checked(file: "io.BufferedReader[Any]") -> "io.BufferedReader[Any]":
@@ -135,6 +155,45 @@ def _recoded(file: "io.BufferedReader[Any]") -> "io.BufferedReader[Any]":
         if beginning.match(head):
             return io.BufferedReader(_Recoded(file, encoding), HEAD_BYTES)
     return file
+
+
+class _Streams:
+    """What a file of packed streams, one behind the other, unpacks to. Zeros may fill it up.
+
+    Python's own readers of bzip2 and xz take for the end what stands behind a stream and begins none.
+    """
+
+    def __init__(self, file: BinaryIO, unpacker: Callable[[], Any]) -> None:
+        self._file = file
+        self._unpacker = unpacker
+        self._stream = unpacker()
+
+    def read(self, most: int) -> bytes:
+        """The next bytes, at most so many; none at the end. Raises EOFError, OSError or LZMAError for what is none."""
+        packed = b""
+        while True:
+            if self._stream.eof:
+                packed = self._behind(self._stream.unused_data)
+                if not packed:
+                    return b""
+                self._stream = self._unpacker()
+            elif self._stream.needs_input:
+                packed = self._file.read(_PIECE_BYTES)
+                if not packed:
+                    raise EOFError("it ends before its last stream does")
+            if block := self._stream.decompress(packed, most):
+                return bytes(block)
+            packed = b""
+
+    def _behind(self, packed: bytes) -> bytes:
+        """What stands behind a stream and its zeros."""
+        while not (packed := packed.lstrip(b"\0")):
+            if not (packed := self._file.read(_PIECE_BYTES)):
+                break
+        return packed
+
+    def close(self) -> None:
+        self._file.close()
 
 
 class _Unpacked(io.RawIOBase):

@@ -81,8 +81,7 @@ def to_pairs(
 def turns_of(record: object, fields: Mapping[str, str] | None = None) -> int:
     """How many turns a record shows that is no pair; 0 where it shows no list of them."""
     if isinstance(record, dict):
-        names = recognise(record).names if fields is None else fields
-        record = record.get(names.get("messages", ""))
+        record = _value(record, recognise(record).names if fields is None else fields, "messages")
     return len(record) if isinstance(record, list) else 0
 
 
@@ -137,7 +136,7 @@ def _conversation(record: dict[str, object], names: Mapping[str, str]) -> Conver
     asked = None if instruction is None else record[instruction]
     if instruction is None or not isinstance(asked, list) or not is_turns(asked):
         return None
-    answered = record.get(names.get("output", ""))
+    answered = _value(record, names, "output")
     answer = answered if isinstance(answered, list) else [{"role": "assistant", "content": answered}]
     if (history := names.get("history")) is not None and not is_absent(record[history]):
         raise NotAPairError(both_filled(instruction, history))
@@ -178,7 +177,7 @@ def _from_fields(
 
 def _after_its_history(pair: Pair, record: dict[str, object], fields: Mapping[str, str], turns: Turns) -> Found:
     """A pair of a record whose fields say what stands before it: the last exchange of that conversation."""
-    names = {ours: name for ours in ("system", "history") if not is_absent(record.get(name := fields.get(ours, "")))}
+    names = {ours: fields[ours] for ours in ("system", "history") if not is_absent(_value(record, fields, ours))}
     if not names:
         return Found((pair,))
     earlier = read_history(record[names["history"]], names["history"]) if "history" in names else ()
@@ -208,19 +207,24 @@ def _of_exchange(exchange: Exchange, category: str | None) -> Pair:
     )
 
 
+def _value(record: Mapping[str, object], fields: Mapping[str, str], ours: str) -> object:
+    """What the record has for a field of ours; None where it has none. (A field's name may be empty, too.)"""
+    return record.get(fields[ours]) if ours in fields else None
+
+
 def _is_null(value: object) -> bool:
     return not isinstance(value, str | list | dict) and is_absent(value)
 
 
 def _input(record: dict[str, object], fields: Mapping[str, str]) -> str:
-    value = record.get(fields.get("input", ""))
+    value = _value(record, fields, "input")
     return "" if value is None or _is_null(value) else storable(value, fields["input"])
 
 
 def _category(
     record: dict[str, object], fields: Mapping[str, str], no_value: Collection[str] = frozenset()
 ) -> str | None:
-    value = record.get(fields.get("category", ""))
+    value = _value(record, fields, "category")
     if value is None or _is_null(value):
         return None
     if isinstance(value, int | float) and not isinstance(value, bool):

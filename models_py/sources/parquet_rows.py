@@ -8,7 +8,7 @@ unpacks to hundreds of times its size, as its own footer says or as its rows tur
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from models_py.sources.opened import check_unpacked
+from models_py.sources.opened import check_unpacked, refuse_packed
 from models_py.sources.row import Row
 
 _BATCH_ROWS = 10_000
@@ -24,6 +24,7 @@ def read_parquet(path: Path, is_wanted: Callable[[str], bool]) -> Iterator[Row]:
 
     number = 0
     try:
+        refuse_packed(path)
         table = pl.scan_parquet(path, glob=False)
         columns = table.collect_schema().names()
         chosen = [name for name in columns if is_wanted(name)] or columns

@@ -12,7 +12,7 @@ out beside that (turns of a conversation, files of a folder) is counted by sourc
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -25,7 +25,7 @@ from models_py.content import content_id
 from models_py.errors import UserError, refuse
 from models_py.progress import OnProgress, Progress, silent
 from models_py.sources import hub
-from models_py.sources.fields import matters
+from models_py.sources.fields import Wanted
 from models_py.sources.files import check_readable
 from models_py.sources.formats import Format
 from models_py.sources.opened import UnreadableError
@@ -167,7 +167,7 @@ def read_sources(
     for source in sources:
         counts = SourceCounts(source.name, files_left_out=[_name(file) for file in source.found()[1]])
         tables.counts.append(counts)
-        seen = _source_rows(files[source.name], _wanted(source), source.name, counts, progress)
+        seen = _source_rows(files[source.name], source.wanted, source.name, counts, progress)
         rows = _of_interest(source, seen if most_rows is None else itertools.islice(seen, most_rows))
         for path, form, row in rows:
             counts.row_count += 1
@@ -188,10 +188,28 @@ def ids_of_row(sources: Sequence[Source], is_named: Callable[[str], bool], numbe
     for source in sources:
         for path, form in readable_files([source])[source.name].items():
             if is_named(_name(path)):
-                row = next((row for row in _rows(path, form, _wanted(source)) if row.number == number), None)
+                row = next((row for row in _rows(path, form, source.wanted) if row.number == number), None)
                 made = _made_of(source, form, row) if row is not None else ""
                 found |= dict.fromkeys(map(_id_of, made.pairs)) if isinstance(made, Found) else {}
     return [*found]
+
+
+def strict_rows(source: Source, named: Collection[str] | None = None) -> Iterator["_Placed"]:
+    """Every row of every file with all its columns, for readers who can do without none.
+
+    named: the fields by which a row is told; None = those that matter. Downloads what lies on the hub and is not here.
+    Raises UserError, naming the profile's key, file and row, for the first that cannot be read.
+    """
+    source.fetch(only_missing=True)
+    wanted = Wanted(None if named is None else frozenset(named), all_columns=True)
+    for path, form in readable_files([source])[source.name].items():
+        try:
+            for row in form.read(path, wanted):
+                if row.problem is not None:
+                    raise UserError(f"{source.key}: {path}, row {row.number}: {row.problem}")
+                yield path, form, row
+        except UnreadableError as error:
+            raise UserError(f"{source.key}: {path} cannot be read: {error}") from error
 
 
 def check_bad_fraction(read: SourcesRead, max_bad_fraction: float, section: str = Source.section) -> None:
@@ -300,7 +318,7 @@ _Placed = tuple[Path, Format, Row]
 
 def _source_rows(
     files: Sequence[tuple[Path, Format]],
-    is_wanted: Callable[[str], bool],
+    wanted: Wanted,
     name: str,
     counts: SourceCounts,
     progress: "_Progress",
@@ -308,7 +326,7 @@ def _source_rows(
     for path, form in files:
         before = counts.rows_seen
         with progress.of_file(path.stat().st_size):
-            for row in _rows(path, form, is_wanted):
+            for row in _rows(path, form, wanted):
                 counts.rows_seen += 1
                 progress.row(row, name)
                 yield path, form, row
@@ -343,11 +361,6 @@ def _is_hopeless(counts: SourceCounts, max_bad_fraction: float) -> bool:
     return bad >= _MOST_BAD_ROWS_EVER or (bad >= _MOST_BAD_ROWS and bad > max_bad_fraction * counts.row_count)
 
 
-def _wanted(source: Source) -> Callable[[str], bool]:
-    """Which fields of a row are read."""
-    return matters if source.fields is None else frozenset(source.fields.values()).__contains__
-
-
 def _made_of(source: Source, form: Format, row: Row) -> Found | str:
     """Its pairs, or why it has none."""
     if row.problem is not None:
@@ -359,11 +372,11 @@ def _id_of(pair: Pair) -> str:
     return content_id(pair.instruction, pair.input, pair.output, pair.context)
 
 
-def _rows(path: Path, form: Format, is_wanted: Callable[[str], bool]) -> Iterator[Row]:
+def _rows(path: Path, form: Format, wanted: Wanted) -> Iterator[Row]:
     """The file's rows; one that cannot be read on ends in one bad row."""
     number = 0
     try:
-        for row in form.read(path, is_wanted):
+        for row in form.read(path, wanted):
             number = row.number
             yield row
     except UnreadableError as error:

@@ -12,6 +12,7 @@ from models_py.errors import UserError, refuse, unknown
 from models_py.paths import absolute
 from models_py.sources import hub
 from models_py.sources.conversation import Turns
+from models_py.sources.fields import Wanted
 from models_py.sources.files import Found, find_files, refuse_problems
 from models_py.sources.formats import FORMATS, Format, by_suffix, suffixes
 from models_py.sources.opened import PACKED_SUFFIXES
@@ -113,6 +114,11 @@ class Source:
         """How its files are read, what is not at its default: part of what comes of them."""
         keys = {"format": None, "fields": None, "turns": "last", "limit": None, "sample": None}
         return {key: value for key, value in asdict(self).items() if key in keys and value != keys[key]}
+
+    @property
+    def wanted(self) -> Wanted:
+        """Which fields of its rows are read."""
+        return Wanted(None if self.fields is None else frozenset(self.fields.values()))
 
     def at(self, root: Path) -> "Source":
         """The same source, its relative paths seen from `root`."""

@@ -1,5 +1,6 @@
 """Instruction files of the shapes that evaluation sets have, and what is told of those that cannot be asked."""
 
+import csv
 import json
 from collections import Counter
 from pathlib import Path
@@ -53,6 +54,10 @@ def one(folder: Path, row: object, **settings: Any) -> Instruction:
         ({"messages": [{"role": "user", "content": "Name a sea."}]}, "Name a sea.", "", ""),
         ({"conversations": [{"from": "human", "value": "Name a sea."}]}, "Name a sea.", "", ""),
         ([{"role": "user", "content": "Name a sea."}], "Name a sea.", "", ""),
+        ({"messages": '[{"role": "user", "content": "Name a sea."}]'}, "Name a sea.", "", ""),
+        ({"messages": {"role": ["user"], "content": ["Name a sea."]}}, "Name a sea.", "", ""),
+        ({"messages": None, "instruction": "Name a sea.", "output": "Baltic."}, "Name a sea.", "", "Baltic."),
+        ({"prompt": [{"role": "user", "content": "Name a sea."}]}, "Name a sea.", "", ""),
         ("Name a sea.", "Name a sea.", "", ""),
         (
             {"messages": [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}]},
@@ -76,11 +81,18 @@ def test_shapes_of_evaluation_sets(tmp_path: Path, row: object, instruction: str
         ({"q": "2+2?", "a": "4"}, {"instruction": "q", "reference": "a"}, "2+2?", "4"),
         ({"q": ["2+2?", "x2?"], "a": ["4", "8"]}, {"instruction": "q", "reference": "a"}, "2+2?", "4"),
         ({"chat": [{"role": "user", "content": "2+2?"}]}, {"messages": "chat"}, "2+2?", ""),
+        ({"chat": '[{"from": "human", "value": "2+2?"}]'}, {"messages": "chat"}, "2+2?", ""),
     ],
 )
 def test_fields_by_name(tmp_path: Path, row: object, fields: dict[str, str], instruction: str, reference: str) -> None:
     found = one(tmp_path, row, fields=fields)
     assert (found.instruction, found.reference) == (instruction, reference)
+
+
+def test_a_file_of_one_chat_is_no_frame_of_its_turns(tmp_path: Path) -> None:
+    path = written(tmp_path, {"id": 7, "talk": [{"role": "user", "content": "2+2?"}]})
+    read = read_instructions([InstructionFile("set", path=str(path), fields={"messages": "talk"})])
+    assert [found.instruction for found in read.instructions] == ["2+2?"]
 
 
 def test_what_stands_before_the_last_question_is_kept(tmp_path: Path) -> None:
@@ -122,6 +134,11 @@ def test_what_is_not_asked_is_told(tmp_path: Path) -> None:
         ({"turns": []}, "row 1: no recognised fields"),
         ({"prompt": "a", "question": "b"}, "row 1: fields prompt and question are both filled"),
         ({"messages": [{"role": "system", "content": "Be brief."}]}, "row 1: field messages: no user turn"),
+        ({"messages": []}, r"set\.jsonl, row 1: field messages: no user turn; found roles none"),
+        ([], r"set\.jsonl, row 1: field messages: no user turn; found roles none"),
+        ({"messages": "[]"}, "row 1: field messages: no user turn; found roles none"),
+        ({"messages": "[1"}, "row 1: field messages: the text is no JSON"),
+        ({"messages": None}, "row 1: field messages: expected a list of turns, found null"),
         ({"instruction": "Look.", "image": "x.png"}, "row 1: .*images"),
         (17, "row 1: expected an object with fields, found the number 17"),
     ],
@@ -129,6 +146,14 @@ def test_what_is_not_asked_is_told(tmp_path: Path) -> None:
 def test_a_row_that_cannot_be_asked_is_named(tmp_path: Path, row: object, told: str) -> None:
     with pytest.raises(UserError, match=told):
         one(tmp_path, row)
+
+
+def test_chats_of_a_csv(tmp_path: Path) -> None:
+    chats = [[{"role": "user", "content": text}] for text in ("Name a sea.", "Name a lake.")]
+    with (tmp_path / "set.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([["id", "messages"], *enumerate(map(json.dumps, chats))])
+    read = read_instructions([InstructionFile("set", path=str(tmp_path / "set.csv"))])
+    assert [found.instruction for found in read.instructions] == ["Name a sea.", "Name a lake."]
 
 
 def test_a_broken_line_and_an_empty_file_are_named(tmp_path: Path) -> None:

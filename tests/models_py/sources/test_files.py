@@ -168,9 +168,10 @@ def zstd(text: bytes) -> bytes:
     return bytes(pa.compress(text, codec="zstd", asbytes=True))
 
 
-@pytest.mark.parametrize(
-    ("suffix", "pack"), [(".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress), (".zst", zstd)]
-)
+PACKS = [(".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress), (".zst", zstd)]
+
+
+@pytest.mark.parametrize(("suffix", "pack"), PACKS)
 def test_packed_files_are_read_and_broken_ones_are_told(tmp_path: Path, suffix: str, pack: Any) -> None:
     packed = pack(TEXT.encode())
     (tmp_path / f"a.jsonl{suffix}").write_bytes(packed)
@@ -181,6 +182,47 @@ def test_packed_files_are_read_and_broken_ones_are_told(tmp_path: Path, suffix: 
     result = read_sources([source(tmp_path / f"a.jsonl{suffix}")])
     assert len(result.unfinished_files) == 1
     assert "file is damaged or breaks off here" in result.quarantined["reason"][-1]
+
+
+@pytest.mark.parametrize(("suffix", "pack"), PACKS)
+def test_what_stands_behind_a_packed_stream_is_another_or_is_told(tmp_path: Path, suffix: str, pack: Any) -> None:
+    path = tmp_path / f"a.jsonl{suffix}"
+    lines = TEXT.encode().splitlines(keepends=True)
+    first, second = pack(b"".join(lines[:3])), pack(b"".join(lines[3:]))
+    path.write_bytes(first + second)
+    assert answers(path) == [row["output"] for row in ROWS]
+    for behind in (second[1:], second[:2], second[:-1], b"notes", b"\0\0\0\0notes"):
+        path.write_bytes(first + behind)
+        result = read_sources([source(path)])
+        assert len(result.unfinished_files) == 1, behind
+        assert "file is damaged or breaks off here" in result.quarantined["reason"][-1]
+
+
+@pytest.mark.parametrize(("suffix", "pack"), PACKS)
+@pytest.mark.parametrize("form", ["parquet", "arrow"])
+def test_a_table_that_is_packed_is_to_be_unpacked(tmp_path: Path, form: str, suffix: str, pack: Any) -> None:
+    path = tmp_path / f"a.{form}{suffix}"
+    path.write_bytes(pack(b"a table"))
+    name = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "Zstandard"}[suffix]
+    result = read_sources([source(path)])
+    told = f"the file is packed ({name}), and only text is unpacked here; unpack it"
+    assert result.quarantined["reason"].to_list() == [told]
+    assert result.unfinished_files == (str(path),)
+
+
+@pytest.mark.parametrize(("suffix", "pack"), PACKS[:3])
+def test_zeros_that_fill_up_a_packed_file_are_nothing(tmp_path: Path, suffix: str, pack: Any) -> None:
+    path = tmp_path / f"a.jsonl{suffix}"
+    path.write_bytes(pack(TEXT.encode()) + b"\0" * 200_000)
+    assert answers(path) == [row["output"] for row in ROWS]
+
+
+def test_streams_of_one_packing_that_were_joined_with_zeros_between(tmp_path: Path) -> None:
+    for pack, suffix in ((bz2.compress, "bz2"), (lzma.compress, "xz")):
+        half = len(TEXT) // 2
+        packed = b"\0\0\0\0".join(pack(text.encode()) for text in (TEXT[:half], "", TEXT[half:]))
+        (tmp_path / f"a.jsonl.{suffix}").write_bytes(packed)
+        assert answers(tmp_path / f"a.jsonl.{suffix}") == [row["output"] for row in ROWS]
 
 
 def test_arrow_files_and_streams(tmp_path: Path) -> None:

@@ -89,6 +89,11 @@ def test_a_file_without_fields_is_told_elsewhere(tmp_path: Path, content: str) -
     check_fields(Source("mine", path=str(tmp_path / "a.jsonl"), fields=SOUND))
 
 
+def test_the_turns_of_a_files_only_chat_are_not_its_rows(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(json.dumps({"id": 7, "talk": [{"role": "user", "content": "Why?"}]}))
+    check_fields(Source("mine", path=str(tmp_path / "a.jsonl"), fields={"messages": "talk"}))
+
+
 def test_a_chat_is_a_field_too(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"talk": [], "topic": "rivers"}\n')
     check_fields(Source("mine", path=str(tmp_path / "a.jsonl"), fields={"messages": "talk", "category": "topic"}))

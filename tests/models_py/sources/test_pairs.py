@@ -1,12 +1,18 @@
 """Records of every shape, and the reasons of those that are no pair."""
 
+import json
+from typing import get_args
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from models_py.conversation import Context, Message
-from models_py.sources.pairs import Pair
+from models_py.sources.conversation import Turns
+from models_py.sources.fields import NAMES
+from models_py.sources.pairs import Pair, to_pairs, turns_of
 from tests.models_py.sources.one_pair import to_pair
+from tests.support.properties import examples
 from tests.support.values import as_a
 
 json_values = st.recursive(
@@ -14,20 +20,20 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=12,
 )
-field_names = st.sampled_from(
-    [
-        "instruction",
-        "input",
-        "context",
-        "output",
-        "response",
-        "category",
-        "messages",
-        "conversations",
-        "label",
-        "images",
-    ]
+all_names = ["", "label", "weight", "images", "text", *(name for names in NAMES.values() for name in names)]
+parts = st.fixed_dictionaries({}, optional={"type": st.just("text") | json_values, "text": st.text() | json_values})
+turns = st.fixed_dictionaries(
+    {"role": st.sampled_from(["user", "assistant", "system"]), "content": st.text() | st.lists(parts) | json_values},
+    optional={"weight": json_values},
 )
+chats = st.lists(turns | st.lists(st.text() | json_values, max_size=2) | json_values, max_size=3) | st.lists(turns)
+values = st.text() | json_values | chats
+fields = st.dictionaries(st.sampled_from(all_names), values | values.map(json.dumps), max_size=6)
+chat_fields = st.dictionaries(st.sampled_from(["messages", "prompt", "history"]), chats, max_size=2)
+records = st.builds(dict[str, object].__or__, fields, chat_fields)
+ways_to_name = st.none() | st.dictionaries(
+    st.sampled_from(["input", "category", "system", "history"]), st.sampled_from(all_names)
+).map(lambda named: {"instruction": "instruction", "output": "output", **named})
 
 
 def chat(*turns: tuple[str, object]) -> list[dict[str, object]]:
@@ -96,6 +102,10 @@ def test_recognised_shapes(record: object, pair: Pair) -> None:
             "field messages[1].content: expected text, found the number 3",
         ),
         ({"messages": chat(("user", ""), ("assistant", "c"))}, "field messages[0].content is empty"),
+        (
+            {"messages": chat(("user", [{"type": {"x": 1}, "text": "a"}]), ("assistant", "c"))},
+            "field messages[0].content[0]: a part of type \"{'x': 1}\"; only text is read",
+        ),
     ],
 )
 def test_reasons(record: object, reason: str) -> None:
@@ -110,11 +120,35 @@ def test_explicit_fields_replace_recognition() -> None:
     )
 
 
-@given(st.dictionaries(field_names, json_values, max_size=6))
-def test_any_record_gives_a_storable_pair_or_a_bounded_reason(record: dict[str, object]) -> None:
-    result = to_pair(record)
-    if isinstance(result, Pair):
-        assert result.instruction.strip()
-        "".join([result.instruction, result.input, result.output, result.category or ""]).encode("utf-8")
-    else:
-        assert 0 < len(result.encode("utf-8")) < 2000
+@pytest.mark.parametrize(
+    ("record", "pair"),
+    [
+        ({"": "0", "instruction": "a", "output": "c"}, Pair("a", "", "c", None)),
+        ({"": "0", "instruction": "a", "context": "b", "response": "c", "category": "x"}, Pair("a", "b", "c", "x")),
+        ({"": "0", "messages": chat(("user", "a"), ("assistant", "c"))}, Pair("a", "", "c", None)),
+        ({"": [["u", "v"]], "instruction": "a", "output": "c"}, Pair("a", "", "c", None)),
+        ({"": "0", "prompt": chat(("user", "a"), ("assistant", "c"))}, Pair("a", "", "c", None)),
+    ],
+)
+def test_a_field_without_a_name_is_none_of_ours(record: object, pair: Pair) -> None:
+    assert to_pair(record) == pair
+
+
+def test_turns_in_a_field_without_a_name_are_not_counted() -> None:
+    assert turns_of({"": [1, 2, 3]}) == 0
+
+
+@examples(300)
+@given(records | values, ways_to_name, st.sampled_from(get_args(Turns)))
+def test_any_record_gives_storable_pairs_or_a_bounded_reason(
+    record: object, fields: dict[str, str] | None, wanted: Turns
+) -> None:
+    found = to_pairs(record, fields, turns=wanted)
+    if isinstance(found, str):
+        assert 0 < len(found.encode("utf-8")) < 2000
+        assert turns_of(record, fields) >= 0
+        return
+    for pair in found.pairs:
+        assert pair.instruction.strip()
+        before = pair.context.system + pair.context.history_json
+        "".join([before, pair.instruction, pair.input, pair.output, pair.category or ""]).encode("utf-8")

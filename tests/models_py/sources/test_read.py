@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 import time
+from itertools import product
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -17,7 +18,7 @@ from models_py.content import content_id
 from models_py.errors import UserError
 from models_py.progress import Progress
 from models_py.sources.opened import pointer
-from models_py.sources.read import SourcesRead, check_bad_fraction, ids_of_row, read_sources
+from models_py.sources.read import SourcesRead, check_bad_fraction, ids_of_row, read_sources, strict_rows
 from models_py.sources.spec import Source
 from tests.support.properties import SHARED_FIXTURES, examples
 from tests.support.values import known
@@ -290,6 +291,38 @@ def test_csv_with_embedded_newlines_and_quotes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("suffix", "delimiter", "said"),
+    [
+        *product(["csv"], ",;\t|", ["", "\ufeff"]),
+        *product(["tsv"], "\t,", ["", "\ufeff"]),
+        *product(["csv", "tsv"], ",;\t|", ["sep={}\r\n", "\ufeffsep={}\n"]),
+    ],
+)
+def test_a_quoted_header_is_divided_by_any_delimiter(tmp_path: Path, suffix: str, delimiter: str, said: str) -> None:
+    rows = [["in\nput, of it", "instruction", 'the "output"', "output"], ["1", 'a "b"; c,|', "2", "d\n\te"]]
+    lines = (delimiter.join('"' + cell.replace('"', '""') + '"' for cell in row) for row in rows)
+    result = read(tmp_path / f"a.{suffix}", said.format(delimiter) + "\n".join(lines))
+    assert result.pairs.select("instruction", "output").rows() == [('a "b"; c,|', "d\n\te")]
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        ('"instruction"x;"output"', "the header: not valid CSV: ',' expected after '\"'"),
+        ('"instruction;output', "the header: not valid CSV: unexpected end of data"),
+        ('"instruction";"output";"output"', "the header: the name 'output' stands there more than once"),
+        ('"a";"b"', "the header: no field that is known, found"),
+        ('"instruction\xff";"output"', "the header: not UTF-8: byte 0xff at byte 13 of the row"),
+    ],
+)
+def test_a_header_that_cannot_be_read_is_told(tmp_path: Path, header: str, reason: str) -> None:
+    result = read(tmp_path / "a.csv", f"{header}\n1;2\n".encode("latin-1"))
+    ((number, offset, found),) = bad(result)
+    assert (number, offset, len(result.unfinished_files)) == (1, 0, 1)
+    assert found.startswith(reason)
+
+
+@pytest.mark.parametrize(
     ("record", "reason"),
     [
         (b"only", "the row has 1 fields, the header 2"),
@@ -316,6 +349,14 @@ def test_one_bad_record_costs_one_row(tmp_path: Path, record: bytes, reason: str
 def test_a_csv_that_cannot_be_read_on_is_unfinished(tmp_path: Path, text: str) -> None:
     result = read(tmp_path / "a.csv", text)
     assert (result.quarantined.height, len(result.unfinished_files)) == (1, 1)
+
+
+def test_the_work_on_a_quote_that_is_never_closed_is_linear(tmp_path: Path) -> None:
+    started = time.process_time()
+    result = read(tmp_path / "a.csv", 'instruction,output\n"a"b",c\n' + "question,answer\n" * 40_000)
+    assert bad(result)[0][2].endswith("(40001 lines up to the next closing quote)")
+    assert len(result.unfinished_files) == 1
+    assert time.process_time() - started < 3
 
 
 def test_csv_fields_beyond_the_limit_of_the_csv_module(tmp_path: Path) -> None:
@@ -398,6 +439,21 @@ def test_progress_ends_whole(tmp_path: Path) -> None:
     assert [(progress.done, progress.total) for progress in seen] == [(1000, None), (2000, None), (2500, 2500)]
     first, second, last = (known(progress.share) for progress in seen)
     assert 0 < first < second < 1 == last
+
+
+def test_who_can_do_without_no_row_is_stopped_by_the_first_bad_one(tmp_path: Path) -> None:
+    source = Source("mine", path=str(tmp_path / "*"))
+    (tmp_path / "a.jsonl").write_text(lines(GOOD, {"id": 7}))
+    assert [(path.name, found.record) for path, _, found in strict_rows(source)] == [
+        ("a.jsonl", GOOD),
+        ("a.jsonl", {"id": 7}),
+    ]
+    (tmp_path / "b.jsonl").write_text("broken")
+    with pytest.raises(UserError, match=r"^sources\.mine\.path: .*b\.jsonl, row 1: not valid JSON"):
+        list(strict_rows(source))
+    (tmp_path / "b.jsonl").write_bytes(gzip.compress(b"{}")[:-2])
+    with pytest.raises(UserError, match=r"^sources\.mine\.path: .*b\.jsonl cannot be read: the gzip file is damaged"):
+        list(strict_rows(source))
 
 
 # --- the shared samples

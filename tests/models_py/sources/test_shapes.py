@@ -1,5 +1,6 @@
 """What public instruction data looks like: files as people have them, and what a user expects of each."""
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,14 @@ def test_texts_are_found(record: object, texts: tuple[str, str, str]) -> None:
             "field messages[0].content[0]: a part of type 'image_url'; only text is read",
         ),
         ({"messages": "[{'role': 'user'}]"}, "field messages: the text is no JSON"),
+        (
+            {"messages": '[{"role": "user", "content": "a", "content": "b"}, {"role": "assistant", "content": "c"}]'},
+            "field messages: the key 'content' stands twice in one object",
+        ),
+        (
+            {"instruction": "a", "output": "c", "history": '[{"user": "x", "assistant": "y", "user": "z"}]'},
+            "field history: the key 'user' stands twice in one object",
+        ),
         ({"messages": [{"role": "user"}, *QA]}, "field messages[0]: expected an object with role and content"),
         (
             {"messages": [*QA[:1], {"role": "assistant", "content": "c", "reasoning_content": "hm"}]},
@@ -283,6 +292,84 @@ def test_a_file_with_another_shape_inside(
     assert result.quarantined["reason"][0].startswith(expected)
     with pytest.raises(UserError, match="cannot be read to its end" if name.startswith("cut_off") else None):
         check_bad_fraction(result, 0.4)
+
+
+@pytest.mark.parametrize("text", ["хорошо", "są", "Å", "公 全", "a\x85b", "a\u2028b"])
+@pytest.mark.parametrize(
+    "layout",
+    [
+        '{{"version": 1, "data": [{{"instruction": {0}, "output": {0}}}]}}',
+        '{{"instruction": {0},\n "output": {0}}}\n{{"instruction": {0},\n "output": {0}}}\n',
+        '{{"instruction": {0}, "output": {0}}}\n{{"instruction": {0}, "output": {0}}}\n',
+        '[{{"instruction": {0}, "output": {0}}},\r\n{{"instruction": {0}, "output": {0}}}]',
+    ],
+)
+def test_no_letter_ends_a_line(tmp_path: Path, layout: str, text: str) -> None:
+    (tmp_path / "a.json").write_text(layout.format(json.dumps(text, ensure_ascii=False)), encoding="utf-8")
+    assert outcome(tmp_path / "a.json") == [(text, "", text)]
+
+
+EXAMPLES = {"id": 7, "examples": [{"question": "2+2?", "answer": "4"}]}
+TALK = {"id": 7, "talk": QA}
+LONG = "a" * 70_000
+ASKED: Texts = [("a", "", "c")]
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+@pytest.mark.parametrize(
+    ("row", "fields", "expected"),
+    [
+        ({**EXAMPLES, "instruction": "a", "output": "c"}, None, ASKED),
+        ({**EXAMPLES, "response": "c", "Question": "a"}, None, ASKED),
+        ({**EXAMPLES, "instruction": LONG, "output": "c"}, None, [(LONG, "", "c")]),
+        ({**EXAMPLES, "messages": QA}, None, ASKED),
+        ({**EXAMPLES, "wie heißt": "a", "answer": "c"}, {"instruction": "wie heißt", "output": "answer"}, ASKED),
+        (TALK, {"messages": "talk"}, ASKED),
+        ({"id": 7, "ça va": QA}, {"messages": "ça va"}, ASKED),
+        ({**TALK, "note": LONG}, {"messages": "talk"}, ASKED),
+        ({"system": "", "data": [{"q": "a", "o": "c"}]}, {"instruction": "q", "output": "o"}, ASKED),
+    ],
+)
+def test_a_list_in_an_object_is_the_rows_where_nothing_beside_it_is_one(
+    tmp_path: Path, row: object, fields: dict[str, str] | None, expected: Texts, indent: int | None
+) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(row, indent=indent))
+    assert outcome(tmp_path / "a.json", fields=fields) == expected
+    (tmp_path / "a.json").write_text(json.dumps(row, indent=indent, ensure_ascii=False))
+    assert outcome(tmp_path / "a.json", fields=fields) == expected
+
+
+def test_rows_longer_than_the_files_head_are_lines(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    rows: list[object] = [{"id": n, "talk": turns(("user", LONG), ("assistant", str(n)))} for n in (1, 2, 3)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    assert read(path, fields={"messages": "talk"}).pairs["output"].to_list() == ["1", "2", "3"]
+    path.write_text("\n".join(json.dumps(turns(("user", LONG), ("assistant", str(n)))) for n in (1, 2, 3)))
+    assert read(path).pairs["output"].to_list() == ["1", "2", "3"]
+    path.write_text("\n".join(json.dumps({**EXAMPLES, "instruction": LONG, "output": str(n)}) for n in (1, 2, 3)))
+    assert read(path).pairs["output"].to_list() == ["1", "2", "3"]
+
+
+def test_a_list_that_is_too_long_for_a_row_is_the_rows_and_a_known_field_behind_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models_py.sources.json_rows.MAX_ROW_BYTES", 1000)
+    rows = [{"instruction": f"Question {n}", "output": "c"} for n in range(100)]
+    (tmp_path / "a.json").write_text(json.dumps({"data": rows, "count": 3, "Größe": [1], "instruction": "a"}))
+    result = read(tmp_path / "a.json")
+    assert (result.pairs.height, result.unfinished_files) == (100, (str(tmp_path / "a.json"),))
+    assert result.quarantined["reason"].to_list() == [
+        "beside the list of rows that was read there is also 'Größe', 'instruction'; write each to a file of its own"
+    ]
+
+
+def test_a_packed_file_that_breaks_off_gives_the_rows_before_that(tmp_path: Path) -> None:
+    rows = [{"instruction": f"Question {n}", "output": str(n**9)} for n in range(20_000)]
+    for name, whole in {"array": rows, "wrapped": {"data": rows}}.items():
+        path = tmp_path / f"{name}.json.gz"
+        path.write_bytes(gzip.compress(json.dumps(whole).encode())[:-40_000])
+        result = read(path)
+        assert (result.pairs.height > 1_000, len(result.unfinished_files)) == (True, 1)
 
 
 def test_an_array_of_18_mb_in_one_line(tmp_path: Path) -> None:
