@@ -101,7 +101,7 @@ class FrozenSet:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One row that differs. change: entered | left | text | choice; why: score, status, cut, source, teacher, prompt, ..."""
+    """One row that differs. change: entered | left | text | choice; why: score, status, cut, source, teacher, ..."""
 
     change: str
     pair_id: str
