@@ -139,13 +139,21 @@ mixed_in as (
         partition by decided.recipe
         order by md5(concat_ws(' ', 'mix', recipes.seed, decided.pair_id)), decided.pair_id
     ) <= floor(recipes.mix::decimal(18, 9) * decided.rows_kept)
+),
+
+unscored as (
+    select teacher, student, pair_id from scores where candidate = 'original' and status <> 'ok'
 )
 
 select
     recipes.recipe, -- recipe
     pairs.pair_id, -- raw pair
     decided.pair_id is not null and decided.drop_reason is null as kept, -- true when the pair is a training row of the recipe
-    case when decided.pair_id is null then 'policy' else decided.drop_reason end as drop_reason, -- policy | ifd_below | r_ifd_below | contaminated | near_duplicate | below_cut, NULL when kept
+    case
+        when decided.pair_id is not null then decided.drop_reason
+        when unscored.pair_id is not null then 'not_scored'
+        else 'policy'
+    end as drop_reason, -- not_scored (the policy keeps none, and the original has no sound score) | policy | ifd_below | r_ifd_below | contaminated | near_duplicate | below_cut, NULL when kept
     choices.reason as choice_reason, -- why the student's second choice fell as it did
     case when decided.drop_reason is null then decided.rank end as rank, -- 1 = first of the recipe: highest IFD, or what the policy ranks by; NULL when dropped
     coalesce(mixed_in.candidate, decided.candidate) as candidate, -- which of the four texts, NULL when the policy kept none
@@ -160,6 +168,10 @@ left join decided
 left join mixed_in
     on mixed_in.recipe = recipes.recipe
     and mixed_in.pair_id = pairs.pair_id
+left join unscored
+    on unscored.teacher = recipes.teacher
+    and unscored.student = recipes.student
+    and unscored.pair_id = pairs.pair_id
 left join selection.response_choices as choices
     on choices.teacher = recipes.teacher
     and choices.student = recipes.student

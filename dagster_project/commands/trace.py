@@ -58,10 +58,16 @@ _SECOND = (
     "select * from selection.current_response_reflections where pair_id = ? and teacher = ? order by base = ? desc"
 )
 _DECISIONS = """
-select recipe, kept, drop_reason, choice_reason, rank, candidate, is_mixed_in, ifd, r_ifd
-from selection.pair_decisions
-where pair_id = ?
-order by recipe
+select decisions.*, scores.status, scores.reason
+from selection.pair_decisions as decisions
+inner join profile.recipes as recipes on recipes.recipe = decisions.recipe
+left join selection.candidate_scores as scores
+    on scores.teacher = recipes.teacher
+    and scores.student = recipes.student
+    and scores.pair_id = decisions.pair_id
+    and scores.candidate = 'original'
+where decisions.pair_id = ?
+order by decisions.recipe
 """
 _QUARANTINED = "select reason from raw.quarantined_rows where list_contains(?, file) and source_row = ? order by reason"
 _FROZEN = f"""
@@ -268,7 +274,8 @@ def _print_decisions(decisions: Sequence[Row], console: Console) -> None:
         if row["kept"]:
             told = f"rank {row['rank']:,}, {row['candidate']}{mixed}, {figures}"
         else:
-            why = f", {row['choice_reason']}" if row["choice_reason"] else ""
+            of_score = f" ({row['status']}: {row['reason']})" if row["drop_reason"] == "not_scored" else ""
+            why = of_score or (f", {row['choice_reason']}" if row["choice_reason"] else "")
             told = f"dropped: {row['drop_reason']}{why}" + (f", {figures}" if row["ifd"] is not None else "")
         console.print(f"  {row['recipe']:<20}{told}", soft_wrap=True)
 

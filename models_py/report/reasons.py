@@ -35,6 +35,7 @@ SECOND = {
 }
 # Why a recipe leaves a pair out: the end of a sentence.
 DROPPED = {
+    "not_scored": "its policy keeps none of the texts, and the original could not be scored",
     "policy": "its policy keeps none of the texts",
     "ifd_below": "the IFD is not below its `ifd_below`",
     "r_ifd_below": "the reversed IFD is not below its `r_ifd_below`",

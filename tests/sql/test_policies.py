@@ -283,7 +283,7 @@ def test_every_policy_refuses_every_failed_score(lake: Lake) -> None:
     story.tell()
     for policy in policies():
         assert [pair for pair, _ in kept(lake, policy)] == ["sound"], policy
-        assert dropped(lake, policy) == {"all_failed": "policy"}
+        assert dropped(lake, policy) == {"all_failed": "not_scored"}
 
 
 def test_the_summary_counts_outcomes_and_vetoes(lake: Lake) -> None:

@@ -57,6 +57,12 @@ def test_a_dropped_pair_says_why(told: Lake) -> None:
     assert text.rstrip().endswith("In frozen training sets\n  none")
 
 
+def test_a_pair_that_could_not_be_scored_says_why(told: Lake) -> None:
+    failed = "status = 'prompt_too_long', answer_nll_given_instruction = null, reason = '754 tokens of 512'"
+    change(told, f"update scoring.instruction_scores set {failed} where content_id = 'd'")
+    assert "dropped: not_scored (prompt_too_long: 754 tokens of 512)" in said(told, "d")
+
+
 def test_a_pair_whose_line_is_gone_is_told_as_it_was(told: Lake) -> None:
     version = freeze(told)
     train(told, version)

@@ -28,7 +28,7 @@ def test_each_reason_of_the_second_choice_is_told() -> None:
 def test_each_reason_to_leave_a_pair_out_is_told() -> None:
     text = (SQL / "pair_decisions.sql").read_text()
     assert set(DROPPED) == codes("pair_decisions.sql", "gate") | set(
-        re.findall(r"'(policy|near_duplicate|below_cut)'", text)
+        re.findall(r"'(not_scored|policy|near_duplicate|below_cut)'", text)
     )
 
 
