@@ -8,7 +8,6 @@ holds into docs/evidence.md between its marks, the plot beside it. Killed and ru
 asks the lake again.
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -20,7 +19,7 @@ import polars as pl
 from rich.console import Console
 
 from dagster_project.commands.evidence import EXPERTS, FOLDER, PAGE, write_measured
-from dagster_project.commands.terminal import any_encoding, say_error
+from dagster_project.commands.terminal import Arguments, any_encoding, say_error
 from dagster_project.jobs import EVALUATE_JOB, MAIN_JOB
 from dagster_project.lakehouse.lake import open_lake
 from dagster_project.profile.load import load_profile
@@ -41,7 +40,7 @@ order by recipe
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit status 0 when everything was measured."""
-    parser = argparse.ArgumentParser(prog="make ablations", description=__doc__.split("\n", 1)[0])
+    parser = Arguments(prog="make ablations", description=__doc__.split("\n", 1)[0])
     parser.add_argument("data", type=Path, help=f"folder that holds {EXPERTS}")
     parser.add_argument("--rows", type=int, default=80, help="pairs that are selected from (default: 80)")
     parser.add_argument("--held-out", type=int, default=60, help="further pairs, held out (default: 60)")

@@ -10,7 +10,6 @@ Everything at once, a line each; nothing is written into the warehouse, no teach
 is the one that a run makes, or is called by `make run` too (`check_before_run`): before, it made some of them hours in.
 """
 
-import argparse
 import os
 import re
 import sys
@@ -25,7 +24,7 @@ from rich.console import Console
 from rich.text import Text
 
 from dagster_project.commands.missing_replies import ledger_copy, missing_replies
-from dagster_project.commands.terminal import any_encoding, plain, say_error
+from dagster_project.commands.terminal import Arguments, any_encoding, plain, say_error
 from dagster_project.commands.ui_address import HOST, PORT, listen, running_at
 from dagster_project.lakehouse.donors import CATALOG, DATA, HASHES, LEDGER, check_donors, copied
 from dagster_project.lakehouse.lake import Lake, open_lake
@@ -84,7 +83,7 @@ class Finding:
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit status 0 where nothing is wrong, 1 where something is."""
-    parser = argparse.ArgumentParser(prog="make check", description=__doc__)
+    parser = Arguments(prog="make check", description=__doc__)
     parser.add_argument("--profile", help="name in profiles/ or path (default: REFLECTION_PROFILE, else quickstart)")
     parser.add_argument("--port", type=int, default=PORT, help="where `make ui` would listen")
     options = parser.parse_args(arguments)

@@ -7,7 +7,6 @@ pipeline score and choose them under docs/evidence/profile.yaml, and asks docs/e
 go into docs/evidence.md between its marks, the plot beside the profile. Run again, it asks the lake again.
 """
 
-import argparse
 import platform
 import subprocess
 import sys
@@ -19,7 +18,7 @@ import numpy as np
 import polars as pl
 from rich.console import Console
 
-from dagster_project.commands.terminal import any_encoding, say_error
+from dagster_project.commands.terminal import Arguments, any_encoding, say_error
 from dagster_project.jobs import WITHOUT_TRAINING_JOB
 from dagster_project.lakehouse.lake import open_lake
 from dagster_project.profile.load import load_profile
@@ -44,7 +43,7 @@ MARKS = ("<!-- measured: begin -->\n", "<!-- measured: end -->\n")
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit status 0 when everything was measured."""
-    parser = argparse.ArgumentParser(prog="make evidence", description=__doc__.split("\n", 1)[0])
+    parser = Arguments(prog="make evidence", description=__doc__.split("\n", 1)[0])
     parser.add_argument("data", type=Path, help=f"folder that holds {EXPERTS}")
     parser.add_argument("--rows", type=int, default=180, help="pairs (default: 180)")
     parser.add_argument("--profile", type=Path, default=FOLDER / "profile.yaml", help="whose student is measured")

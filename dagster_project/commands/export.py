@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from dagster_project.commands.export_content import Request, write_export
-from dagster_project.commands.terminal import any_encoding, plain, say_error
+from dagster_project.commands.terminal import Arguments, any_encoding, plain, say_error
 from dagster_project.lakehouse.lake import open_lake
 from dagster_project.lakehouse.sql_files import policies
 from dagster_project.profile.load import load_profile
@@ -30,7 +30,7 @@ from models_py.progress import OnProgress, Progress
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit status 0, or 1 with one message on standard error."""
-    parser = argparse.ArgumentParser(prog="make export", description=__doc__.split("\n", 1)[0])
+    parser = Arguments(prog="make export", description=__doc__.split("\n", 1)[0])
     add_request(parser)
     parser.add_argument("--out", default="", help="folder to write; an earlier export there is replaced")
     options = parser.parse_args(arguments)

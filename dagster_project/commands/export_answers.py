@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from dagster_project.commands.terminal import any_encoding, plain, say_error
+from dagster_project.commands.terminal import Arguments, any_encoding, plain, say_error
 from dagster_project.lakehouse.lake import Lake, open_lake
 from dagster_project.lakehouse.sql_files import policies
 from dagster_project.profile.load import load_profile
@@ -43,7 +43,7 @@ order by instructions.source_row
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit status 0, or 1 with one message on standard error."""
-    parser = argparse.ArgumentParser(prog="make export-answers", description=__doc__.split("\n", 1)[0])
+    parser = Arguments(prog="make export-answers", description=__doc__.split("\n", 1)[0])
     parser.add_argument("model", nargs="?", help="a name of evaluation.models; may be left out where there is one")
     parser.add_argument("--out", default="", help="file to write; one that is there is replaced")
     parser.add_argument("--format", default="alpaca_eval", help=f"{' or '.join(FORMATS)} (default: alpaca_eval)")

@@ -1,11 +1,11 @@
 """Commands on a lake: their common arguments, the lake, what is said where another version of the project made it."""
 
-import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import duckdb
 
+from dagster_project.commands.terminal import Arguments
 from dagster_project.lakehouse.lake import Lake, open_lake
 from dagster_project.lakehouse.sql_files import policies
 from dagster_project.profile.load import load_profile
@@ -13,9 +13,9 @@ from dagster_project.profile.schema import Profile
 from models_py.errors import UserError
 
 
-def parser_of(command: str, doc: str | None, *, shows_rows: bool = False) -> argparse.ArgumentParser:
+def parser_of(command: str, doc: str | None, *, shows_rows: bool = False) -> Arguments:
     """With `--profile`, and of a command that shows rows `--format` and `--out`. doc: of the command's module."""
-    parser = argparse.ArgumentParser(prog=f"make {command}", description=(doc or "").split("\n", 1)[0])
+    parser = Arguments(prog=f"make {command}", description=(doc or "").split("\n", 1)[0])
     parser.add_argument("--profile", help="profile whose lake it is (default: REFLECTION_PROFILE, else quickstart)")
     if shows_rows:
         formats = "table, line, csv, json, jsonl or parquet (default: what fits)"

@@ -5,7 +5,6 @@
 Without `--confirm` it says what would be uploaded where, and calls nobody.
 """
 
-import argparse
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +13,7 @@ from rich.console import Console
 
 from dagster_project.commands.export import add_request, listed, reporter, request_of
 from dagster_project.commands.export_content import write_export
-from dagster_project.commands.terminal import any_encoding, plain, say_error
+from dagster_project.commands.terminal import Arguments, any_encoding, plain, say_error
 from dagster_project.lakehouse.lake import open_lake
 from dagster_project.lakehouse.sql_files import policies
 from dagster_project.profile.load import load_profile
@@ -24,7 +23,7 @@ from models_py.export.hub import check_repo, has_token, push
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit status 0, or 1 with one message on standard error."""
-    parser = argparse.ArgumentParser(prog="make push", description=__doc__)
+    parser = Arguments(prog="make push", description=__doc__)
     add_request(parser)
     parser.add_argument("--repo", default="", help="owner/name on the hub")
     parser.add_argument("--confirm", action="store_true", help="upload it; otherwise it is only said")

@@ -5,7 +5,6 @@
 The run is an ordinary Dagster run: the UI shows it, with its logs. Dagster's own chatter goes to a log file.
 """
 
-import argparse
 import logging
 import os
 import sys
@@ -24,7 +23,7 @@ from dagster_project.commands.evaluation_view import print_evaluation
 from dagster_project.commands.home import dagster_home
 from dagster_project.commands.killed_runs import BEGAN_TAG, began_in, mark_killed_runs, running
 from dagster_project.commands.run_view import WATCH_TAG, RunWatcher, print_summary, profile_argument
-from dagster_project.commands.terminal import any_encoding, plain, say_error, second_stdout
+from dagster_project.commands.terminal import Arguments, any_encoding, plain, say_error, second_stdout
 from dagster_project.definitions import build_definitions
 from dagster_project.jobs import EVALUATE_JOB, MAIN_JOB, PROFILE_TAG
 from dagster_project.lakehouse.donors import check_donors
@@ -53,7 +52,7 @@ def job_of_run(name: str, token: str) -> dg.JobDefinition:
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit status 0 when every asset was materialized and no blocking check failed."""
-    parser = argparse.ArgumentParser(prog="make run", description=__doc__)
+    parser = Arguments(prog="make run", description=__doc__)
     parser.add_argument("--profile", help="name in profiles/ or path (default: REFLECTION_PROFILE, else quickstart)")
     parser.add_argument("--job", default=MAIN_JOB, help=f"job to run (default: {MAIN_JOB})")
     options = parser.parse_args(arguments)

@@ -7,7 +7,6 @@ benchmarks/streams.py measured. The tables go into docs/scale.md between its mar
 is run; a rate that is assumed is said to be.
 """
 
-import argparse
 import io
 import json
 import sys
@@ -20,7 +19,7 @@ import yaml
 from rich.console import Console
 
 from dagster_project.commands.evidence import write_between
-from dagster_project.commands.terminal import any_encoding
+from dagster_project.commands.terminal import Arguments, any_encoding
 from dagster_project.root import PROJECT_ROOT
 
 PAGE = PROJECT_ROOT / "docs" / "scale.md"
@@ -292,7 +291,7 @@ def _dollars(value: float) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit status 0."""
-    parser = argparse.ArgumentParser(prog="make scale", description=__doc__.split("\n", 1)[0])
+    parser = Arguments(prog="make scale", description=__doc__.split("\n", 1)[0])
     parser.add_argument("--page", type=Path, default=PAGE, help="page that is written (default: docs/scale.md)")
     options = parser.parse_args(arguments)
     any_encoding()

@@ -6,7 +6,6 @@ The server is started as a module: `vllm serve` looks for a distribution called 
 name. Its log goes to a file beside the lake. Ctrl-C ends it.
 """
 
-import argparse
 import json
 import os
 import shlex
@@ -22,7 +21,7 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 
-from dagster_project.commands.terminal import any_encoding, say_error
+from dagster_project.commands.terminal import Arguments, any_encoding, say_error
 from dagster_project.commands.ui_address import HOST, listen
 from dagster_project.lakehouse.lake import Lake, open_lake
 from dagster_project.lakehouse.sql_files import policies
@@ -38,7 +37,7 @@ _ENDS_IN_S = 20
 
 def main(arguments: list[str] | None = None) -> int:
     """Serve until interrupted; exit status 1 where it could not start or the server ended by itself."""
-    parser = argparse.ArgumentParser(prog="make serve", description=__doc__.split("\n", 1)[0])
+    parser = Arguments(prog="make serve", description=__doc__.split("\n", 1)[0])
     parser.add_argument("recipe", nargs="?", help="may be left out where the profile has one checkpoint")
     parser.add_argument("--port", type=int, default=PORT)
     parser.add_argument("--profile", help="name in profiles/ or path (default: REFLECTION_PROFILE, else quickstart)")

@@ -6,7 +6,6 @@
 The query reaches the lake and nothing else (lakehouse/locked.py); a file is written by this program, not by DuckDB.
 """
 
-import argparse
 import io
 import os
 import shutil
@@ -17,7 +16,7 @@ import duckdb
 
 from dagster_project.commands.sql_view import LINE_ROWS, TABLE_ROWS, Shown, as_lines, as_table
 from dagster_project.commands.sql_write import FORMATS, TEXT, rows_of, write_file
-from dagster_project.commands.terminal import any_encoding, plain
+from dagster_project.commands.terminal import Arguments, any_encoding, plain
 from dagster_project.lakehouse.lake import Lake, open_lake
 from dagster_project.lakehouse.locked import check
 from dagster_project.profile.load import load_profile
@@ -28,7 +27,7 @@ _WIDTH = 100  # where the output is no terminal
 
 def main(arguments: list[str] | None = None) -> int:
     """Print or write the result and, on standard error, how to attach the lake in a DuckDB prompt of one's own."""
-    parser = argparse.ArgumentParser(prog="make sql", description=__doc__)
+    parser = Arguments(prog="make sql", description=__doc__)
     asked = parser.add_mutually_exclusive_group(required=True)
     asked.add_argument("query", nargs="?")
     asked.add_argument("--file", type=Path, metavar="QUERY.sql", help="the query is written there")

@@ -24,7 +24,7 @@ from rich.text import Text
 
 from dagster_project.commands.missing_replies import ledger_copy, missing_replies
 from dagster_project.commands.missing_verdicts import missing_verdicts, verdicts_wanted
-from dagster_project.commands.terminal import any_encoding, plain, say_error
+from dagster_project.commands.terminal import Arguments, any_encoding, plain, say_error
 from dagster_project.lakehouse.donors import take_replies
 from dagster_project.lakehouse.sql_files import policies
 from dagster_project.profile.load import load_profile
@@ -81,9 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="make", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Arguments(prog="make", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
 
     def add(

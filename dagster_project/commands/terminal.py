@@ -1,20 +1,38 @@
-"""Output that every terminal takes, and that acts on none.
+"""What every command of `make` shares: its arguments; output that every terminal takes, and that acts on none.
 
+Arguments(...)      # argparse's, whose complaints name the settings of `make`
 any_encoding()      # first in a command's main: what its encoding cannot say (an arrow, a bar) is a `?`
 plain(text)         # a text that is not ours: no sign in it moves the cursor, colours, hides or turns what is read
 """
 
+import argparse
 import io
 import os
 import re
 import sys
 from contextlib import suppress
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 # C0, C1, what turns the reading direction, line and paragraph separators, byte order marks, tags, lone surrogates.
 _ACTS = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
 )
+
+
+_OF_OPTION = re.compile(r"^argument (?:-\w/)?--([\w-]+): (?:invalid int value: ('.*'))?")
+
+
+class Arguments(argparse.ArgumentParser):
+    """Of a command that people call through `make`: they have seen none of its options."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit status 2, with what is wrong as one line."""
+        self.exit(2, f"{self.prog}: {plain(_OF_OPTION.sub(_setting, message))}\n")
+
+
+def _setting(found: re.Match[str]) -> str:
+    name, value = found[1].upper().replace("-", "_"), found[2]
+    return f"{name}={value[1:-1]}: a whole number is wanted" if value else f"{name}: "
 
 
 def any_encoding() -> None:

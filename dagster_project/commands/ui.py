@@ -8,7 +8,6 @@ What `dagster dev` starts, in its order: the code server, the daemon, the webser
 only there can its app be wrapped.
 """
 
-import argparse
 import fcntl
 import os
 import subprocess
@@ -35,7 +34,7 @@ from rich.console import Console
 
 from dagster_project.commands.home import dagster_home
 from dagster_project.commands.killed_runs import mark_killed_runs
-from dagster_project.commands.terminal import any_encoding, say_error
+from dagster_project.commands.terminal import Arguments, any_encoding, say_error
 from dagster_project.commands.ui_address import HOST, LOCK, PORT, listen
 from dagster_project.commands.ui_guard import Guard
 from dagster_project.lakehouse.lake import open_lake
@@ -51,7 +50,7 @@ _DAEMON_ENDS_IN_S = 60
 
 def main(arguments: list[str] | None = None) -> int:
     """Serve until interrupted; exit status 1 where it could not start or the daemon died."""
-    parser = argparse.ArgumentParser(prog="make ui", description=__doc__)
+    parser = Arguments(prog="make ui", description=__doc__)
     parser.add_argument("--port", type=int, default=PORT)
     parser.add_argument(
         "--allow-host",

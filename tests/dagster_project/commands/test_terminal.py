@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from dagster_project.commands import sql, trace
 from dagster_project.lakehouse.lake import Lake
 from tests.conftest import PROJECT
 from tests.support.profiles import SMALLEST, write_profile
@@ -93,3 +95,20 @@ def test_a_reader_who_has_left_ends_nothing() -> None:
         process.stdin.close()
         assert process.stderr.read() == b"went on\n"
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "said"),
+    [
+        (trace.main, ["--file", "f", "--row", "abc"], "make trace: ROW=abc: a whole number is wanted\n"),
+        (sql.main, ["--as-of", "1.5", "x"], "make sql: AS_OF=1.5: a whole number is wanted\n"),
+        (sql.main, ["--file"], "make sql: FILE: expected one argument\n"),
+    ],
+)
+def test_a_wrong_argument_is_told_by_its_name_in_make(
+    command: Callable[[list[str]], int], options: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command(options)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == said
