@@ -3,7 +3,7 @@
     python -m dagster_project.commands.versions [ASSET] [--format csv] [--out FILE] [--profile NAME]
 
 ASSET is an asset (`training/paper/training_pairs`) or the beginning of one (`training`). `checkpoint` is whose rows the
-snapshot holds. All columns: lineage.data_versions.
+snapshot holds. All columns: lineage.data_versions. What `make compact` expired is counted on standard error.
 """
 
 import sys
@@ -29,6 +29,9 @@ order by snapshot_id desc
 """
 
 
+_EXPIRED = "select max(snapshot_id) + 1 - count(*) from lineage.data_versions"
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Exit status 0, or 1 with one message on standard error."""
     parser = parser_of("versions", __doc__, shows_rows=True)
@@ -41,6 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
             asset = _asset(lake, options.asset.strip("/").replace(".", "/"))
             with lake.connect() as connection:
                 show(connection.execute(_VERSIONS, {"asset": asset}), format, options.out, lake)
+            if expired := lake.scalar(_EXPIRED):
+                sys.stderr.write(f"{expired:,} further snapshots of the lake are expired (make compact)\n")
     except UserError as error:
         say_error(error)
         return 1

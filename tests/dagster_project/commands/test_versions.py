@@ -284,7 +284,7 @@ def test_versions_reproduce_diff_and_compact_say_what_they_found(
     profile: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert versions.main(["training", "--profile", profile, "--format", "line"]) == 0
-    assert "training/paper/training_pairs" in capsys.readouterr().out
+    assert "training/paper/training_pairs" in (shown := capsys.readouterr()).out and "expired" not in shown.err
     assert versions.main(["trainin", "--profile", profile]) == 1
     assert "'trainin' is not an asset that ever changed this lake" in capsys.readouterr().err
     assert reproduce.main(["c0ffee", "--profile", profile]) == 0
@@ -293,4 +293,6 @@ def test_versions_reproduce_diff_and_compact_say_what_they_found(
     assert "0 entered, 0 left" in capsys.readouterr().out
     assert compact.main(["--now", "--profile", profile]) == 0
     assert "2 are kept, 1 of them of frozen sets and checkpoints" in capsys.readouterr().out
+    assert versions.main(["--profile", profile, "--format", "line"]) == 0
+    assert " further snapshots of the lake are expired (make compact)\n" in capsys.readouterr().err
     assert reproduce.main(["c0ffee", "--profile", profile]) == 0
