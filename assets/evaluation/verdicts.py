@@ -80,7 +80,7 @@ def _judge(context: dg.AssetExecutionContext, lake: Lake, ledger: Ledger, judge:
     """One judge's comparisons. Raises UserError when the budget ended it; what came is committed by then."""
     keys = pending.row(0, named=True)
     common = {name: keys[name] for name in _KEYS}
-    account = judge.asked.account(ledger.spent(judge.name))
+    account = judge.asked.account(ledger.spent(judge.name, judge.asked.spec.charged))
     progress = StepProgress(context, f"verdicts of {common['judge']}", context.asset_key)
     commit = Commit(f"verdicts of {common['judge']}", asset=TABLE, run_id=context.run_id)
     found = judge_all(Comparisons(pending), judge, ledger, account=account, on_progress=progress)
@@ -92,10 +92,10 @@ def _judge(context: dg.AssetExecutionContext, lake: Lake, ledger: Ledger, judge:
             lake.append({TABLE: [common | _row(one) for one in batch]}, commit)
             judged += len(batch)
     if account.reached:
-        spent = ", ".join(filter(None, [f"{account.spent.requests:,} replies", account.spent.shown()]))
         raise UserError(
-            f"{judge.name}.{account.reached} is reached: {spent}. {pending.height - judged:,} of {pending.height:,} "
-            "verdicts remain. Raise it and run again: what came is kept and is not paid for again."
+            f"{judge.name}.{account.reached} is reached: {account.spent.told()}. "
+            f"{pending.height - judged:,} of {pending.height:,} verdicts remain. "
+            "Raise it and run again: what came is kept and is not paid for again."
         )
 
 

@@ -12,7 +12,7 @@ from models_py.content import content_id
 from models_py.conversation import NO_CONTEXT, Context
 from models_py.teacher import parser
 from models_py.teacher.ledger import Ledger, LedgerRow
-from models_py.teacher.request import NEW_ANSWER, NEW_INSTRUCTION, VERDICT
+from models_py.teacher.request import NEW_ANSWER, NEW_INSTRUCTION, REQUESTS, VERDICT
 
 TABLE = "reflection.teacher_replies"
 
@@ -87,13 +87,14 @@ def _delete(lake: Lake, request_ids: list[str], run_id: str) -> None:
 
 def _read_again(lake: Lake, run_id: str) -> None:
     """Give the rows of another parser, or of none, the status that today's reads: all in one transaction, or none."""
-    today = [parser.PARSER_VERSION]
-    unread = f"(status is null or coalesce(parser_version, '{parser.FIRST_VERSION}') <> $1)"
+    versions = " ".join(f"when '{request}' then '{parser.version_of(request)}'" for request in REQUESTS)
+    today = f"case phase {versions} else '{parser.PARSER_VERSION}' end"
+    unread = f"(status is null or coalesce(parser_version, '{parser.FIRST_VERSION}') <> {today})"
     query = f"select request_id, phase, reply, finish_reason, error from {TABLE} where {unread}"
-    replies = lake.batches(query, today, rows=COMMIT_ROWS)
+    replies = lake.batches(query, rows=COMMIT_ROWS)
     read = [(row[0], parser.parse_reply(*row[1:]).status) for batch in replies for row in batch.iter_rows()]
     message = f"replies read again by parser {parser.PARSER_VERSION}"
-    _replace(lake, "status", read, message, run_id, also=f"'{parser.PARSER_VERSION}' as parser_version")
+    _replace(lake, "status", read, message, run_id, also=f"{today} as parser_version")
 
 
 def _find_pairs(lake: Lake, pair_of: Mapping[tuple[str, str], str], run_id: str) -> None:
@@ -139,7 +140,7 @@ def _columns(row: LedgerRow, pair_of: Mapping[tuple[str, str], str]) -> dict[str
         "reply": reply.reply,
         "finish_reason": reply.finish_reason,
         "status": parser.parse_reply(row.phase, reply.reply, reply.finish_reason, reply.error).status,
-        "parser_version": parser.PARSER_VERSION,
+        "parser_version": parser.version_of(row.phase),
         "prompt_tokens": reply.prompt_tokens,
         "completion_tokens": reply.completion_tokens,
         "attempts": reply.attempts,

@@ -156,7 +156,7 @@ def _reflect(
     Raises UserError when the budget ended it; what came is committed by then.
     """
     work = f"{phase} by {teacher.spec.name}"
-    account = teacher.account(ledger.spent(teacher.spec.name))
+    account = teacher.account(ledger.spent(teacher.spec.name, teacher.spec.charged))
     common = {"teacher": teacher.spec.name, "prompt_version": teacher.prompt_version(phase)}
     progress = StepProgress(context, work, context.asset_key)
     outcomes = reflect_pairs(phase, pairs, teacher, ledger, account=account, on_progress=progress)
@@ -169,9 +169,8 @@ def _reflect(
             lake.append({table: rows}, Commit(work, asset=table, run_id=context.run_id))
             answered += len(batch)
     if account.reached:
-        spent = ", ".join(filter(None, [f"{account.spent.requests:,} replies", account.spent.shown()]))
         raise UserError(
-            f"teachers.{teacher.spec.name}.{account.reached} is reached: {spent}. "
+            f"teachers.{teacher.spec.name}.{account.reached} is reached: {account.spent.told()}. "
             f"Of this phase {len(pairs) - answered:,} of {len(pairs):,} pairs remain. "
             "Raise it and run again: what came is kept and is not paid for again."
         )

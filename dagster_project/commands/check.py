@@ -368,7 +368,7 @@ def _teacher(profile: Profile, spec: TeacherSpec, pairs: Sequence[PendingPair], 
             return f"{where}: no budget"
         try:
             with ledger_copy(profile) as ledger:
-                stop = stops_at(spec.settings.budget, ledger.spent(spec.name), _LEAST)
+                stop = stops_at(spec.settings.budget, ledger.spent(spec.name, spec.charged), _LEAST)
         except (OSError, UserError) as error:
             raise UnreachableError(f"{where}.budget: what is left of it shows when the ledger can be read") from error
         if stop is not None and not (all_seen and _is_answered(profile, spec, pairs)):

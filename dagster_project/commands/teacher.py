@@ -196,9 +196,7 @@ def _notes(teacher: OpenTeacher, result: TeacherEstimate) -> Iterator[str]:
     if result.expected.seconds is None:
         yield settings.when_answered
     if result.spent.requests:
-        yield f"Paid so far: {result.spent.requests:,} replies" + (
-            f", {shown}." if (shown := result.spent.shown().removesuffix(" so far")) else "."
-        )
+        yield f"Paid so far: {result.spent.told().replace(' so far', '')}."
     if result.stops_at:
         limit, share = result.stops_at
         yield f"{profile_key(name)}.{limit} " + (

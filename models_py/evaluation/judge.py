@@ -9,17 +9,15 @@ cannot be read is asked again with a changed sampling, as often as `parse_attemp
 once, whoever wrote them.
 """
 
-from collections import defaultdict
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 from models_py.content import fingerprint
 from models_py.conversation import NO_CONTEXT, Context
 from models_py.evaluation.verdict import PARSER_VERSION, Verdict, read_verdict
 from models_py.evaluation.verdict_prompt import VerdictPrompt, load_verdict_prompt
 from models_py.progress import OnProgress, silent
-from models_py.teacher.ask_missing import ask_missing
+from models_py.teacher.ask_in_rounds import ask_in_rounds
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.ledger_store import LedgerPlace
 from models_py.teacher.money import Account, Spent
@@ -113,21 +111,18 @@ def judge_all(
     on_progress: OnProgress = silent,
 ) -> Generator[Judged, None, None]:
     """The verdict on every comparison, as replies come; none on those that a stop or the budget left unasked."""
-    rounds: defaultdict[int, list[tuple[int, Try]]] = defaultdict(list)  # by the number of tries before
-    rounds[0] = [(place, FIRST_TRY) for place in range(len(comparisons))]
-    while rounds:
-        tries = rounds.pop(min(rounds))
-        requests = _Requests(comparisons, judge, tries)
-        for index, reply in ask_missing(requests, judge.asked.engine, ledger, account, on_progress):
-            place, this_try = tries[index]
-            verdict = read_verdict(reply.reply, reply.finish_reason, reply.error)
-            following = _next_try(judge, comparisons[place], this_try, reply, verdict)
-            if following is None:
-                yield Judged(comparisons[place], reply.request_id, reply, verdict)
-            else:
-                rounds[following.parse_attempt].append((place, following))
-        if account is not None and account.reached:
-            return  # a second try may fit where a first did not, and would hide that comparisons are left
+
+    def request_of(place: int, this_try: Try) -> TeacherRequest:
+        return judge.request(comparisons[place], this_try)
+
+    def read(place: int, this_try: Try, reply: TeacherReply) -> tuple[Judged, str]:
+        verdict = read_verdict(reply.reply, reply.finish_reason, reply.error)
+        was_cut = verdict.status == "unreadable" and how_it_ended(reply.finish_reason) == "length"
+        judged = Judged(comparisons[place], reply.request_id, reply, verdict)
+        return judged, "truncated" if was_cut else verdict.status
+
+    due = ((place, FIRST_TRY) for place in range(len(comparisons)))
+    yield from ask_in_rounds(due, request_of, read, judge.asked, ledger, account=account, on_progress=on_progress)
 
 
 def request_ids(comparisons: Sequence[Comparison], judge: Judge) -> Iterator[str]:
@@ -135,28 +130,3 @@ def request_ids(comparisons: Sequence[Comparison], judge: Judge) -> Iterator[str
     for comparison in comparisons:
         for this_try in judge.asked.tries():
             yield judge.request(comparison, this_try).request_id
-
-
-def _next_try(judge: Judge, comparison: Comparison, this_try: Try, reply: TeacherReply, verdict: Verdict) -> Try | None:
-    """What follows an unreadable verdict, as far as the judge has an answer to that."""
-    was_cut = verdict.status == "unreadable" and how_it_ended(reply.finish_reason) == "length"
-    following = judge.asked.next_try(this_try, "truncated" if was_cut else verdict.status)
-    if following is None or not judge.asked.engine.answers(judge.request(comparison, following)):
-        return None
-    return following
-
-
-@dataclass(frozen=True, slots=True)
-class _Requests(Sequence[TeacherRequest]):
-    """The requests of some tries, made when they are asked for."""
-
-    comparisons: Sequence[Comparison]
-    judge: Judge
-    tries: Sequence[tuple[int, Try]] = field(repr=False)
-
-    def __len__(self) -> int:
-        return len(self.tries)
-
-    def __getitem__(self, index: Any) -> Any:
-        place, this_try = self.tries[index]
-        return self.judge.request(self.comparisons[place], this_try)

@@ -7,12 +7,13 @@ r"""From a judge's reply to two scores, or to the reason why it has none; never 
 Reasoning before the reply and tokens around it are no part of it (teacher/reply_text.py). The scores stand on the first
 line that is made of nothing but names of answers, numbers and the few words that go with them, whatever stands between:
 `8.5, 7`, `[8] vs. [7]`, `Answer 2: 7 - Answer 1: 8`, `{"score_1": 8, "score_2": 7}`, `8 for the first ...`;
-or on two such lines, one an answer. Where a whole line is not, its first sentence may be. Without any, it is the first
-line that speaks of scores and holds two numbers: `I would rate the answers 8 and 7, since ...`.
+or on two such lines, one an answer. Where a whole line is not, its first sentence may be. Without any in the whole
+reply, it is the first line in front of which they stand, `8 7 The first names ...`; without that, the first that speaks
+of scores and holds two numbers: `I would rate the answers 8 and 7, since ...`.
 
-What names an answer (`answer 1`, `Assistant B`), and what scores are out of (`/10`, `on a scale of 1 to 10`), are no
-scores. Unreadable, and no tie, is a score that does not lie from 1 to 10, a third number, a line from which it does not
-show whose score is whose, and a reply that was cut before the line of scores ended.
+What names an answer (`answer 1`, `Assistant B`, `1 and 2`, `2 > 1`), and what scores are out of (`/10`, `on a scale of
+1 to 10`), are no scores. Unreadable, and no tie, is a score that does not lie from 1 to 10, a third number, a line from
+which it does not show whose score is whose, and a reply that was cut before the line of scores ended.
 """
 
 import re
@@ -23,7 +24,7 @@ from typing import Literal
 
 from models_py.teacher.reply_text import how_it_ended, reply_text
 
-PARSER_VERSION = "1"  # raise it when a reply is read differently: stored replies are then read again, nobody is asked
+PARSER_VERSION = "2"  # raise it when a reply is read differently: stored replies are then read again, nobody is asked
 LOWEST, HIGHEST = 1.0, 10.0
 
 Status = Literal["ok", "unreadable", "failed"]
@@ -79,10 +80,16 @@ _OUT_OF = re.compile(r"\s*(?:/|\b(?:out\s)?of\b)\s*(?:10|ten)\b(?:\.0+)?|(?<=\d)
 _SCALE = re.compile(
     r"(?:\b(?:on a scale )?(?:from|of|between)\s+|\(|\bscale:?\s*)1\s*(?:to|and|-|–)\s*10\b\)?", re.IGNORECASE
 )
+# `1 and 2`, `2 > 1`: which answers, or which is better. Two scores are seldom just these, and never surely.
+_BOTH_SIDES = re.compile(
+    r"(?<![\w.,/−-])([12]|one|two)\b[\s\])]*(?:\b(?:and|or|to|vs\.?|versus)(?!\w)|[&<>]+)[\s\[(]*"
+    r"([12]|one|two)\b(?![.,]?\d|\s*/)",
+    re.IGNORECASE,
+)
 _MARKS = re.compile(r"[*`#$]+|\\boxed|\\text|</?[a-z][^<>]{0,30}>|(?<!\w)_+|_+(?!\w)", re.IGNORECASE)
 _SENTENCE_END = re.compile(
     r"(?<=[\w)])[.;!](?=\s)|\s[-–—]+\s(?=\D)|\s\((?=\D)|:\s(?=[^\W\d_]+\s[^\W\d_]+\s)"
-    r"|,\s(?=(?:since|because|as|but|where)\b)"
+    r"|,\s(?=(?:since|because|as|but|where)\b)|\s(?=(?:since|because)\b)"
 )
 _SPEAKS = {
     "score",
@@ -164,6 +171,7 @@ def _why_without_scores(said: Sequence[str], ending: str | None) -> str:
 
 def _scores(said: Sequence[str]) -> tuple[int, Scores] | None:
     """The line with which the scores end, and the scores."""
+    said = [_BOTH_SIDES.sub(r"answer \1 answer \2", text) for text in said]
     lines = [_line(text) for text in said]
     heads = [_line(_SENTENCE_END.split(text, maxsplit=1)[0]) for text in said]
     pairs = [*pairwise(lines), (lines[-1], None)]
@@ -173,7 +181,8 @@ def _scores(said: Sequence[str]) -> tuple[int, Scores] | None:
         for one in (line, head):
             if one.is_bare and (scores := _of_one_line(one)):
                 return place, scores
-        if scores := _in_front(said[place]):
+    for place, text in enumerate(said):
+        if scores := _in_front(text):
             return place, scores
     for place, (line, head) in enumerate(zip(lines, heads, strict=True)):
         for one in (line, head):
@@ -245,15 +254,21 @@ def _of_two_lines(line: _Line, following: _Line) -> Scores | None:
 
 
 _FRONT = re.compile(
-    r"^\W*(?P<one>\d{1,2}(?:\.\d+)?)(?:\s*/\s*10)?(?:\s*[,;|&/–—-]\s*|\s+(?:and|vs\.?|to)\s+|\s+)"
-    r"(?P<two>\d{1,2}(?:\.\d+)?)(?:\s*/\s*10)?(?=\s+[^\W\d_]|[.,:;)]\s+[^\W\d_]|\s*[-–—(]+\s*[^\W\d_])"
+    r"^\W*(?P<one>\d{1,2}(?:\.\d+)?)(?:\s*/\s*10)?(?P<between>\s*[,;|&/–—-]\s*|\s+(?:and|vs\.?|to)\s+|\s+)"
+    r"(?P<two>\d{1,2}(?:\.\d+)?)(?:\s*/\s*10)?(?:\s+|[.,:;)]\s+|\s*[-–—(]+\s*)(?P<letter>[^\W\d_])"
 )
 
 
 def _in_front(text: str) -> Scores | None:
-    """Two numbers with which a line begins that goes on as a sentence: `8 7 The first answer is ...`."""
+    """Two numbers with which a line begins that goes on as a sentence: `8 7 The first answer is ...`.
+
+    With something between them they may be part of the sentence, unless that begins with a capital letter behind them:
+    `2 to 3 sentences were asked for`, `3/4 of it is wrong`.
+    """
     found = _FRONT.match(text)
-    return (float(found["one"]), float(found["two"])) if found else None
+    if found is None or (found["between"].strip() and found["letter"].islower()):
+        return None
+    return float(found["one"]), float(found["two"])
 
 
 def _without_marks(line: str) -> str:

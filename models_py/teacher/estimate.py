@@ -213,7 +213,7 @@ def estimate(
 
 def whole_estimate(teacher: OpenTeacher, ledger: Ledger, phases: tuple[PhaseEstimate, ...]) -> TeacherEstimate:
     """What all phases take together, and which limit would end them."""
-    spent = ledger.spent(teacher.spec.name)
+    spent = ledger.spent(teacher.spec.name, teacher.spec.charged)
     expected = reduce(add, (phase.expected for phase in phases))
     return TeacherEstimate(
         phases=phases,
@@ -284,8 +284,8 @@ def amounts(missing: Sequence[Missing], scenario: Scenario, settings: TeacherSet
 def stops_at(budget: Budget, spent: Spent, needed: Amounts) -> tuple[str, float] | None:
     """The limit that would be reached first, as the profile names it, and the share of `needed` it allows."""
     limits = (
-        ("max_usd", budget.max_usd, spent.usd, needed.usd),
-        ("max_tokens", budget.max_tokens, spent.tokens, needed.tokens_in + needed.tokens_out),
+        ("max_usd", budget.max_usd, spent.usd_at_most, needed.usd),
+        ("max_tokens", budget.max_tokens, spent.tokens_at_most, needed.tokens_in + needed.tokens_out),
         ("max_requests", budget.max_requests, spent.requests, needed.requests),
     )
     shares = [

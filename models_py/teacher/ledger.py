@@ -23,7 +23,7 @@ from typing import Self
 from models_py.errors import UserError
 from models_py.lock_file import Tell, Wait, say
 from models_py.teacher.ledger_store import Cursor, LedgerPlace, open_store
-from models_py.teacher.money import Spent
+from models_py.teacher.money import CHARS_A_TOKEN, Price, Spent
 from models_py.teacher.parser import encodable
 from models_py.teacher.request import REQUESTS_OF, TeacherReply, TeacherRequest
 
@@ -93,6 +93,35 @@ on conflict (request_id) do update set
     usage = excluded.usage
 where teacher_replies.error is not null
 """
+# In its last three columns what nobody knows, at most: tokens that were not counted, and those in and out of replies
+# without a cost. Materialized, or SQLite would look into a payload for each of them.
+_SPENT = """
+with replies as materialized (
+    select
+        coalesce(prompt_tokens, 0) + coalesce(completion_tokens, 0) as tokens,
+        cost_usd,
+        case
+            when prompt_tokens is null or completion_tokens is null then length(payload) / {chars_a_token}
+            else prompt_tokens
+        end as prompt_at_most,
+        case
+            when prompt_tokens is null or completion_tokens is null then {max_tokens}
+            else completion_tokens
+        end as completion_at_most
+    from teacher_replies
+    where teacher = ? and error is null
+)
+
+select
+    count(*),
+    coalesce(sum(tokens), 0),
+    coalesce(sum(cost_usd), 0.0),
+    count(*) - count(cost_usd),
+    coalesce(sum(prompt_at_most + completion_at_most - tokens), 0),
+    coalesce(sum(prompt_at_most) filter (where cost_usd is null), 0),
+    coalesce(sum(completion_at_most) filter (where cost_usd is null), 0)
+from replies
+"""
 _PERCENTILES = (50, 90, 99)
 _DIGITS = 6  # of dollars and seconds
 
@@ -120,7 +149,7 @@ class LedgerRow:
             identity=request.identity,
             phase=request.phase,
             content_id=request.content_id,
-            payload=json.dumps(request.payload(), sort_keys=True),  # ASCII: any text of a pair can be stored
+            payload=request.stored,
             parse_attempt=request.parse_attempt,
             created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
             reply=reply,
@@ -261,15 +290,17 @@ class Ledger:
         with self._together():
             return sum(self._insert(row).rowcount for row in rows)
 
-    def spent(self, teacher: str) -> Spent:
-        """What the teacher of that name was paid so far, over all runs."""
-        row = self._store.execute(
-            "select count(*), coalesce(sum(coalesce(prompt_tokens, 0) + coalesce(completion_tokens, 0)), 0), "
-            "coalesce(sum(cost_usd), 0.0), count(*) - count(cost_usd) from teacher_replies "
-            "where teacher = ? and error is null",
-            [teacher],
-        ).fetchone()
-        return Spent(*row)
+    def spent(self, teacher: str, price: Price | None = None) -> Spent:
+        """What the teacher of that name was paid so far, over all runs.
+
+        price: what replies of unknown cost are taken to have cost, each at the worst case of its request where the
+        server did not count its tokens.
+        """
+        query = _SPENT.format(chars_a_token=CHARS_A_TOKEN, max_tokens=self._store.max_tokens)
+        requests, tokens, usd, unpriced, *at_most = self._store.execute(query, [teacher]).fetchone()
+        assumed_tokens, prompt, completion = map(int, at_most)
+        assumed_usd = price.usd(prompt, completion) if price else 0.0
+        return Spent(requests, int(tokens), usd, unpriced, assumed_tokens, assumed_usd)
 
     def summary(self, phase: str, teachers: Sequence[str]) -> RepliesSummary:
         """What the teachers of these names replied in a phase of the run so far, over all runs."""

@@ -3,9 +3,9 @@
     LedgerPlace(warehouse / "teacher.sqlite")                               # a file of this machine
     LedgerPlace(warehouse / "teacher.sqlite", "postgres:dbname=lake")       # a team's; the file does not exist
 
-ledger.py says the SQL. It is the same for both but for what a store says of itself: a list as a parameter, two words of
-a schema, how writers take turns. A statement's parameters are `?`. What one store cannot hold it does not lose the row
-for: PostgreSQL has no NUL in a text, so that becomes U+FFFD, as half a surrogate pair does in both.
+ledger.py says the SQL. It is the same for both but for what a store says of itself: a list as a parameter, a value in
+JSON, two words of a schema, how writers take turns. A statement's parameters are `?`. What one store cannot hold it
+does not lose the row for: PostgreSQL has no NUL in a text, so that becomes U+FFFD, as half a surrogate pair in both.
 """
 
 import contextlib
@@ -68,6 +68,7 @@ class SqliteStore:
     """A ledger's file, made when absent."""
 
     among: ClassVar[str] = "(select value from json_each(?))"  # the values of a JSON array
+    max_tokens: ClassVar[str] = "json_extract(payload, '$.sampling.max_tokens')"  # of a request
     real: ClassVar[str] = "real"
     strict: ClassVar[str] = "strict"
     number: ClassVar[str] = "rowid"  # of a row among those of its table, in the order in which they came
@@ -147,6 +148,7 @@ class PostgresStore:
     """A ledger in a database, in a schema of its own. A connection that broke is made anew."""
 
     among: ClassVar[str] = "(select json_array_elements_text(?))"
+    max_tokens: ClassVar[str] = "(payload::json -> 'sampling' ->> 'max_tokens')::integer"
     real: ClassVar[str] = "double precision"
     strict: ClassVar[str] = ""
     number: ClassVar[str] = "number"

@@ -3,7 +3,8 @@
     Price(input=0.40, output=1.60).of(reply)        US dollars; None when the server did not say how many tokens
     Account(price, Budget(max_usd=5.0), spent)      admits a request only while its worst case still fits the budget
 
-A budget is the teacher's for good, not a run's: what the ledger has paid already counts. An unknown price is None and
+A budget is the teacher's for good, not a run's: what the ledger has paid already counts, and what no server counted is
+held at its worst case. That is an assumption, kept and told apart from what is known. An unknown price is None and
 never 0; a budget in dollars without a price is refused before anything is asked. It sends nothing.
 """
 
@@ -13,7 +14,10 @@ from dataclasses import asdict, dataclass, replace
 from models_py.errors import UserError, refuse
 from models_py.teacher.request import TeacherReply, TeacherRequest
 
-_CHARS_A_TOKEN = 3.0  # few, so that a worst case is one: English has about four
+# Of a request as JSON, where a character outside ASCII has six, and twelve beyond 16 bits. So a token for three
+# characters of English, which has about four, and two for one of other scripts. Mere digits, and scripts that a
+# tokenizer never saw, may take more.
+CHARS_A_TOKEN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +45,12 @@ class Price:
         if reply.prompt_tokens is None or reply.completion_tokens is None:
             return None
         cached = min(_cached_tokens(reply.usage), reply.prompt_tokens)
+        return self.usd(reply.prompt_tokens, reply.completion_tokens, cached)
+
+    def usd(self, prompt_tokens: int, completion_tokens: int, cached: int = 0) -> float:
+        """US dollars of so many tokens; cached: of prompt_tokens."""
         cached_input = self.input if self.cached_input is None else self.cached_input
-        millionths = (
-            (reply.prompt_tokens - cached) * self.input + cached * cached_input + reply.completion_tokens * self.output
-        )
+        millionths = (prompt_tokens - cached) * self.input + cached * cached_input + completion_tokens * self.output
         return millionths / 1e6
 
 
@@ -66,12 +72,17 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """Requests that were answered, their tokens and dollars as far as known, and how many have no known cost."""
+    """Requests that were answered, their tokens and dollars as far as known, and how many have no known cost.
+
+    assumed_tokens, assumed_usd: what they took more, at most, where it is not known.
+    """
 
     requests: int = 0
     tokens: int = 0
     usd: float = 0.0
     unpriced: int = 0
+    assumed_tokens: int = 0
+    assumed_usd: float = 0.0
 
     def __add__(self, other: "Spent") -> "Spent":
         return Spent(
@@ -79,13 +90,43 @@ class Spent:
             self.tokens + other.tokens,
             self.usd + other.usd,
             self.unpriced + other.unpriced,
+            self.assumed_tokens + other.assumed_tokens,
+            self.assumed_usd + other.assumed_usd,
         )
 
     def __sub__(self, other: "Spent") -> "Spent":
-        return self + Spent(-other.requests, -other.tokens, -other.usd, -other.unpriced)
+        negative = Spent(
+            -other.requests,
+            -other.tokens,
+            -other.usd,
+            -other.unpriced,
+            -other.assumed_tokens,
+            -other.assumed_usd,
+        )
+        return self + negative
+
+    @property
+    def tokens_at_most(self) -> int:
+        return self.tokens + self.assumed_tokens
+
+    @property
+    def usd_at_most(self) -> float:
+        return self.usd + self.assumed_usd
+
+    def told(self) -> str:
+        """`12 replies, $1.23 so far, and at most $0.50 more, assumed where nothing was counted`."""
+        assumed = f"and {self.assumed()}" if self.assumed() else ""
+        return ", ".join(filter(None, [f"{self.requests:,} replies", self.shown(), assumed]))
+
+    def assumed(self) -> str:
+        """What a budget holds without knowing it, in words; empty for nothing."""
+        tokens = f"{self.assumed_tokens:,} tokens" if self.assumed_tokens else ""
+        dollars = f"${self.assumed_usd:,.2f}" if self.assumed_usd else ""
+        both = " and ".join(filter(None, [tokens, dollars]))
+        return f"at most {both} more, assumed where nothing was counted" if both else ""
 
     def shown(self) -> str:
-        """`$1.23 so far`; without a known price the tokens."""
+        """What is known: `$1.23 so far`; without a known price the tokens."""
         if self.unpriced == self.requests:
             return f"{self.tokens:,} tokens so far" if self.tokens else ""
         return f"${self.usd:,.2f} so far" + (f" ({self.unpriced:,} replies of unknown cost)" if self.unpriced else "")
@@ -110,7 +151,6 @@ class Account:
         self.reached: str | None = None  # the limit that the last refusal was for, in words
         self._open: dict[str, Spent] = {}  # request id -> its worst case
         self._reserved = Spent()
-        self._assumed = Spent()  # for replies without usage
         if self.budget.max_usd is not None and price is None:
             raise UserError(
                 f"{name}.budget.max_usd: the price of the model is unknown; add it under prices, by the model's name"
@@ -122,7 +162,7 @@ class Account:
         A refusal sets `reached`. It is final only when nothing is under way: replies are cheaper than their worst case.
         """
         worst = self._worst(request)
-        self.reached = self._exceeded(self.spent + self._assumed + self._reserved + worst)
+        self.reached = self._exceeded(self.spent + self._reserved + worst)
         if self.reached:
             return False
         self._open[request.request_id] = worst
@@ -139,8 +179,8 @@ class Account:
         known = reply.prompt_tokens is not None and reply.completion_tokens is not None
         tokens = (reply.prompt_tokens or 0) + (reply.completion_tokens or 0)
         self.spent += Spent(1, tokens, cost or 0.0, int(cost is None))
-        if not known:  # booked at the worst, or a budget would never be reached
-            self._assumed += Spent(0, worst.tokens - tokens, worst.usd)
+        if not known:  # held at the worst, or a budget would never be reached
+            self.spent += Spent(assumed_tokens=worst.tokens - tokens, assumed_usd=worst.usd)
         return replace(reply, cost_usd=cost)
 
     def release(self) -> None:
@@ -151,13 +191,12 @@ class Account:
     def _worst(self, request: TeacherRequest) -> Spent:
         prompt = prompt_tokens_at_most(request)
         completion = request.sampling.max_tokens
-        usd = (prompt * self.price.input + completion * self.price.output) / 1e6 if self.price else 0.0
-        return Spent(1, prompt + completion, usd)
+        return Spent(1, prompt + completion, self.price.usd(prompt, completion) if self.price else 0.0)
 
     def _exceeded(self, total: Spent) -> str | None:
         limits = (
-            ("max_usd", total.usd, self.budget.max_usd),
-            ("max_tokens", total.tokens, self.budget.max_tokens),
+            ("max_usd", total.usd_at_most, self.budget.max_usd),
+            ("max_tokens", total.tokens_at_most, self.budget.max_tokens),
             ("max_requests", total.requests, self.budget.max_requests),
         )
         return next((f"budget.{name} {limit:,}" for name, value, limit in limits if limit and value > limit), None)
@@ -165,7 +204,7 @@ class Account:
 
 def prompt_tokens_at_most(request: TeacherRequest) -> int:
     """An estimate that errs on the high side, for budgets and rate limits: nobody's tokenizer is at hand."""
-    return int(sum(len(message.content) for message in request.messages) / _CHARS_A_TOKEN) + 16
+    return len(request.stored) // CHARS_A_TOKEN
 
 
 def _cached_tokens(usage: str | None) -> int:

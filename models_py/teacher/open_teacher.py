@@ -108,9 +108,11 @@ class OpenTeacher:
 
     def prompt_version(self, phase: str) -> str:
         """Which reflections of the phase are current: a hash of identity, sampling, prompt, second tries and parser."""
-        texts = [self.prompts[name].texts for name in self.requests(phase)]
+        *_, last = requests = self.requests(phase)
+        texts = [self.prompts[name].texts for name in requests]
         text = texts[0] if len(texts) == 1 else texts
-        return prompt_version(phase, text, self.spec.settings.sampling, self.engine.identity, self.tries_again)
+        sampling, identity = self.spec.settings.sampling, self.engine.identity
+        return prompt_version(phase, text, sampling, identity, self.tries_again, request=last)
 
     def account(self, spent: Spent) -> Account:
         """What the teacher may still spend. Raises UserError for a budget in dollars without a price."""

@@ -63,6 +63,7 @@ from models_py.teacher.request import INSTRUCTION_REFLECTION, NEW_INSTRUCTION, R
 
 FIRST_VERSION = "1"  # of what says nothing about its parser
 PARSER_VERSION = "3"  # raise it when a reply is read differently: stored replies are then read again, nobody is asked
+PLAIN_VERSION = "2"  # likewise where replies without tags alone are
 
 Status = Literal["ok", "missing_tag", "placeholder", "empty", "repetitive", "truncated", "refused", "failed"]
 
@@ -253,7 +254,7 @@ def parse_reply(phase: str, reply: str | None, finish_reason: str | None, error:
     if ending == "length" and repeats_itself(whole, was_cut=True):
         ending = "repetition"
     if phase not in TAGGED:
-        return _parse_plain(phase, reply_text(whole, lambda _: ([], [])).strip(), ending)
+        return _parse_plain(phase, reply_text(whole, lambda _: ([], []), is_all=True).strip(), ending)
     text = reply_text(whole, lambda given: _tag_places(given, phase))
     openings, bodies = _read_blocks(text, phase, may_end=ending == "stop")
     critique = (text[: openings[0].start].strip() or None) if openings else None
@@ -262,6 +263,11 @@ def parse_reply(phase: str, reply: str | None, finish_reason: str | None, error:
         return ParsedReply(status, critique)
     instruction = bodies[0] if phase == INSTRUCTION_REFLECTION else None
     return ParsedReply("ok", critique, instruction, bodies[-1])
+
+
+def version_of(request: str) -> str:
+    """The version that reads replies to requests of that name."""
+    return PARSER_VERSION if request in TAGGED else f"{PARSER_VERSION}.{PLAIN_VERSION}"
 
 
 def _parse_plain(phase: str, text: str, ending: Ending | None) -> ParsedReply:

@@ -131,15 +131,18 @@ def load_prompts(teacher: str, settings: PromptSettings | None = None) -> dict[s
     }
 
 
-def prompt_version(phase: str, text: object, sampling: Sampling, identity: str, parse_attempts: int) -> str:
+def prompt_version(
+    phase: str, text: object, sampling: Sampling, identity: str, parse_attempts: int, *, request: str | None = None
+) -> str:
     """The sha256 hex digest that says which reflections of a phase are current.
 
     `Prompt.texts` (a list where the phase has two requests), sampling, who answers, how often an unusable reply is
     asked again, and how replies are read: with more tries or another parser pairs are gone through anew, and what the
     ledger knows costs nothing. The first parser is left out, so that reflections from before parsers counted stay
-    current.
+    current. request: by whose parser, where it is not called like the phase.
     """
-    read_by = [] if parser.PARSER_VERSION == parser.FIRST_VERSION else [parser.PARSER_VERSION]
+    version = parser.version_of(request or phase)
+    read_by = [] if version == parser.FIRST_VERSION else [version]
     return fingerprint(phase, text, sampling.payload(), identity, parse_attempts, *read_by)
 
 

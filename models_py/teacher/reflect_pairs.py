@@ -5,25 +5,22 @@ response_reflection     (x, y) -> a better answer to the same x
 
 With plain words the first is two requests: the new instruction of every pair, then the answers to those.
 
-A reply that cannot be used is asked again with a changed sampling (`OpenTeacher.next_try`): all pairs once, then those
-that need it a second time, and so on. Which tries a pair gets depends on its replies alone, so a run that was killed
-finds its way back through the ledger. So does one with another parser (attempts.py): a stored reply that it can use is
-used, and nobody is asked for more tries than there may be.
+A reply that cannot be used is asked again with a changed sampling (`OpenTeacher.next_try`, ask_in_rounds.py). A run
+that was killed finds its way back through the ledger, and so does one with another parser (attempts.py): a stored reply
+that it can use is used, and nobody is asked for more tries than there may be.
 """
 
-from collections import defaultdict
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from models_py.content import content_id
 from models_py.progress import OnProgress, silent
-from models_py.teacher.ask_missing import ask_missing
+from models_py.teacher.ask_in_rounds import ask_in_rounds, next_try
 from models_py.teacher.attempts import Attempt, attempts_of_pairs, request_ids, stored_attempts
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.money import Account
 from models_py.teacher.open_teacher import FIRST_TRY, OpenTeacher, Try
-from models_py.teacher.request import INSTRUCTION_REFLECTION, NEW_INSTRUCTION, PendingPair, TeacherRequest
+from models_py.teacher.request import INSTRUCTION_REFLECTION, NEW_INSTRUCTION, PendingPair, TeacherReply, TeacherRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,33 +100,24 @@ def _asked_for(
     on_progress: OnProgress,
 ) -> Generator[Reflection, None, None]:
     """What became of one request, by its name, about every pair."""
-    rounds: defaultdict[int, list[tuple[int, Try]]] = defaultdict(list)  # by the number of tries before
 
-    def asked_again(place: int, attempt: Attempt) -> bool:
-        """Whether the attempt is not the pair's last: then the next is put into its round."""
-        if attempt.reply.error is not None:  # the next run asks the same again, or nobody ever
-            return False
-        following = teacher.next_try(attempt.this_try, attempt.parsed.status)
-        if following is None or not teacher.engine.answers(teacher.request(phase, pairs[place], following)):
-            return False
-        rounds[following.parse_attempt].append((place, following))
-        return True
+    def request_of(place: int, this_try: Try) -> TeacherRequest:
+        return teacher.request(phase, pairs[place], this_try)
 
+    def read(place: int, this_try: Try, reply: TeacherReply) -> tuple[Reflection, str | None]:
+        attempt = Attempt.of(phase, this_try, reply)
+        # An error is no reply: the next run asks the same again, or nobody ever.
+        return _reflection(phase, pairs[place], attempt), attempt.parsed.status if reply.error is None else None
+
+    due = []
     for place, attempts in attempts_of_pairs(phase, pairs, teacher, ledger):
-        if not attempts:
-            rounds[0].append((place, FIRST_TRY))
-        elif not asked_again(place, attempts[-1]):
-            yield _reflection(phase, pairs[place], attempts[-1])
-    while rounds:
-        tries = rounds.pop(min(rounds))
-        requests = _Requests(phase, pairs, teacher, tries)
-        for index, reply in ask_missing(requests, teacher.engine, ledger, account, on_progress):
-            place, this_try = tries[index]
-            attempt = Attempt.of(phase, this_try, reply)
-            if not asked_again(place, attempt):
-                yield _reflection(phase, pairs[place], attempt)
-        if account is not None and account.reached:
-            return  # a second try may fit where a first did not, and would hide that pairs are left
+        last = attempts[-1] if attempts else None
+        following = next_try(teacher, place, last.this_try, last.parsed.status, request_of) if last else FIRST_TRY
+        if following is not None:
+            due.append((place, following))
+        elif last is not None:
+            yield _reflection(phase, pairs[place], last)
+    yield from ask_in_rounds(due, request_of, read, teacher, ledger, account=account, on_progress=on_progress)
 
 
 def _reflection(phase: str, pair: PendingPair, attempt: Attempt) -> Reflection:
@@ -141,26 +129,3 @@ def _reflection(phase: str, pair: PendingPair, attempt: Attempt) -> Reflection:
         new_id = content_id(str(x[0]), x[1], parsed.output, pair.context)
     request_id = attempt.reply.request_id
     return Reflection(pair, request_id, parsed.status, parsed.critique, new_id, parsed.instruction, parsed.output)
-
-
-class _Requests(Sequence[TeacherRequest]):
-    """The requests of some tries, made when they are asked for: a message is much larger than its place in a list."""
-
-    def __init__(
-        self,
-        phase: str,
-        pairs: Sequence[PendingPair],
-        teacher: OpenTeacher,
-        tries: Sequence[tuple[int, Try]],
-    ) -> None:
-        self._phase = phase
-        self._pairs = pairs
-        self._teacher = teacher
-        self._tries = tries
-
-    def __len__(self) -> int:
-        return len(self._tries)
-
-    def __getitem__(self, index: Any) -> Any:
-        place, this_try = self._tries[index]
-        return self._teacher.request(self._phase, self._pairs[place], this_try)

@@ -184,7 +184,7 @@ def _row(line: dict[str, Any], where: str) -> LedgerRow:
         raise UserError(
             f"{where}: payload is not what request_id, phase and identity say: one of them was changed. {_REMEDY}"
         )
-    return replace(row, payload=json.dumps(request.payload(), sort_keys=True))
+    return replace(row, payload=request.stored)
 
 
 def _problem(row: LedgerRow) -> str | None:

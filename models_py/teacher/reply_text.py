@@ -68,14 +68,17 @@ def how_it_ended(finish_reason: str | None) -> Ending | None:
     return _ENDINGS.get(letters) or _ENDINGS.get(_ENUM_PREFIX.sub("", letters))
 
 
-def reply_text(text: str, find_tags: FindTags) -> str:
+def reply_text(text: str, find_tags: FindTags, *, is_all: bool = False) -> str:
     r"""The reply, whose lines end in \n, without reasoning and end tokens.
 
-    `find_tags` tells reasoning and a next turn from an answer that speaks of such things.
+    `find_tags` tells reasoning and a next turn from an answer that speaks of such things. is_all: no tags say which
+    part is wanted, so what stands at the start alone, as of an answer in HTML, is kept.
     """
-    text = _within_turn(text[_final_channel(text) :], find_tags)
+    text = text[_final_channel(text) :]
+    if not (is_all and _STRIKES_OUT.match(text)):
+        text = _within_turn(text, find_tags)
     text = _without_reasoning(text, find_tags)
-    return _without_wrapping(text)
+    return _without_wrapping(text, both_ends=is_all)
 
 
 # ── tokens of chat templates ───────────────────────────────────────────────────────────────────────────────────────
@@ -93,6 +96,8 @@ _OWN_TURN = re.compile(rf"(?:\s*{_TURN_TOKEN}{_ROLE})*")
 _TURNS = re.compile(rf"(?P<end>{_END_TOKEN})\s*(?={_TURN_TOKEN})|{_TURN_TOKEN}")
 _LAST_TOKENS = re.compile(rf"(?:\s*(?:{_END_TOKEN}|<[|｜][\w▁/]{{2,40}}[|｜]>|\[\|\w{{2,40}}\|\]|<eos>|\[EOS\]))+\s*\Z")
 _LAST_TOKENS_MAX = 200  # characters
+# `<s>Old</s> new` is HTML: of a turn nothing but tokens follows the end.
+_STRIKES_OUT = re.compile(rf"\s*<s>.*?</s>(?!\s*(?:\Z|</?s>|{_TURN_TOKEN}|<[|｜]|<eos>))", re.DOTALL)
 
 
 def _within_turn(text: str, find_tags: FindTags) -> str:
@@ -188,15 +193,22 @@ _WRAPPING = re.compile(
 )
 
 
-def _without_wrapping(text: str) -> str:
-    """Without `<answer>` and the like around all that a model says."""
+def _without_wrapping(text: str, *, both_ends: bool) -> str:
+    """Without `<answer>` and the like around all that a model says.
+
+    both_ends: only where it is closed at the end, and not before, unless it is a token, which nobody writes.
+    """
     opened = _WRAPPING.match(text)
     if opened is None:
         return text
     tag = opened["tag"].lower()
-    closing = f"<{tag.replace('begin', 'end')}>" if tag.startswith("|") else f"</{tag}>"
-    text = text[opened.end() :].rstrip()
-    return text[: -len(closing)] if text.lower().endswith(closing) else text
+    is_token = tag.startswith("|")
+    closing = f"<{tag.replace('begin', 'end')}>" if is_token else f"</{tag}>"
+    within = text[opened.end() :].rstrip()
+    _, closed, behind = within.lower().partition(closing)
+    if both_ends and not is_token and (behind or not closed):
+        return text
+    return within[: -len(closing)] if within.lower().endswith(closing) else within
 
 
 def _end(match: re.Match[str] | None) -> int:

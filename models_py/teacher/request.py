@@ -9,6 +9,7 @@ Example: TeacherRequest(request_id="9f2c...", teacher="gpt", identity="openai:gp
 Those who answer live in engines/; nothing here performs input or output.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
@@ -115,6 +116,11 @@ class TeacherRequest:
     def payload(self) -> dict[str, object]:
         """What decides the reply, JSON-able: the preimage of `request_id`."""
         return _payload(self.identity, self.phase, self.prompt, self.messages, self.sampling)
+
+    @property
+    def stored(self) -> str:
+        """The payload as the ledger has it: in ASCII, so any text of a pair can be stored."""
+        return json.dumps(self.payload(), sort_keys=True)
 
     @property
     def hash(self) -> str:

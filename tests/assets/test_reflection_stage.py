@@ -495,6 +495,27 @@ def test_replies_are_read_again_once_and_appended_to_otherwise(
     assert ready.lake.read(versions).rows() == [(NEXT_VERSION,)]
 
 
+def test_plain_replies_are_read_again_by_their_own_version(
+    ready: Flow, gpt: Gpt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpt.say = lambda _: completion("<answer>Dark</answer>, mostly.")
+    gpt.teaches(ready, prompts={"variant": "plain"})
+    monkeypatch.setattr(parser, "PLAIN_VERSION", "1")
+    ready.run(instruction_reflections)
+    ready.run(teacher_replies)
+    monkeypatch.undo()
+    gpt.say = never
+    for asset in (teachers, instruction_reflections, teacher_replies):
+        ready.run(asset)
+    outputs = "select distinct status, output from selection.current_instruction_reflections"
+    assert ready.lake.read(outputs).rows() == [("ok", "<answer>Dark</answer>, mostly.")]
+    versions = "select distinct parser_version from reflection.teacher_replies"
+    assert ready.lake.read(versions).rows() == [(parser.version_of("new_answer"),)]
+    before = ready.lake.snapshot_id()
+    ready.run(teacher_replies)
+    assert ready.lake.snapshot_id() == before
+
+
 def test_replies_of_a_lake_from_before_parsers_counted_are_of_the_first(
     ready: Flow, gpt: Gpt, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,6 +43,7 @@ class BatchServer(Served):
         self.lost: Counter[str] = Counter()
         self.calls: Counter[str] = Counter()
         self.files: dict[str, bytes] = {}
+        self.cuts: list[int] = []  # bytes of a file that arrive, of one transfer after the other; then all do
         self.batches: dict[str, dict[str, Any]] = {}
         self.errors: list[dict[str, Any]] = []  # of a batch that fails
         self.line: Callable[[dict[str, Any]], dict[str, Any] | bytes] = answered
@@ -114,14 +115,17 @@ class BatchServer(Served):
         schedule = self._schedules[batch["id"]]
         batch["status"] = schedule.pop(0) if len(schedule) > 1 else schedule[0]
         lines = self._lines(batch["input_file_id"])
-        batch["request_counts"] = {"total": len(lines), "completed": len(lines) // 2, "failed": 0}
-        if batch["status"] in ENDS and "output_file_id" not in batch:
+        if batch["status"] not in ENDS:
+            batch["request_counts"] = {"total": len(lines), "completed": len(lines) // 2, "failed": 0}
+        elif "output_file_id" not in batch:
             self._end(batch, lines)
         return web.json_response(batch)
 
     async def _get_content(self, request: web.Request) -> web.Response:
         content = self.files.get(request.match_info["id"])
-        return web.Response(body=content) if content is not None else web.Response(status=404, text="no such file")
+        if content is None:
+            return web.Response(status=404, text="no such file")
+        return web.Response(body=content[: self.cuts.pop(0)] if self.cuts else content)
 
     def _end(self, batch: dict[str, Any], lines: list[dict[str, Any]]) -> None:
         """Half of what expires or is cancelled was answered before."""
@@ -135,6 +139,8 @@ class BatchServer(Served):
             bad = isinstance(answer, dict) and (answer["error"] or answer["response"]["status_code"] >= 400)
             text = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             files["error_file_id" if bad else "output_file_id"].append(text + b"\n")
+        written = {"completed": len(files["output_file_id"]), "failed": len(files["error_file_id"])}
+        batch["request_counts"] = {"total": len(lines), **written}
         for name, texts in files.items():
             batch[name] = None
             if texts:

@@ -1,7 +1,7 @@
 """Replies as judges write them, read by hand; and what holds for every reply."""
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from models_py.evaluation.verdict import Verdict, read_verdict
@@ -83,6 +83,7 @@ WHY = "\nThe first answer names all three causes, the second only 2 of them, so 
         "8 7. The first answer is more detailed.",
         "8/10 7/10 - the first is better",
         "Answer 1: 8, Answer 2: 7. The first is more detailed, by far.",
+        "Answers 1 and 2: 8 and 7",
         "8, 7 (the second is shorter)",
         "I would rate the answers 8 and 7, since the second leaves out the cause.",
         "I rate Answer 1 with 8 and Answer 2 with 7 because of the mistake.",
@@ -95,6 +96,22 @@ WHY = "\nThe first answer names all three causes, the second only 2 of them, so 
         "<scores>8 7</scores>",
         "8 7\n\nAnswer 1: 10 reasons why ...\nScores: 1 1",
         "Answer 1： 8，Answer 2： 7",
+        "8, 7 because the second leaves out the cause.",
+        "8 and 7 since the second has 2 mistakes.",
+        "8 and 7 The first names all causes.",
+        "8 7 the first names all causes.\nThe score of the second falls for 2 wrong causes and 3 missing ones.",
+        "8 7 The first is better.\nI would score 3 causes higher than 4 guesses.",
+        "1 and 2 are both good.\nScores: 8 7",
+        "1 and 2 are both good. The scores are 8 and 7.",
+        "1 & 2: both are good.\n8 7",
+        "2 vs 1: the first wins\n8 7",
+        "[2] vs. [1]\n8 7",
+        "Rating: 1 > 2\n8 7",
+        "Rating: 1 > 2, 8 to 7",
+        "one versus two\n8 7",
+        "2 to 3 sentences were asked for; the second answer gives five.\nScores: 8 7",
+        "2-3 sentences were asked for.\nI would score them 8 and 7, as the second gives five.",
+        "3/4 of the second answer is wrong.\n8 7",
     ],
 )
 def test_eight_and_seven_in_all_the_ways_that_judges_write_it(reply: str) -> None:
@@ -117,7 +134,12 @@ def test_eight_and_seven_in_all_the_ways_that_judges_write_it(reply: str) -> Non
         ("Both: 6/10", (6.0, 6.0)),
         ("Answer 1: 1, Answer 2: 2", (1.0, 2.0)),
         ("Answer 1: 2\nAnswer 2: 1", (2.0, 1.0)),
+        ("Answer 1 = 2, Answer 2 = 1", (2.0, 1.0)),
         ("7.25 / 6.75", (7.25, 6.75)),
+        ("1.0 and 2.0", (1.0, 2.0)),
+        ("2/10 and 1/10", (2.0, 1.0)),
+        ("2 vs 10", (2.0, 10.0)),
+        ("1 and 2.5", (1.0, 2.5)),
     ],
 )
 def test_other_scores(reply: str, scores: tuple[float, float]) -> None:
@@ -143,6 +165,14 @@ def test_other_scores(reply: str, scores: tuple[float, float]) -> None:
         ("Scores of Answer 2 and Answer 1: 7 and 8", "no line holds two scores"),
         ("Answer 1 lists 3 causes and answer 2 lists 5.", "no line holds two scores"),
         ("Answer 1 gives 3 examples, Answer 2 gives 5 examples.", "no line holds two scores"),
+        ("1 and 2", "no line holds two scores: '1 and 2'"),
+        ("Scores: 2 vs. 1", "no line holds two scores"),
+        ("2 vs 1: the second wins, 9 to 7", "no line holds two scores"),
+        ("2 > 1", "no line holds two scores"),
+        ("2 to 3 sentences were asked for; the first answer gives five.", "no line holds two scores"),
+        ("2-3 sentences were asked for.", "no line holds two scores"),
+        ("3/4 of the second answer is wrong.", "no line holds two scores"),
+        ("2, 3 and 5 are primes, as both say.", "no line holds two scores"),
         ("11 7", "11 is no score from 1 to 10"),
         ("0 7", "0 is no score from 1 to 10"),
         ("-3 7", "-3 is no score from 1 to 10"),
@@ -191,6 +221,7 @@ def test_two_scores_on_the_first_line_are_read_whatever_follows(
     one: float, two: float, form: tuple[str, str, str], after: str
 ) -> None:
     before, number, between = form
+    assume({one, two} != {1.0, 2.0} or between.strip(" .") not in ("and", "vs"))  # these name the answers
     explanation = "\nBecause: " + after.replace("<", "").replace("\n", " ").replace("\r", " ")
     reply = before + number.format(one) + between + number.format(two) + explanation
     assert read_verdict(reply, "stop") == Verdict("ok", one, two)

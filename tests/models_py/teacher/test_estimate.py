@@ -363,6 +363,8 @@ NEED = Amounts(requests=100, tokens_in=900, tokens_out=100, usd=10.0, seconds=No
         (Budget(max_usd=5), Spent(usd=4.0), ("budget.max_usd 5", 0.1)),
         (Budget(max_usd=5), Spent(usd=6.0), ("budget.max_usd 5", 0.0)),
         (Budget(max_tokens=1500), Spent(tokens=1250), ("budget.max_tokens 1,500", 0.25)),
+        (Budget(max_usd=5), Spent(usd=1.0, assumed_usd=3.0), ("budget.max_usd 5", 0.1)),
+        (Budget(max_tokens=1500), Spent(tokens=250, assumed_tokens=1000), ("budget.max_tokens 1,500", 0.25)),
         (Budget(max_usd=5, max_requests=20), Spent(), ("budget.max_requests 20", 0.2)),
     ],
 )

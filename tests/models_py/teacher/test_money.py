@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from models_py.errors import UserError
 from models_py.teacher.ask_missing import ask_missing
 from models_py.teacher.ledger import Ledger
+from models_py.teacher.ledger_store import LedgerPlace
 from models_py.teacher.money import Account, Budget, Price, Spent, prompt_tokens_at_most
 from models_py.teacher.request import Sampling, TeacherReply, TeacherRequest
 from tests.support.engines import BETTER, Scripted, always, request, said
@@ -125,8 +126,23 @@ def test_a_reply_of_unknown_usage_is_held_at_its_worst_and_has_no_cost() -> None
     one = asking(0)
     assert account.admits(one)
     assert account.settle(said(one, BETTER, prompt_tokens=None, completion_tokens=None)).cost_usd is None
-    assert account.spent == Spent(1, 0, 0.0, 1)
+    assert account.spent == Spent(1, 0, 0.0, 1, WORST, near(WORST_USD))
     assert not account.admits(asking(1))
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        # As SmolLM2's tokenizer has it, which was trained on English.
+        ("人工智能是计算机科学的一个分支，它企图了解智能的实质。", 42),
+        ("ปัญญาประดิษฐ์ หมายถึงความฉลาดเทียมที่สร้างขึ้นให้กับสิ่งที่ไม่มีชีวิต", 130),
+        ("Искусственный интеллект — свойство интеллектуальных систем выполнять творческие функции.", 67),
+        ("😀🎉🚀🧠👩\u200d🔬", 20),
+        ("Artificial intelligence is the capability of computational systems to perform tasks.", 11),
+    ],
+)
+def test_a_worst_case_is_one_in_other_scripts_too(text: str, tokens: int) -> None:
+    assert prompt_tokens_at_most(request(text)) - prompt_tokens_at_most(request("")) >= tokens
 
 
 def test_what_earlier_runs_paid_counts() -> None:
@@ -153,6 +169,23 @@ def test_spending_in_words(spent: Spent, shown: str) -> None:
     assert spent.shown() == shown
 
 
+@pytest.mark.parametrize(
+    ("spent", "told"),
+    [
+        (Spent(2, 1500, 1.234), "2 replies, $1.23 so far"),
+        (Spent(2, 0, 0.0, 2), "2 replies"),
+        (Spent(2, 0, 0.0, 2, 4000), "2 replies, and at most 4,000 tokens more, assumed where nothing was counted"),
+        (
+            Spent(2, 15, 0.01, 1, 4000, 0.5),
+            "2 replies, $0.01 so far (1 replies of unknown cost), "
+            "and at most 4,000 tokens and $0.50 more, assumed where nothing was counted",
+        ),
+    ],
+)
+def test_what_is_assumed_is_told_as_such(spent: Spent, told: str) -> None:
+    assert spent.told() == told
+
+
 BUDGETS = st.builds(
     Budget,
     max_usd=st.none() | st.floats(0.001, 0.05),
@@ -173,8 +206,8 @@ def test_whatever_the_order_a_budget_is_never_overrun(budget: Budget, limits: li
                 under_way.append(one)
         elif under_way:
             account.settle(an_answer(under_way.pop(random.randrange(len(under_way))), random))
-        assert account.spent.usd <= (budget.max_usd or 1e9) * (1 + 1e-9)
-        assert account.spent.tokens <= (budget.max_tokens or 1e9)
+        assert account.spent.usd_at_most <= (budget.max_usd or 1e9) * (1 + 1e-9)
+        assert account.spent.tokens_at_most <= (budget.max_tokens or 1e9)
         assert account.spent.requests <= (budget.max_requests or 1e9)
 
 
@@ -227,3 +260,39 @@ def test_nothing_is_asked_when_the_budget_was_reached_before(ledger: Ledger) -> 
     account = Account(PRICE, Budget(max_requests=3), Spent(requests=3))
     assert list(ask_missing(SEAS, teacher, ledger, account)) == []
     assert (teacher.asked, account.reached) == ([], "budget.max_requests 3")
+
+
+def uncounted(to: TeacherRequest) -> TeacherReply:
+    return said(to, BETTER, prompt_tokens=None, completion_tokens=None)
+
+
+def half_counted(to: TeacherRequest) -> TeacherReply:
+    return said(to, BETTER, prompt_tokens=None, completion_tokens=7)
+
+
+@pytest.mark.parametrize("budget", [Budget(max_tokens=2 * WORST), Budget(max_usd=2 * WORST_USD)])
+def test_what_no_server_counted_is_held_by_the_budget_of_later_runs_too(place: LedgerPlace, budget: Budget) -> None:
+    asked = []
+    for _ in range(3):
+        with Ledger(place) as ledger:
+            account, teacher = Account(PRICE, budget, ledger.spent("fake", PRICE)), Scripted(uncounted)
+            list(ask_missing(SEAS, teacher, ledger, account))
+            assert account.reached and account.spent == ledger.spent("fake", PRICE)
+        asked.append(len(teacher.asked))
+    assert asked == [2, 0, 0]
+    assert account.spent == Spent(2, 0, 0.0, 2, 2 * WORST, near(2 * WORST_USD))
+
+
+def test_what_was_counted_without_a_price_is_held_at_the_price_of_today(place: LedgerPlace) -> None:
+    with Ledger(place) as ledger:
+        list(ask_missing(SEAS, Scripted(always(BETTER)), ledger, Account()))
+        assert ledger.spent("fake") == Spent(6, 3000, 0.0, 6)
+        assert ledger.spent("fake", PRICE) == Spent(6, 3000, 0.0, 6, 0, near(6 * 0.0016))
+        assert ledger.spent("nobody", PRICE) == Spent()
+
+
+def test_half_a_count_is_none_in_the_ledger_as_in_the_account(place: LedgerPlace) -> None:
+    with Ledger(place) as ledger:
+        account = Account(PRICE)
+        list(ask_missing(SEAS[:1], Scripted(half_counted), ledger, account))
+        assert account.spent == ledger.spent("fake", PRICE) == Spent(1, 7, 0.0, 1, WORST - 7, near(WORST_USD))

@@ -8,10 +8,11 @@ import pytest
 
 from models_py.content import content_id
 from models_py.errors import UserError
+from models_py.teacher import parser
 from models_py.teacher.estimate import estimate
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.open_teacher import FIRST_TRY, OpenTeacher, Try, open_teacher
-from models_py.teacher.parser import parse_reply
+from models_py.teacher.parser import ParsedReply, parse_reply
 from models_py.teacher.prompt import load_prompts
 from models_py.teacher.reflect_pairs import reflect_pairs
 from models_py.teacher.replies_file import export_replies
@@ -153,6 +154,32 @@ def test_the_whole_reply_is_the_text(request_name: str, reply: str, finish: str,
         assert (parsed.output if request_name == NEW_INSTRUCTION else parsed.instruction) is None
 
 
+@pytest.mark.parametrize(
+    ("reply", "text"),
+    [
+        ("<answer>42</answer>", "42"),
+        ("<|begin_of_box|>42<|end_of_box|>\n", "42"),
+        ("<s> 42</s>", "42"),
+        ("<s>[INST] 42</s><s>[INST] And then?", "42"),
+        ("<s>42</s><|im_end|>", "42"),
+        *(
+            (whole, whole)
+            for whole in (
+                "<answer>42</answer>, because 6 x 7 = 42.",
+                "<output>Hello</output> is HTML's element for results.",
+                "<output>1</output>\n<output>2</output>",
+                "<output> is an element of HTML.",
+                "<answer>12345678",
+                "<s>Old price</s> New price: 5 EUR",
+                "<s>Po</s> <b>Rhine</b></s>",
+            )
+        ),
+    ],
+)
+def test_what_does_not_surround_the_whole_reply_is_part_of_it(reply: str, text: str) -> None:
+    assert parse_reply(NEW_ANSWER, reply, "stop") == ParsedReply("ok", output=text)
+
+
 def test_none_is_no_instruction_but_may_be_an_answer() -> None:
     assert parse_reply(NEW_INSTRUCTION, "None", "stop").status == "placeholder"
     assert parse_reply(NEW_ANSWER, "None", "stop").output == "None"
@@ -189,6 +216,18 @@ def test_another_second_prompt_is_another_version(tmp_path: Path) -> None:
     teachers = [open_teacher(TeacherSpec("s", OpenAISettings(model="m", prompts=one))) for one in (PLAIN, own)]
     assert len({teacher.prompt_version(INSTRUCTION_REFLECTION) for teacher in teachers}) == 2
     assert len({teacher.prompt_version(RESPONSE_REFLECTION) for teacher in teachers}) == 1
+
+
+@pytest.mark.parametrize("phase", [INSTRUCTION_REFLECTION, RESPONSE_REFLECTION])
+def test_another_reading_of_plain_replies_is_another_version_of_them_alone(
+    phase: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = OpenAISettings(model="m", prompts=PLAIN), OpenAISettings(model="m")
+    both = [open_teacher(TeacherSpec("s", one)) for one in settings]
+    before = [teacher.prompt_version(phase) for teacher in both]
+    monkeypatch.setattr(parser, "PLAIN_VERSION", "another")
+    after = [teacher.prompt_version(phase) for teacher in both]
+    assert [old == new for old, new in zip(before, after, strict=True)] == [False, True]
 
 
 @pytest.mark.parametrize(

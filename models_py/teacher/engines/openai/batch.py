@@ -8,6 +8,9 @@ What was created is never created again: its requests are stored (`batches.py`) 
 a run that finds the first without the second looks through the server's batches. A stop leaves open batches to the
 server; the next run asks for the same requests and goes on polling.
 
+A result file may arrive cut, or be written to its end only later: one that ends within a line, or lacks lines which
+the server counts, is looked at again before what it does not answer is asked, and paid for, anew.
+
 A batch that fails because too many tokens are enqueued already is created again when another one has ended. Requests
 that the server refuses for a field that only second tries have go into a new batch, without it.
 """
@@ -31,6 +34,7 @@ from models_py.teacher.engines.openai.batch_files import (
     ENDPOINT,
     InputFile,
     batch_errors,
+    ends_within_a_line,
     errors_by_line,
     input_files,
     lacks_room,
@@ -57,6 +61,7 @@ _LOG = logging.getLogger(__name__)
 _TOKEN = "reflection_token"  # the key in a batch's metadata
 _PAGE_BATCHES = "100"
 _SETTLE_S = 10.0  # until a batch that was just created is surely listed
+_LOOKS_AGAIN = 3  # at result files that lack lines
 _GIVE_UP_S = 1800.0  # what cannot be looked at for so long is left to the next run
 _LOG_EVERY_S = 60.0
 _LOOK_S = 0.1  # how often a call under way looks whether it shall stop
@@ -178,12 +183,28 @@ class _Watched:
     left: dict[str, TeacherRequest] = field(default_factory=dict)  # of the asked ones those without a reply, in order
     done: int = 0  # requests, as the server counts
     out_of_sight_since: float | None = None  # monotonic seconds
+    looks_again: int = 0  # at its result files
     was_alone: bool = False  # nothing else was open when it was created again
 
     def rest(self) -> list[TeacherRequest]:
         """What is left, once: it is up to the caller to reply."""
         rest, self.left = list(self.left.values()), {}
         return rest
+
+
+@dataclass(slots=True)
+class _Results:
+    """What was seen of a batch's result files."""
+
+    lines: int = 0
+    is_cut: bool = False
+    unread: str = ""  # why one of them cannot be had
+
+    def lack(self, state: Mapping[str, Any]) -> str:
+        """What they have too little of, in words: lines that the server counts, or the end of the last one."""
+        if not self.unread and self.lines < requests_done(state):
+            return f"its result files hold {self.lines:,} of the {requests_done(state):,} lines it counts"
+        return "a result file ends within a line" if self.is_cut else ""
 
 
 class _Session:
@@ -393,7 +414,7 @@ class _Session:
     def _end(self, watched: _Watched, state: Mapping[str, Any]) -> Iterator[TeacherReply]:
         """Every reply of a batch that has ended; for what has none, the reason."""
         _LOG.info("%s: %s is over: %s", profile_key(self._name), watched.batch.name, status_of(state))
-        unread = ""
+        results = _Results()
         for name in ("output_file_id", "error_file_id"):
             if not state.get(name):
                 continue
@@ -403,18 +424,23 @@ class _Session:
                     yield from self._out_of_sight(watched, f"{name}: {outcome.reason}")
                     return
                 if isinstance(outcome, Rejected):
-                    unread = f"{name} of {watched.batch.name} cannot be read: {outcome.reason}"
+                    results.unread = f"{name} of {watched.batch.name} cannot be read: {outcome.reason}"
                     continue
                 file.seek(0)
-                yield from self._read(file, watched)
-        yield from self._without_a_line(watched, state, unread)
+                yield from self._read(file, watched, results)
+        if watched.left and (lack := results.lack(state)) and watched.looks_again < _LOOKS_AGAIN:
+            watched.looks_again += 1
+            _LOG.warning("%s: %s is looked at again: %s", profile_key(self._name), watched.batch.name, lack)
+            return
+        yield from self._without_a_line(watched, state, results)
         self._settle(watched)
         for request, rejected in self._refused:
             self._bodies.check(request, rejected)
 
-    def _without_a_line(self, watched: _Watched, state: Mapping[str, Any], unread: str) -> Iterator[TeacherReply]:
+    def _without_a_line(self, watched: _Watched, state: Mapping[str, Any], results: _Results) -> Iterator[TeacherReply]:
         """Replies to requests of an ended batch that no result file speaks of."""
-        own, common = errors_by_line(state), unread or self._reason(watched.batch, state)
+        reasons = self._reason(watched.batch, state), results.lack(state)
+        own, common = errors_by_line(state), results.unread or "; ".join(filter(None, reasons))
         rest = watched.rest()
         for request in rest:
             if error := own.get(watched.batch.lines[request.request_id]):
@@ -447,10 +473,12 @@ class _Session:
     def _download(self, path: str, file: IO[bytes]) -> int | Broken | Rejected:
         return self._calls.repeated(lambda: self._server.download(path, file))
 
-    def _read(self, file: IO[bytes], watched: _Watched) -> Iterator[TeacherReply]:
+    def _read(self, file: IO[bytes], watched: _Watched, results: _Results) -> Iterator[TeacherReply]:
         """The replies in a result file to what is left; the first one to each."""
         unreadable = unknown = 0
+        line = None
         for line in result_lines(file):
+            results.lines += 1
             if line is None:
                 unreadable += 1
                 continue
@@ -477,6 +505,7 @@ class _Session:
                 unreadable,
                 unknown,
             )
+        results.is_cut = results.is_cut or (line is None and ends_within_a_line(file))
 
     def _reason(self, batch: Batch, state: Mapping[str, Any]) -> str:
         """Why requests of an ended batch have no line in its result files."""

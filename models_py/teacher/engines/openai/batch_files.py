@@ -7,6 +7,7 @@ A line of a result file:   {"custom_id": "9f2c...", "response": {"status_code": 
 """
 
 import json
+import os
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -71,6 +72,12 @@ def result_lines(file: Iterable[bytes]) -> Iterator[tuple[str, Mapping[str, Any]
             row = None
         custom_id = row.get("custom_id") if isinstance(row, dict) else None
         yield (custom_id, row) if isinstance(custom_id, str) else None
+
+
+def ends_within_a_line(file: IO[bytes]) -> bool:
+    """Whether the last line has no end; the file is left there."""
+    file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+    return file.read(1) not in (b"", b"\n")
 
 
 def read_result(

@@ -446,6 +446,53 @@ def test_results_the_server_no_longer_has_are_a_reason(server: BatchServer, path
     assert set(errors(found)) == {"output_file_id of batch_0 cannot be read: status 404: no such file"}
 
 
+def results_of(lines: int) -> int:
+    """Bytes of the first lines of the result file of all seas, all of the same length."""
+    return lines * (len(json.dumps(answered(line_of(SEAS[0])))) + 1)
+
+
+def line_of(one: TeacherRequest) -> dict[str, Any]:
+    return {"custom_id": one.request_id, "body": {"messages": [{"content": one.messages[-1].content}]}}
+
+
+@pytest.mark.parametrize("cut", [results_of(3), results_of(3) + 50, 0])
+def test_results_that_arrive_cut_are_looked_at_again(server: BatchServer, path: Path, cut: int) -> None:
+    server.cuts = [cut]
+    assert texts(replies(teacher(server, path, batch_requests=7), path)) == RIGHT
+    assert (len(server.batches), server.calls["GET content"], stored(path, server)) == (1, 2, [])
+
+
+def test_a_line_that_is_cut_is_seen_without_the_servers_counts(server: BatchServer, path: Path) -> None:
+    def forget(call: str) -> None:
+        for batch in server.batches.values():
+            batch.pop("request_counts", None)
+
+    server.before_answer, server.cuts = forget, [results_of(6) + 50]
+    server.outcomes = ["completed"]
+    assert texts(replies(teacher(server, path, batch_requests=7), path)) == RIGHT
+
+
+def test_results_that_stay_short_are_told_and_asked_anew_by_the_next_run(server: BatchServer, path: Path) -> None:
+    server.cuts = [results_of(3)] * 4
+    found = replies(teacher(server, path, batch_requests=7), path)
+    reason = "batch_0 completed without a line about this request; its result files hold 3 of the 7 lines it counts"
+    assert sorted(map(str, errors(found))) == ["None"] * 3 + [reason] * 4
+    assert (server.calls["GET content"], stored(path, server)) == (4, [])
+    assert texts(replies(teacher(server, path, batch_requests=7), path)) == RIGHT
+
+
+def test_a_run_that_stops_before_cut_results_are_whole_leaves_them_to_the_next(server: BatchServer, path: Path) -> None:
+    stop, asked = Event(), teacher(server, path, batch_requests=7)
+    server.cuts = [results_of(3)]
+    server.before_answer = lambda call: stop.set() if call == "GET content" else None
+    with Ledger(path) as ledger:
+        for reply in asked.ask(SEAS, stop):
+            ledger.record(next(one for one in SEAS if one.request_id == reply.request_id), reply)
+    assert stored(path, server) == [("batch_0", 7)]
+    assert texts(replies(teacher(server, path, batch_requests=7), path)) == RIGHT
+    assert len(server.batches) == 1
+
+
 # --- what goes wrong with a call
 
 
