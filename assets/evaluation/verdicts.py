@@ -93,7 +93,7 @@ def _judge(context: dg.AssetExecutionContext, lake: Lake, ledger: Ledger, judge:
             judged += len(batch)
     if account.reached:
         raise UserError(
-            f"{judge.name}.{account.reached} is reached: {account.spent.told()}. "
+            f"{judge.name}.{account.told()} "
             f"{pending.height - judged:,} of {pending.height:,} verdicts remain. "
             "Raise it and run again: what came is kept and is not paid for again."
         )

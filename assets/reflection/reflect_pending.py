@@ -170,7 +170,7 @@ def _reflect(
             answered += len(batch)
     if account.reached:
         raise UserError(
-            f"teachers.{teacher.spec.name}.{account.reached} is reached: {account.spent.told()}. "
+            f"teachers.{teacher.spec.name}.{account.told()} "
             f"Of this phase {len(pairs) - answered:,} of {len(pairs):,} pairs remain. "
             "Raise it and run again: what came is kept and is not paid for again."
         )

@@ -38,6 +38,7 @@ from models_py.teacher.engines.base import profile_key
 from models_py.teacher.estimate import Amounts, PhaseEstimate, TeacherEstimate, scenarios
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.ledger_store import LedgerPlace
+from models_py.teacher.money import dollars
 from models_py.teacher.open_teacher import OpenTeacher, open_teacher
 from models_py.teacher.parser import parse_reply
 from models_py.teacher.reflect_pairs import shown_alone, with_new_instructions
@@ -218,16 +219,11 @@ def _count(number: float) -> str:
     return f"{number / 1e6:,.1f} M" if number >= 1e6 else f"{number:,.0f}"
 
 
-def _dollars(usd: float) -> str:
-    """Cents for large sums, more digits for small ones."""
-    return f"${usd:,.2f}" if usd >= 1 or usd == 0 else f"${usd:.2g}" if usd < 0.01 else f"${usd:.3f}"
-
-
 _AMOUNTS: tuple[tuple[str, Callable[[Amounts], float | None], Callable[[float], str]], ...] = (
     ("requests", lambda amounts: amounts.requests, _count),
     ("tokens in", lambda amounts: amounts.tokens_in, _count),
     ("tokens out", lambda amounts: amounts.tokens_out, _count),
-    ("cost", lambda amounts: amounts.usd, _dollars),
+    ("cost", lambda amounts: amounts.usd, dollars),
     ("time", lambda amounts: amounts.seconds, duration),
 )
 

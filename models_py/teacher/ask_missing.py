@@ -34,6 +34,8 @@ from models_py.teacher.request import TeacherReply, TeacherRequest
 _LOOKUP_ROWS = 1000
 _LOOK_S = 0.5
 _TELL_EVERY_S = 5.0  # while nothing comes but what is waited for, and nothing more is asked
+_QUIET_S = 30.0  # nothing has come, and who is waited for is told
+_PASSED_OVER = 1_000  # requests in a row that a budget has no room for
 _HOLD_S = 60.0  # replies that the ledger does not take
 # Bytes on the disk at most: pages of the ledger's indices, written twice, and what is JSON in a row.
 _ROW_BYTES, _CHAR_BYTES, _TOKEN_BYTES = 48_000, 2, 16
@@ -96,7 +98,8 @@ class _Asking:
     ) -> None:
         self._requests = requests
         self._to_ask = deque(places[0] for places in missing.values())
-        self._under_way: dict[str, TeacherRequest] = {}
+        self._under_way: dict[str, tuple[TeacherRequest, float]] = {}  # with when it was asked, monotonic
+        self._came_at, self._quiet_s = time.monotonic(), _QUIET_S  # when something came; when silence is told
         self._teacher = teacher
         self._ledger = ledger
         self._account = account
@@ -137,14 +140,31 @@ class _Asking:
                     thread.join(_LOOK_S)
 
     def _tell(self, tell: Callable[[str], None]) -> None:
-        """Tell for whom the ledger waits; what is waited for when it is new, or now and then once nothing is asked."""
+        """Tell for whom the ledger waits; what is waited for when it is new, or now and then while nothing comes."""
         while self._notes:
             tell(self._notes.popleft())
-        words = self._waits_for() if self._stop.is_set() else self._teacher.busy_with
-        is_due = time.monotonic() >= self._tell_again_s if self._stop.is_set() else words != self._told
+        if self._stop.is_set():
+            words, is_due = self._waits_for(), time.monotonic() >= self._tell_again_s
+        elif words := self._teacher.busy_with:
+            is_due = words != self._told
+        else:
+            words = self._quiet()
+            is_due = True
         if words and is_due:
             self._told, self._tell_again_s = words, time.monotonic() + _TELL_EVERY_S
             tell(words)
+
+    def _quiet(self) -> str:
+        """For whom one waits when nothing has come for a while, for twice as long, and so on."""
+        now, asked_at = time.monotonic(), [at for _, at in [*self._under_way.values()]]
+        if not asked_at or now - self._came_at < self._quiet_s:
+            return ""
+        self._quiet_s *= 2
+        full = ", and the budget has no room beside them" if self._account.reached else ""
+        return (
+            f"nothing came for {now - self._came_at:.0f} s: {len(asked_at):,} calls under way, "
+            f"the oldest for {now - min(asked_at):.0f} s{full}"
+        )
 
     def _waits_for(self) -> str:
         if self._under_way:
@@ -177,9 +197,10 @@ class _Asking:
         while self._to_ask and len(self._to_ask) != before and not self._stop.is_set():
             before = len(self._to_ask)
             for answer in self._teacher.ask(self._admitted(reserve), self._stop):
-                request = self._under_way.pop(answer.request_id, None)
-                if request is None:
+                if answer.request_id not in self._under_way:
                     raise ValueError(f"{self._teacher.identity} answered {answer.request_id}, which is not open")
+                request, _ = self._under_way.pop(answer.request_id)
+                self._came_at, self._quiet_s = time.monotonic(), _QUIET_S
                 self._room -= _room(request)
                 self._held.append((request, self._account.settle(answer)))
                 self._write_held(ledger, reserve)
@@ -247,10 +268,17 @@ class _Asking:
         )
 
     def _admitted(self, reserve: Reserve) -> Iterator[TeacherRequest]:
-        while self._to_ask and not self._stop.is_set():
+        """What fits the budget. What does not by itself is passed over: one long pair does not keep the others out."""
+        passed_over = 0
+        while passed_over < min(len(self._to_ask), _PASSED_OVER) and not self._stop.is_set():
             request = self._requests[self._to_ask[0]]
             if not self._account.admits(request):
-                return
+                if self._account.may_admit(request):
+                    return
+                self._to_ask.rotate(-1)
+                passed_over += 1
+                continue
+            passed_over = 0
             self._room += _room(request)
             try:
                 reserve.hold(self._room)
@@ -259,7 +287,7 @@ class _Asking:
                 self._stop.set()
                 return
             self._to_ask.popleft()
-            self._under_way[request.request_id] = request
+            self._under_way[request.request_id] = request, time.monotonic()
             yield request
 
 

@@ -20,6 +20,13 @@ from models_py.teacher.request import TeacherReply, TeacherRequest
 CHARS_A_TOKEN = 3
 
 
+def dollars(usd: float) -> str:
+    """Cents for large sums, more digits for small ones."""
+    if usd >= 1 or usd == 0:
+        return f"${usd:,.2f}"
+    return f"${usd:.2g}" if usd < 0.01 else f"${usd:.3f}".removesuffix("0")
+
+
 @dataclass(frozen=True, slots=True)
 class Price:
     """US dollars a million tokens. `cached_input`: of prompt tokens that the server had cached, `input` without it."""
@@ -118,18 +125,22 @@ class Spent:
         assumed = f"and {self.assumed()}" if self.assumed() else ""
         return ", ".join(filter(None, [f"{self.requests:,} replies", self.shown(), assumed]))
 
+    def at_most(self) -> str:
+        """All of it as one sum: `4,000 tokens and $0.12`; tokens alone where nothing has a price."""
+        return f"{self.tokens_at_most:,} tokens" + (f" and {dollars(self.usd_at_most)}" if self.usd_at_most else "")
+
     def assumed(self) -> str:
         """What a budget holds without knowing it, in words; empty for nothing."""
         tokens = f"{self.assumed_tokens:,} tokens" if self.assumed_tokens else ""
-        dollars = f"${self.assumed_usd:,.2f}" if self.assumed_usd else ""
-        both = " and ".join(filter(None, [tokens, dollars]))
+        both = " and ".join(filter(None, [tokens, dollars(self.assumed_usd) if self.assumed_usd else ""]))
         return f"at most {both} more, assumed where nothing was counted" if both else ""
 
     def shown(self) -> str:
         """What is known: `$1.23 so far`; without a known price the tokens."""
         if self.unpriced == self.requests:
             return f"{self.tokens:,} tokens so far" if self.tokens else ""
-        return f"${self.usd:,.2f} so far" + (f" ({self.unpriced:,} replies of unknown cost)" if self.unpriced else "")
+        of_unknown_cost = f" ({self.unpriced:,} replies of unknown cost)" if self.unpriced else ""
+        return f"{dollars(self.usd)} so far{of_unknown_cost}"
 
 
 class Account:
@@ -149,6 +160,7 @@ class Account:
         self.budget = budget or Budget()
         self.spent = spent or Spent()
         self.reached: str | None = None  # the limit that the last refusal was for, in words
+        self._refused = Spent()  # its worst case
         self._open: dict[str, Spent] = {}  # request id -> its worst case
         self._reserved = Spent()
         if self.budget.max_usd is not None and price is None:
@@ -162,12 +174,22 @@ class Account:
         A refusal sets `reached`. It is final only when nothing is under way: replies are cheaper than their worst case.
         """
         worst = self._worst(request)
-        self.reached = self._exceeded(self.spent + self._reserved + worst)
+        self.reached, self._refused = self._exceeded(self.spent + self._reserved + worst), worst
         if self.reached:
             return False
         self._open[request.request_id] = worst
         self._reserved += worst
         return True
+
+    def may_admit(self, request: TeacherRequest) -> bool:
+        """Whether it fits once what is under way has come, for nothing."""
+        return self._exceeded(self.spent + self._worst(request)) is None
+
+    def told(self) -> str:
+        """Of the limit that was reached, what was spent and what one request more may take: a sentence or two."""
+        needs = f" The next one may take {self._refused.at_most()}, which is more than is left."
+        is_counted = self.reached is not None and "max_requests" in self.reached
+        return f"{self.reached} is reached: {self.spent.told()}.{'' if is_counted else needs}"
 
     def settle(self, reply: TeacherReply) -> TeacherReply:
         """Books a reply in place of its worst case and returns it with its cost."""

@@ -1,3 +1,4 @@
+import re
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from models_py.teacher.ask_missing import ask_missing
 from models_py.teacher.engines.recorded import RecordedEngine
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.ledger_store import LedgerPlace
+from models_py.teacher.money import Account, Budget
 from models_py.teacher.request import TeacherReply, TeacherRequest
 from tests.support.engines import BETTER, Say, Scripted, fails, recording, request
 from tests.support.values import as_a
@@ -120,6 +122,27 @@ def test_what_a_teacher_is_busy_with_before_it_answers_is_told_once(
         (1, "", False),
         (2, "", False),
     ]
+
+
+def test_who_is_waited_for_is_told_when_nothing_comes_and_ever_more_seldom(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ask_missing_module, "_LOOK_S", 0.01)
+    monkeypatch.setattr(ask_missing_module, "_QUIET_S", 0.1)
+
+    class Hanging(Scripted):
+        def ask(self, requests: Iterable[TeacherRequest], stop: Event) -> Iterator[TeacherReply]:
+            asked = list(requests)
+            time.sleep(1.0)
+            yield from super().ask(asked, stop)
+
+    seen: list[Progress] = []
+    account = Account(budget=Budget(max_requests=2))
+    list(ask_missing(SEAS, Hanging(plain), ledger, account, on_progress=seen.append))
+    quiet = [step for step in seen if "nothing came for" in step.note]
+    assert 2 <= len(quiet) <= 4 and all(step.urgent and step.done == 0 for step in quiet)
+    said = r"nothing came for \d s: 2 calls under way, the oldest for \d s, and the budget has no room beside them"
+    assert all(re.search(said, step.note) for step in quiet)
 
 
 def test_an_answer_that_was_not_asked_for_is_a_fault_of_the_engine(ledger: Ledger) -> None:

@@ -14,7 +14,7 @@ from models_py.errors import UserError
 from models_py.teacher.ask_missing import ask_missing
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.ledger_store import LedgerPlace
-from models_py.teacher.money import Account, Budget, Price, Spent, prompt_tokens_at_most
+from models_py.teacher.money import Account, Budget, Price, Spent, dollars, prompt_tokens_at_most
 from models_py.teacher.request import Sampling, TeacherReply, TeacherRequest
 from tests.support.engines import BETTER, Scripted, always, request, said
 from tests.support.values import near
@@ -253,6 +253,21 @@ def test_room_that_cheap_replies_leave_is_used_before_a_run_stops(ledger: Ledger
     answered = list(ask_missing(SEAS, teacher, ledger, account))
     assert len(answered) == len(teacher.asked) == (2 * WORST - WORST) // 500 + 1
     assert account.reached == f"budget.max_tokens {2 * WORST:,}"
+
+
+def test_a_request_too_large_for_the_budget_keeps_no_other_out(ledger: Ledger) -> None:
+    large = asking(99, 1_000_000)
+    account = Account(PRICE, Budget(max_tokens=10 * WORST))
+    asked = [SEAS[0], large, *SEAS[1:]]
+    assert sorted(place for place, _ in ask_missing(asked, Scripted(always(BETTER)), ledger, account)) == [
+        0,
+        *range(2, 7),
+    ]
+    worst = 1_000_000 + prompt_tokens_at_most(large)
+    assert account.told() == (
+        f"budget.max_tokens {10 * WORST:,} is reached: 6 replies, {dollars(6 * 0.0016)} so far. The next one may take "
+        f"{worst:,} tokens and {dollars(PRICE.usd(worst - 1_000_000, 1_000_000))}, which is more than is left."
+    )
 
 
 def test_nothing_is_asked_when_the_budget_was_reached_before(ledger: Ledger) -> None:
