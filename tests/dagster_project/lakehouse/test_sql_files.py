@@ -178,7 +178,8 @@ def test_the_header_makes_stored_rows(sql: Path) -> None:
             "columns output of",
         ),
         ("-- Lost.\nselect a -- a\nfrom raw.no_such_table\n", r"reads raw\.no_such_table, which is neither"),
-        ("-- Broken.\nselect from where\n", "not readable as DuckDB SQL"),
+        ("-- Broken.\nselect from where\n", "not readable as DuckDB SQL: Expected table name, at `where` of"),
+        ("-- Open.\nselect 'a as a -- a\nfrom raw.raw_pairs\n", "SQL: a quoted text or a comment is not closed"),
         ("-- Itself.\nselect a -- a\nfrom selection.bad\n", "read each other"),
     ],
 )
@@ -186,6 +187,22 @@ def test_a_file_that_breaks_a_rule_is_named(sql: Path, text: str, message: str) 
     (sql / "bad.sql").write_text(text)
     with pytest.raises(UserError, match=rf"bad\.sql(?s:.*){message}"):
         load_models(sql)
+
+
+def test_what_is_no_sql_is_told_by_its_line_in_plain_words(sql: Path) -> None:
+    (sql / "bad.sql").write_text("-- Cut.\nselect\n    tudent = source -- who\n    wher pairs.source <> 'a' from x\n")
+    with pytest.raises(UserError) as told:
+        load_models(sql)
+    assert str(told.value) == (
+        f"{sql}/bad.sql:4: not readable as DuckDB SQL: Invalid expression / Unexpected token, at `pairs` of "
+        "`wher pairs.source <> 'a' from x`."
+    )
+
+
+def test_a_template_that_names_nothing_is_told(sql: Path) -> None:
+    (sql / "checks" / "claim.sql").write_text("-- One.\n-- asset: raw/raw_pairs\nselect 1 as one from {{ tabel }}\n")
+    with pytest.raises(UserError, match=r"claim\.sql: not readable as a template: 'tabel' is undef.*: table, name\."):
+        load_checks(sql)
 
 
 def test_two_files_of_one_name_are_refused(sql: Path) -> None:
