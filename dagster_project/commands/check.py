@@ -14,7 +14,7 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,9 +27,10 @@ from rich.text import Text
 from dagster_project.commands.missing_replies import ledger_copy, missing_replies
 from dagster_project.commands.terminal import any_encoding, plain, say_error
 from dagster_project.commands.ui_address import HOST, PORT, listen, running_at
+from dagster_project.lakehouse.binding import problems
 from dagster_project.lakehouse.donors import CATALOG, DATA, HASHES, LEDGER, check_donors, copied
 from dagster_project.lakehouse.lake import Lake, open_lake
-from dagster_project.lakehouse.sql_files import policies
+from dagster_project.lakehouse.sql_files import load_models, policies
 from dagster_project.lakehouse.trouble import NoLakeError
 from dagster_project.profile.load import ProfileError, load_profile
 from dagster_project.profile.schema import Profile
@@ -112,8 +113,11 @@ def _summary(problems: int) -> str:
 def findings(profile_name: str | Path | None = None, port: int = PORT) -> Iterator[Finding]:
     """Everything that is looked at, in the order of the profile. Raises UserError where there is no such profile."""
     told: list[str] = []
+    known: Mapping[str, str] | None = None
+    with suppress(UserError):  # what is wrong with a file of sql/ has a line of its own
+        known = policies()
     try:
-        profile: Profile | None = load_profile(profile_name, policies())
+        profile: Profile | None = load_profile(profile_name, known)
     except ProfileError as error:
         profile, told = error.profile, error.problems
     yield from (Finding("problem", problem) for problem in told)
@@ -122,6 +126,7 @@ def findings(profile_name: str | Path | None = None, port: int = PORT) -> Iterat
         return
     if not told:
         yield Finding("ok", f"{shown(profile.file)}: {_count(len(profile.recipes), 'recipe')} of parts that are there")
+    yield from _found(_sql)
     yield from _found(_warehouse, profile)
     yield from _shared(profile)
     if profile.reuse:
@@ -148,11 +153,11 @@ def findings(profile_name: str | Path | None = None, port: int = PORT) -> Iterat
 
 
 def check_before_run(profile: Profile) -> None:
-    """Raise UserError for what a run would find late, or one after the other: a field that no row has, an evaluation
-    file that cannot be read, a student that is no model, too little disk. Quick, asks nobody and guesses nothing: what
-    lies on the hub is looked at when it is here.
+    """Raise UserError for what a run would find late, or one after the other: a column that a file of sql/ has wrong, a
+    field that no row has, an evaluation file that cannot be read, a student that is no model, too little disk. Quick,
+    asks nobody and guesses nothing: what lies on the hub is looked at when it is here.
     """
-    found = [*_found(_writable, profile), *_shared(profile)]
+    found = [*_found(_sql), *_found(_writable, profile), *_shared(profile)]
     for source in profile.sources:
         found += _found(_readable, source) if not _is_away(source) else ()
     for evaluation in profile.evaluation.contamination:
@@ -172,6 +177,15 @@ def _found(look: Callable[P, str], *of: P.args, **how: P.kwargs) -> Iterator[Fin
         yield Finding("not checked", str(error))
     except UserError as error:
         yield from (Finding("problem", told) for told in re.split(r"\n(?! )", str(error)))
+
+
+# --- the SQL files
+
+
+def _sql() -> str:
+    """Whether DuckDB understands them. Raises UserError, a line a file, for those that it does not."""
+    refuse(problems())
+    return f"sql: {_count(len(load_models()), 'model')}"
 
 
 # --- the warehouse

@@ -121,10 +121,10 @@ def told(found: list[Finding], verdict: str) -> list[str]:
 def test_where_nothing_is_wrong_each_part_has_a_line(folder: Path, port: int) -> None:
     lines = found(folder, sound(), port)
     assert {finding.verdict for finding in lines} == {"ok"}
-    beginnings = ("mine.yaml", "warehouse", "sources.mine", "teachers.tape", "students.small", "disk", "port")
+    beginnings = ("mine.yaml", "sql", "warehouse", "sources.mine", "teachers.tape", "students.small", "disk", "port")
     assert len(lines) == len(beginnings)
     assert all(beginning in finding.told for finding, beginning in zip(lines, beginnings, strict=True))
-    assert "2 pairs in 2 rows, 0 to be quarantined" in lines[2].told
+    assert "2 pairs in 2 rows, 0 to be quarantined" in lines[3].told
     assert not (folder / "warehouse").exists()
 
 

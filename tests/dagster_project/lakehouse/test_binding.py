@@ -1,0 +1,55 @@
+"""Files of sql/ that DuckDB does not understand are told by file and line, without a lake."""
+
+from pathlib import Path
+
+import pytest
+
+from dagster_project.lakehouse.binding import problems
+
+GOOD = "-- Every pair.\nselect\n    pair_id -- raw pair\nfrom raw.raw_pairs\n"
+
+
+@pytest.fixture
+def sql(tmp_path: Path) -> Path:
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "good.sql").write_text(GOOD)
+    return tmp_path
+
+
+def test_the_files_of_the_project_are_sound() -> None:
+    assert problems() == ()
+
+
+def test_each_wrong_file_is_told_and_not_what_reads_it(sql: Path) -> None:
+    (sql / "wrong.sql").write_text(GOOD.replace("pair_id --", "pair_idd as pair_id --"))
+    (sql / "stored.sql").write_text("-- materialized: table\n" + GOOD.replace("pair_id --", "pair_id + true as a --"))
+    (sql / "above.sql").write_text(GOOD.replace("raw.raw_pairs", "selection.wrong"))
+    stored, wrong = sorted(problems(sql))
+    assert wrong.startswith(
+        f'{sql}/wrong.sql:3: Referenced column "pair_idd" not found in FROM clause! Candidate bindings: "pair_id"'
+    )
+    assert wrong.endswith("; correct the file")
+    assert stored.startswith(f"{sql}/stored.sql:4: No function matches the given name and argument types '+(VARCHAR, ")
+
+
+@pytest.mark.parametrize(
+    ("read", "said"),
+    [
+        ("read_csv('/etc/passwd', header = false)", 'Cannot access file "/etc/passwd"'),
+        ("read_text('/etc/passwd')", 'Cannot access file "/etc/passwd"'),
+        ("'/etc/passwd.csv'", 'Cannot access file "/etc/passwd.csv"'),
+        ("read_blob('https://example.com/x')", 'Cannot access file "https://example.com/x"'),
+    ],
+)
+def test_what_opens_files_is_refused(sql: Path, read: str, said: str) -> None:
+    (sql / "outside.sql").write_text(f"-- Outside.\nselect\n    1 as a -- one\nfrom {read}\n")
+    (told,) = problems(sql)
+    assert told.startswith(f"{sql}/outside.sql") and f": opens a file or a server ({said}); what is under sql/" in told
+
+
+def test_a_macro_is_bound_where_it_is_called(sql: Path) -> None:
+    (sql / "macros").mkdir()
+    (sql / "macros" / "twice.sql").write_text("-- Twice.\ncreate or replace macro selection.twice(x) as x * 2\n")
+    (sql / "broken.sql").write_text(GOOD.replace("pair_id --", "selection.twice(source, 1) as pair_id --"))
+    (told,) = problems(sql)
+    assert told.startswith(f"{sql}/broken.sql:3: Macro twice() does not support the supplied arguments")
