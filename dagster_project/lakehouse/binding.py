@@ -18,9 +18,16 @@ import duckdb
 
 from dagster_project.lakehouse.attached import load_extension
 from dagster_project.lakehouse.locked import literal, lock
-from dagster_project.lakehouse.sql_files import SQL_DIR, Model, SqlFile, load_macros, load_models
+from dagster_project.lakehouse.sql_files import POLICY_COLUMNS, SQL_DIR, Model, SqlFile, load_macros, load_models
 from dagster_project.lakehouse.tables import SCHEMAS, TABLES
 
+_WHOLE = {f"{sign}{size}" for sign in ("", "U") for size in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")}
+# Column of a policy -> what it is compared or sorted as, and the types that are such, without their arguments. With a
+# text among them a union of policies is text.
+_POLICY_TYPES = dict.fromkeys(POLICY_COLUMNS, ("VARCHAR", {"VARCHAR"})) | {
+    "seed": ("a whole number", _WHOLE),
+    "rank_by": ("a number", {*_WHOLE, "DECIMAL", "FLOAT", "DOUBLE"}),
+}
 _KIND = re.compile(r"^\w+ Error: ")
 _LINE = re.compile(r"\n\s*LINE (\d+): .*", re.DOTALL)
 
@@ -75,6 +82,9 @@ def _problems(lake: duckdb.DuckDBPyConnection, sql_dir: Path) -> Iterator[str]:
         except duckdb.Error as error:
             missing.add(model.table)
             yield in_words(model.file, error)
+            continue
+        if model.is_policy:
+            yield from _wrong_types(lake, model)
 
 
 def _create(lake: duckdb.DuckDBPyConnection, model: Model) -> None:
@@ -85,3 +95,10 @@ def _create(lake: duckdb.DuckDBPyConnection, model: Model) -> None:
     described = lake.execute(f"describe {model.file.sql}").fetchall()
     columns = ", ".join('"{}" {}'.format(name.replace('"', '""'), type) for name, type, *_ in described)
     lake.execute(f"create table {model.table} ({columns})")
+
+
+def _wrong_types(lake: duckdb.DuckDBPyConnection, policy: Model) -> Iterator[str]:
+    for name, type, *_ in lake.execute(f"describe {policy.table}").fetchall():
+        wanted, types = _POLICY_TYPES.get(name.lower(), ("anything", None))
+        if types is not None and type.partition("(")[0] not in types:
+            yield f"{policy.file.shown}: selects `{name}` as {type}, not as {wanted}; correct the file"

@@ -41,6 +41,9 @@ _OTHER_FOLDERS = ("checks", "pending", "macros")
 _KEY_LINE = re.compile(r"^([a-z_-]+)\s*:(?!//)\s*(.*)$")
 _GRAIN = re.compile(r"^one row an? (?:(\w+)|\((\w+(?:, \w+)*)\))$")
 _MACRO_CALL = re.compile(rf"\b(?<!macro ){MACRO_SCHEMA} \. (\w+) \(")
+# What sql/kept_pairs.sql takes of every policy, and what it adds to it.
+POLICY_COLUMNS = ("teacher", "student", "pair_id", "candidate")
+_ADDED_TO_POLICIES = ("policy", "ranks")
 Value = TypeVar("Value")
 
 
@@ -302,6 +305,18 @@ def _columns(file: SqlFile) -> dict[str, str]:
     return columns
 
 
+def _check_policy(file: SqlFile, columns: Iterable[str]) -> None:
+    """Raise UserError for columns that would show only where all policies come together, late in a run."""
+    selected = {name.lower() for name in columns}
+    wrong = [f"no `{name}`" for name in POLICY_COLUMNS if name not in selected]
+    wrong += [f"`{name}`, which selection.kept_pairs adds itself" for name in _ADDED_TO_POLICIES if name in selected]
+    if wrong:
+        raise UserError(
+            f"{file.shown}: selects {', '.join(wrong)}; a policy selects {', '.join(POLICY_COLUMNS[:-1])} and "
+            f"{POLICY_COLUMNS[-1]}, where it is random also seed, where it orders its rows itself also rank_by."
+        )
+
+
 # ── the files of each folder ───────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -323,6 +338,8 @@ def load_models(sql_dir: Path = SQL_DIR) -> dict[str, Model]:
         place = "" if path.parent == sql_dir else path.parent.name
         file = _read(path, sql_dir, **variables)
         model = Model(file, _FOLDER_SCHEMA.get(place, place), _columns(file), place == "policies")
+        if model.is_policy:
+            _check_policy(file, model.columns)
         if model.table in TABLES_BY_NAME:
             raise UserError(f"{shown(path)}: {model.table} is a table of the lake already. Rename the file.")
         models[model.table] = model

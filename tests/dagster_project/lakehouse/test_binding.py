@@ -53,3 +53,34 @@ def test_a_macro_is_bound_where_it_is_called(sql: Path) -> None:
     (sql / "broken.sql").write_text(GOOD.replace("pair_id --", "selection.twice(source, 1) as pair_id --"))
     (told,) = problems(sql)
     assert told.startswith(f"{sql}/broken.sql:3: Macro twice() does not support the supplied arguments")
+
+
+POLICY = """-- Some.
+select
+    source as teacher, -- teacher
+    source as student, -- student
+    pair_id, -- raw pair
+    1.5::decimal(3, 1) as note, -- nobody reads it
+    {candidate} as candidate, -- kept text
+    {seed} as seed, -- recipe seed
+    {rank_by} as rank_by -- order
+from raw.raw_pairs
+"""
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        ("candidate", "1", "selects `candidate` as INTEGER, not as VARCHAR"),
+        ("rank_by", "source", "selects `rank_by` as VARCHAR, not as a number"),
+        ("seed", "1.5::double", "selects `seed` as DOUBLE, not as a whole number"),
+        ("rank_by", "1.5::decimal(9, 2)", None),
+        ("seed", "1::hugeint", None),
+        ("rank_by", "null", None),
+    ],
+)
+def test_a_policys_columns_are_what_is_done_with_them(sql: Path, column: str, value: str, said: str | None) -> None:
+    columns = {"candidate": "'original'", "seed": "1", "rank_by": "1"} | {column: value}
+    (sql / "policies" / "mine.sql").write_text(POLICY.format(**columns))
+    expected = () if said is None else (f"{sql}/policies/mine.sql: {said}; correct the file",)
+    assert problems(sql) == expected
