@@ -261,6 +261,15 @@ def test_a_policy_with_a_wrong_column_stops_check_and_run_by_its_name(copy: Copy
     assert len(said) == 3, said
 
 
+def test_a_check_with_a_wrong_header_stops_check_and_run_by_its_name(copy: Copy) -> None:
+    text = NOBODY_REFUSES.replace("reflections\nselect", "reflections\n-- severity: blockk\nselect")
+    copy.add("sql/checks/nobody_refuses.sql", text)
+    copy.profile()
+    complaint = "sql/checks/nobody_refuses.sql:3: `severity: blockk`: 'blockk' is not a value of this key; there are"
+    said = [line for line in copy.run(CHECK) if line.startswith(complaint)]
+    assert len(said) == 3, said
+
+
 CHECK = """
 from pathlib import Path
 from dagster_project.commands.check import check_before_run, findings

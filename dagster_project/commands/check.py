@@ -30,7 +30,7 @@ from dagster_project.commands.ui_address import HOST, PORT, listen, running_at
 from dagster_project.lakehouse.binding import problems
 from dagster_project.lakehouse.donors import CATALOG, DATA, HASHES, LEDGER, check_donors, copied
 from dagster_project.lakehouse.lake import Lake, open_lake
-from dagster_project.lakehouse.sql_files import load_models, policies
+from dagster_project.lakehouse.sql_files import load_checks, load_models, policies
 from dagster_project.lakehouse.trouble import NoLakeError
 from dagster_project.profile.load import ProfileError, load_profile
 from dagster_project.profile.schema import Profile
@@ -185,7 +185,7 @@ def _found(look: Callable[P, str], *of: P.args, **how: P.kwargs) -> Iterator[Fin
 def _sql() -> str:
     """Whether DuckDB understands them. Raises UserError, a line a file, for those that it does not."""
     refuse(problems())
-    return f"sql: {_count(len(load_models()), 'model')}"
+    return f"sql: {_count(len(load_models()), 'model')}, {_count(len({name for _, name in load_checks()}), 'check')}"
 
 
 # --- the warehouse

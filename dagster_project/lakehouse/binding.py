@@ -18,8 +18,18 @@ import duckdb
 
 from dagster_project.lakehouse.attached import load_extension
 from dagster_project.lakehouse.locked import literal, lock
-from dagster_project.lakehouse.sql_files import POLICY_COLUMNS, SQL_DIR, Model, SqlFile, load_macros, load_models
+from dagster_project.lakehouse.sql_files import (
+    POLICY_COLUMNS,
+    SQL_DIR,
+    Model,
+    SqlFile,
+    load_checks,
+    load_macros,
+    load_models,
+    pending_files,
+)
 from dagster_project.lakehouse.tables import SCHEMAS, TABLES
+from models_py.errors import UserError
 
 _WHOLE = {f"{sign}{size}" for sign in ("", "U") for size in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")}
 # Column of a policy -> what it is compared or sorted as, and the types that are such, without their arguments. With a
@@ -34,7 +44,7 @@ _LINE = re.compile(r"\n\s*LINE (\d+): .*", re.DOTALL)
 
 @cache
 def problems(sql_dir: Path = SQL_DIR) -> tuple[str, ...]:
-    """What is wrong with the files, a line each; models that read a wrong one are not looked at.
+    """What is wrong with the files, a line each; what reads a wrong model is not looked at.
 
     Raises:
         UserError: a file breaks a rule of sql_files.py.
@@ -50,7 +60,7 @@ def problems(sql_dir: Path = SQL_DIR) -> tuple[str, ...]:
             lake.execute(f"create schema {schema}")
         for table in TABLES:
             lake.execute(table.ddl)
-        return tuple(dict.fromkeys(_problems(lake, sql_dir)))
+        return tuple(_problems(lake, sql_dir))
 
 
 def in_words(file: SqlFile, error: duckdb.Error) -> str:
@@ -85,6 +95,16 @@ def _problems(lake: duckdb.DuckDBPyConnection, sql_dir: Path) -> Iterator[str]:
             continue
         if model.is_policy:
             yield from _wrong_types(lake, model)
+    told = dict[Path, str]()  # of a check that is made of several tables what is wrong with the first
+    for file in (*load_checks(sql_dir).values(), *pending_files(sql_dir).values()):
+        try:
+            if missing.isdisjoint(file.depends_on):
+                lake.execute(f"describe {file.sql}")
+        except UserError as error:  # it is no SELECT
+            told.setdefault(file.path, str(error))
+        except duckdb.Error as error:
+            told.setdefault(file.path, in_words(file, error))
+    yield from told.values()
 
 
 def _create(lake: duckdb.DuckDBPyConnection, model: Model) -> None:

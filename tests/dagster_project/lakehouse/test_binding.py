@@ -5,13 +5,15 @@ from pathlib import Path
 import pytest
 
 from dagster_project.lakehouse.binding import problems
+from dagster_project.lakehouse.sql_files import load_checks, pending_files
 
 GOOD = "-- Every pair.\nselect\n    pair_id -- raw pair\nfrom raw.raw_pairs\n"
 
 
 @pytest.fixture
 def sql(tmp_path: Path) -> Path:
-    (tmp_path / "policies").mkdir()
+    for name in ("policies", "checks", "pending"):
+        (tmp_path / name).mkdir()
     (tmp_path / "good.sql").write_text(GOOD)
     return tmp_path
 
@@ -84,3 +86,28 @@ def test_a_policys_columns_are_what_is_done_with_them(sql: Path, column: str, va
     (sql / "policies" / "mine.sql").write_text(POLICY.format(**columns))
     expected = () if said is None else (f"{sql}/policies/mine.sql: {said}; correct the file",)
     assert problems(sql) == expected
+
+
+CLAIM = "-- A claim.\n-- assets: raw/raw_pairs, selection/good\nselect pair_id from {{ table }}\n"
+
+
+def test_checks_and_pending_work_are_bound_too(sql: Path) -> None:
+    (sql / "checks" / "claim.sql").write_text(CLAIM)
+    (sql / "pending" / "chosen_scores.sql").write_text("-- Left.\nselect pair_id from selection.good\n")
+    assert problems.__wrapped__(sql) == ()
+    (sql / "checks" / "claim.sql").write_text(CLAIM.replace("select pair_id", "select pair_idd"))
+    (sql / "checks" / "gone.sql").write_text("-- Gone.\n-- asset: raw/raw_pairs\ndelete from raw.raw_pairs\n")
+    (sql / "pending" / "chosen_scores.sql").write_text("-- Left.\nselect pair_id from selection.god\n")
+    load_checks.cache_clear()
+    pending_files.cache_clear()
+    claim, gone, pending = problems.__wrapped__(sql)
+    assert claim.startswith(f'{sql}/checks/claim.sql: Referenced column "pair_idd" not found')
+    assert gone.startswith(f"{sql}/checks/gone.sql: must hold exactly one SELECT")
+    assert pending.startswith(f"{sql}/pending/chosen_scores.sql:2: Table with name god does not exist! Did you mean")
+
+
+def test_a_check_of_a_wrong_model_is_not_looked_at(sql: Path) -> None:
+    (sql / "checks" / "claim.sql").write_text(CLAIM)
+    (sql / "good.sql").write_text(GOOD.replace("pair_id --", "pair_idd as pair_id --"))
+    (told,) = problems(sql)
+    assert told.startswith(f"{sql}/good.sql:3: ")
