@@ -15,12 +15,15 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import dagster as dg
+import duckdb
 
 from dagster_project.lakehouse.answers import Answer
+from dagster_project.lakehouse.binding import in_words
 from dagster_project.lakehouse.lake import Lake
-from dagster_project.lakehouse.sql_files import load_checks, load_models
+from dagster_project.lakehouse.sql_files import SqlFile, load_checks, load_models
 from dagster_project.lakehouse.tables import SHARED_BY_RECIPES, TABLES
 from dagster_project.steps.results import asset_keys
+from models_py.errors import UserError
 
 UNIQUE = "rows_are_unique"
 FIRST_VIOLATIONS = "first_violations"  # metadata: some of the rows that the SELECT finds
@@ -39,6 +42,7 @@ class Claim:
     params: tuple[str, ...] = ()
     blocking: bool = False  # whether a violation keeps downstream assets from running
     severity: Literal["error", "warn"] = "error"
+    file: SqlFile | None = None  # where it is written, if anywhere
 
 
 def asset_checks(recipes: Sequence[str] = ()) -> list[dg.AssetChecksDefinition]:
@@ -53,7 +57,15 @@ def asset_checks(recipes: Sequence[str] = ()) -> list[dg.AssetChecksDefinition]:
 def claims(recipes: Sequence[str] = ()) -> list[Claim]:
     """The claims of sql/checks/, then the uniqueness of everything that is stored."""
     written = [
-        Claim(name, asset, file.description, file.sql, blocking=file.header.blocking, severity=file.header.severity)
+        Claim(
+            name,
+            asset,
+            file.description,
+            file.sql,
+            blocking=file.header.blocking,
+            severity=file.header.severity,
+            file=file,
+        )
         for (table, name), file in load_checks().items()
         for asset in asset_keys(table, recipes)
     ]
@@ -92,11 +104,23 @@ def _step(name: str, together: Sequence[Claim]) -> dg.AssetChecksDefinition:
         asked = [
             claim for claim, spec in zip(together, specs, strict=True) if spec.key in context.selected_asset_check_keys
         ]
-        with lake.recalling() as recall:
-            results = [evaluate(claim, recall) for claim in asked]
-        yield from results
+        yield from evaluate_all(asked, lake)
 
     return step
+
+
+def evaluate_all(together: Sequence[Claim], lake: Lake) -> list[dg.AssetCheckResult]:
+    """What comes of each claim, all of one snapshot. Raises UserError that names the file whose query fails."""
+    results: list[dg.AssetCheckResult] = []
+    try:
+        with lake.recalling() as recall:
+            for claim in together:
+                results.append(evaluate(claim, recall))
+    except (duckdb.ProgrammingError, duckdb.DataError) as error:  # all else is about the lake, not about the query
+        if (file := together[len(results)].file) is None:
+            raise
+        raise UserError(in_words(file, error)) from error
+    return results
 
 
 def evaluate(claim: Claim, recall: Callable[[str, Sequence[str]], Answer]) -> dg.AssetCheckResult:

@@ -251,3 +251,38 @@ with lake.recalling() as recall:
     result = evaluate(claim, recall)
 print(result.passed, result.metadata["violations"].value)
 """
+
+
+def test_a_policy_with_a_wrong_column_stops_check_and_run_by_its_name(copy: Copy) -> None:
+    copy.add("sql/policies/wrong.sql", BACKWARDS.replace("select teacher, student", "select techer, student"))
+    copy.profile()
+    complaint = 'sql/policies/wrong.sql:4: Referenced column "techer" not found in FROM clause! Candidate bindings: "'
+    said = [line for line in copy.run(CHECK) if line.startswith(complaint)]
+    assert len(said) == 3, said
+
+
+def test_a_check_with_a_wrong_header_stops_check_and_run_by_its_name(copy: Copy) -> None:
+    text = NOBODY_REFUSES.replace("reflections\nselect", "reflections\n-- severity: blockk\nselect")
+    copy.add("sql/checks/nobody_refuses.sql", text)
+    copy.profile()
+    complaint = "sql/checks/nobody_refuses.sql:3: `severity: blockk`: 'blockk' is not a value of this key; there are"
+    said = [line for line in copy.run(CHECK) if line.startswith(complaint)]
+    assert len(said) == 3, said
+
+
+CHECK = """
+from pathlib import Path
+from dagster_project.commands.check import check_before_run, findings
+from dagster_project.lakehouse.lake import Lake
+from dagster_project.profile.load import load_profile
+from models_py.errors import UserError
+
+for found in findings("mine.yaml"):
+    if found.told.startswith("sql"):
+        print(found.told)
+for prepare in (lambda: check_before_run(load_profile("mine.yaml")), Lake(Path("house")).prepare):
+    try:
+        prepare()
+    except UserError as error:
+        print(error)
+"""

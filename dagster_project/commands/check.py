@@ -6,14 +6,17 @@
     problem      teachers.gpt.api_key_env: the environment variable OPENAI_API_KEY is not set. ...
     not checked  students.qwen.model: ... the hub cannot be reached ...
 
-Everything at once, a line each; nothing is written into the warehouse, no teacher is asked, no model loaded. Each check
-is the one that a run makes, or is called by `make run` too (`check_before_run`): before, it made some of them hours in.
+Everything at once, a line each; nothing is written into the warehouse, no teacher is asked, no model loaded. To a
+server a connection is made and nothing sent. Each check is the one that a run makes, or is called by `make run` too
+(`check_before_run`): before, it made some of them hours in.
 """
 
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,9 +29,10 @@ from rich.text import Text
 from dagster_project.commands.missing_replies import ledger_copy, missing_replies
 from dagster_project.commands.terminal import Arguments, any_encoding, plain, say_error
 from dagster_project.commands.ui_address import HOST, PORT, listen, running_at
+from dagster_project.lakehouse.binding import problems
 from dagster_project.lakehouse.donors import CATALOG, DATA, HASHES, LEDGER, check_donors, copied
 from dagster_project.lakehouse.lake import Lake, open_lake
-from dagster_project.lakehouse.sql_files import policies
+from dagster_project.lakehouse.sql_files import load_checks, load_models, policies
 from dagster_project.lakehouse.trouble import NoLakeError
 from dagster_project.profile.load import ProfileError, load_profile
 from dagster_project.profile.schema import Profile
@@ -57,17 +61,19 @@ from models_py.student.resolve import check_student
 from models_py.student.size import DiskUse, disk_use
 from models_py.student.spec import DEFAULT_CHAT_TEMPLATE, Student
 from models_py.teacher.engines.base import profile_key
+from models_py.teacher.engines.openai.address import shown_url, unreached
 from models_py.teacher.estimate import Amounts, stops_at
 from models_py.teacher.money import Budget, Spent
 from models_py.teacher.open_teacher import OpenTeacher, open_teacher
 from models_py.teacher.prompt import load_prompts
 from models_py.teacher.request import PendingPair
-from models_py.teacher.spec import TeacherSpec, VllmSettings
+from models_py.teacher.spec import ServerSettings, TeacherSpec, VllmSettings
 from models_py.training.cluster import MACHINES, too_few_machines, unnamed
 from models_py.training.machine import lacking
 from models_py.training.settings import TrainingSettings
 
 _MOST_ROWS = 20_000  # of a source that are read
+_CONNECT_S = 2.0  # until somebody takes a connection
 _BYTES_A_PAIR = 24_000  # of lake and ledger, with both replies; generous: the quickstart's ledger takes 9 kB a pair
 P = ParamSpec("P")
 _STYLES = {"ok": "green", "problem": "bold red", "not checked": "yellow"}
@@ -111,8 +117,11 @@ def _summary(problems: int) -> str:
 def findings(profile_name: str | Path | None = None, port: int = PORT) -> Iterator[Finding]:
     """Everything that is looked at, in the order of the profile. Raises UserError where there is no such profile."""
     told: list[str] = []
+    known: Mapping[str, str] | None = None
+    with suppress(UserError):  # what is wrong with a file of sql/ has a line of its own
+        known = policies()
     try:
-        profile: Profile | None = load_profile(profile_name, policies())
+        profile: Profile | None = load_profile(profile_name, known)
     except ProfileError as error:
         profile, told = error.profile, error.problems
     yield from (Finding("problem", problem) for problem in told)
@@ -121,10 +130,12 @@ def findings(profile_name: str | Path | None = None, port: int = PORT) -> Iterat
         return
     if not told:
         yield Finding("ok", f"{shown(profile.file)}: {_count(len(profile.recipes), 'recipe')} of parts that are there")
+    yield from _found(_sql)
     yield from _found(_warehouse, profile)
     yield from _shared(profile)
     if profile.reuse:
         yield from _found(_reuse, profile)
+    servers = _Servers([*profile.teacher_specs(), *profile.judge_specs()])
     looks = [_Looked(source) for source in profile.sources]
     for look in looks:
         yield from _found(look.told, profile)
@@ -133,7 +144,7 @@ def findings(profile_name: str | Path | None = None, port: int = PORT) -> Iterat
     pairs = [pair for look in looks for pair in look.pairs]
     all_seen = all(look.saw_all for look in looks) and not told
     for spec in profile.teacher_specs():
-        yield from _teacher(profile, spec, pairs, all_seen=all_seen)
+        yield from _teacher(profile, spec, pairs, servers, all_seen=all_seen)
     for student in profile.students.values():
         yield from _found(_student, profile, student)
     yield from _machine(profile)
@@ -141,17 +152,17 @@ def findings(profile_name: str | Path | None = None, port: int = PORT) -> Iterat
         yield from _found(_ray, profile, needs_ray)
     yield from _evaluated(profile)
     for spec in profile.judge_specs():
-        yield from _found(_judge, spec)
+        yield from _judge(spec, servers)
     yield from _disk(profile, len(pairs))
     yield from _found(_port, profile, port)
 
 
 def check_before_run(profile: Profile) -> None:
-    """Raise UserError for what a run would find late, or one after the other: a field that no row has, an evaluation
-    file that cannot be read, a student that is no model, too little disk. Quick, asks nobody and guesses nothing: what
-    lies on the hub is looked at when it is here.
+    """Raise UserError for what a run would find late, or one after the other: a column that a file of sql/ has wrong, a
+    field that no row has, an evaluation file that cannot be read, a student that is no model, too little disk. Quick,
+    asks nobody and guesses nothing: what lies on the hub is looked at when it is here.
     """
-    found = [*_found(_writable, profile), *_shared(profile)]
+    found = [*_found(_sql), *_found(_writable, profile), *_shared(profile)]
     for source in profile.sources:
         found += _found(_readable, source) if not _is_away(source) else ()
     for evaluation in profile.evaluation.contamination:
@@ -171,6 +182,15 @@ def _found(look: Callable[P, str], *of: P.args, **how: P.kwargs) -> Iterator[Fin
         yield Finding("not checked", str(error))
     except UserError as error:
         yield from (Finding("problem", told) for told in re.split(r"\n(?! )", str(error)))
+
+
+# --- the SQL files
+
+
+def _sql() -> str:
+    """Whether DuckDB understands them. Raises UserError, a line a file, for those that it does not."""
+    refuse(problems())
+    return f"sql: {_count(len(load_models()), 'model')}, {_count(len({name for _, name in load_checks()}), 'check')}"
 
 
 # --- the warehouse
@@ -300,11 +320,19 @@ def _benchmarks(settings: benchmark_settings.Benchmarks) -> str:
     return f"{where}: {_count(len(settings.tasks), 'task')}; lm-eval looks them up in `make evaluate`"
 
 
-def _judge(spec: TeacherSpec) -> str:
-    """Whether it could be asked: its prompt, its price, its key."""
-    judge = open_judge(spec)
-    judge.asked.engine.check_ready()
-    return f"{spec.name}: {spec.settings.engine}, {_brief(spec.settings.asked_at)}"
+def _judge(spec: TeacherSpec, servers: "_Servers") -> Iterator[Finding]:
+    """Whether it could be asked: its prompt, its price, its key, its server."""
+
+    def is_ready() -> str:
+        open_judge(spec).asked.engine.check_ready()
+        return f"{spec.name}: {spec.settings.engine}, {_brief(spec.settings.asked_at)}"
+
+    def is_there() -> str:
+        servers.check(spec)
+        return f"{spec.name}: server"
+
+    found = [*_found(is_ready), *_found(is_there)]
+    yield from [finding for finding in found if finding.verdict != "ok"] or found[:1]
 
 
 def _away(source: Source) -> list[str]:
@@ -332,7 +360,41 @@ def _be_here(source: Source) -> None:
 _LEAST = Amounts(requests=1, tokens_in=1, tokens_out=0, usd=1e-9, seconds=None)
 
 
-def _teacher(profile: Profile, spec: TeacherSpec, pairs: Sequence[PendingPair], *, all_seen: bool) -> Iterator[Finding]:
+class _Servers:
+    """Whether somebody listens where teachers and judges are asked: tried of all at once, while files are read."""
+
+    def __init__(self, specs: Sequence[TeacherSpec]) -> None:
+        addresses = {spec.settings.base_url for spec in specs if isinstance(spec.settings, ServerSettings)}
+        self._told: dict[str, Exception | str | None] = {}
+        self._until = time.monotonic() + _CONNECT_S
+        # Daemons: a name may take longer to be looked up than anybody waits.
+        self._threads = {one: threading.Thread(target=self._try, args=(one,), daemon=True) for one in addresses}
+        for thread in self._threads.values():
+            thread.start()
+
+    def _try(self, address: str) -> None:
+        try:
+            self._told[address] = unreached(address, _CONNECT_S)
+        except UserError as error:
+            self._told[address] = error
+
+    def check(self, spec: TeacherSpec) -> None:
+        """Raise UserError where nobody does."""
+        address = getattr(spec.settings, "base_url", None)
+        if address not in self._threads:
+            return
+        self._threads[address].join(max(0.0, self._until - time.monotonic()))
+        told = self._told.get(address, f"{shown_url(address)} does not answer (no answer in time)")
+        if isinstance(told, Exception):
+            raise told
+        if told is not None:
+            key = f"{profile_key(spec.name)}.base_url"
+            raise UserError(f"{key}: {told}; start what listens there, or correct the address")
+
+
+def _teacher(
+    profile: Profile, spec: TeacherSpec, pairs: Sequence[PendingPair], servers: _Servers, *, all_seen: bool
+) -> Iterator[Finding]:
     """Each thing that is wrong with a teacher, or one line that nothing is."""
     engine, where = spec.open_engine(None), f"teachers.{spec.name}"
 
@@ -363,6 +425,14 @@ def _teacher(profile: Profile, spec: TeacherSpec, pairs: Sequence[PendingPair], 
                 raise
         return f"{where}: key"
 
+    def is_there() -> str:
+        try:
+            servers.check(spec)
+        except UserError:
+            if not (all_seen and _is_answered(profile, spec, pairs)):
+                raise
+        return f"{where}: server"
+
     def may_ask() -> str:
         if spec.settings.budget == Budget():
             return f"{where}: no budget"
@@ -375,7 +445,7 @@ def _teacher(profile: Profile, spec: TeacherSpec, pairs: Sequence[PendingPair], 
             raise UserError(f"{where}.{stop[0]} is reached: nothing more is asked; raise it")
         return f"{where}: budget"
 
-    looks = (is_asked_in_words, has_price, is_ready, may_ask, knows_a_pair)
+    looks = (is_asked_in_words, has_price, is_ready, is_there, may_ask, knows_a_pair)
     found = [finding for look in looks for finding in _found(look)]
     yield from [finding for finding in found if finding.verdict != "ok"] or found[-1:]
 

@@ -41,6 +41,11 @@ _SHOWN = {
 _BAR_CHARS = 32
 _TOLD = ("UserError", "Failure")  # errors whose message was written for people
 _MAKE_ROOM = "\nThe disk is full. Make room and run again: what was finished is kept."
+_BLOCKED = "DagsterAssetCheckFailedError"
+_MEND_WHAT_BLOCKS = (
+    "a blocking check does not hold, so nothing is made of these rows; the lines with ✗ above say what it found. Mend "
+    "that, or the check (sql/checks/) where it asks too much"
+)
 _INTERRUPTS = ("DagsterExecutionInterruptedError", "KeyboardInterrupt")
 
 
@@ -54,6 +59,7 @@ class RunWatcher:
     of: str = ""  # from profile_argument
     failures: list[str] = field(default_factory=list)
     _started: dict[str, float] = field(default_factory=dict)
+    _blocked: dict[str, set[str]] = field(default_factory=dict)  # step -> assets of which a blocking check failed in it
     _stop: threading.Event = field(default_factory=threading.Event)
     _run_id: str | None = None
     _cursor: str | None = None
@@ -102,9 +108,13 @@ class RunWatcher:
             case DagsterEventType.ASSET_OBSERVATION:
                 self._progress_line(event.asset_observation_data.asset_observation)
             case DagsterEventType.ASSET_CHECK_EVALUATION:
-                self._check_line(event.asset_check_evaluation_data)
+                check = event.asset_check_evaluation_data
+                if check.blocking and not check.passed and check.severity == dg.AssetCheckSeverity.ERROR:
+                    self._blocked.setdefault(step, set()).add(check.asset_key.to_user_string())
+                self._check_line(check)
             case DagsterEventType.STEP_FAILURE:
-                self.failures.append(f"{step.replace('__', '/')}: {_said(event.step_failure_data.error)}")
+                of = ", ".join(sorted(self._blocked.get(step, {step.replace("__", "/")})))
+                self.failures.append(f"{of}: {_said(event.step_failure_data.error)}")
             case DagsterEventType.RUN_FAILURE:
                 # What ended the run outside of any step, such as its cluster; what a step raised has been said.
                 said = _said(error) if (error := event.job_failure_data.error) else None
@@ -138,7 +148,8 @@ class RunWatcher:
         style, mark = ("yellow", "!") if check.severity == dg.AssetCheckSeverity.WARN else ("red", "✗")
         text = f"  {mark} check {check.check_name} on {check.asset_key.to_user_string()}"
         violations = check.metadata.get("violations")
-        self.console.print(Text(f"{text}: {violations.value if violations else '?'} violations", style=style))
+        count = violations.value if violations else "?"
+        self.console.print(Text(f"{text}: {count} violation{'' if count == 1 else 's'}", style=style))
         first = check.metadata.get(FIRST_VIOLATIONS)
         if isinstance(first, dg.JsonMetadataValue) and isinstance(first.data, list):
             row = ", ".join(f"{column} {value}" for column, value in first.data[0].items())
@@ -161,6 +172,8 @@ def _said(error: SerializableErrorInfo | None) -> str:
         return "failed"
     if errors[0].cls_name in _INTERRUPTS:
         return "interrupted"
+    if errors[0].cls_name == _BLOCKED:
+        return _MEND_WHAT_BLOCKS
     raised = next((e for e in errors if e.cls_name in _TOLD), errors[1] if len(errors) > 1 else errors[0])
     message = raised.message.strip()
     if raised.cls_name in _TOLD:

@@ -41,6 +41,7 @@ from dagster_project.lakehouse.attached import (
     remove_spilled,
     spill_folder,
 )
+from dagster_project.lakehouse.binding import problems
 from dagster_project.lakehouse.catalog import data_files, forget, is_there
 from dagster_project.lakehouse.data_files import DataFiles, sqlite_damage
 from dagster_project.lakehouse.locked import literal, lock
@@ -50,7 +51,7 @@ from dagster_project.lakehouse.trouble import NoLakeError, Trouble, is_conflict
 from models_py.content import content_id, fingerprint
 from models_py.conversation import Context
 from models_py.disk import nearest_folder
-from models_py.errors import UserError
+from models_py.errors import UserError, refuse
 from models_py.lock_file import Tell, held, say
 from models_py.postgres import PostgresLock, held_in_postgres, is_postgres, without_password
 from models_py.s3 import ObjectStore
@@ -459,7 +460,8 @@ class Lake:
         """Create the whole schema, or bring the views of an existing lake up to the files. Cheap when nothing changed.
 
         Raises:
-            UserError: the lake was made by another version of this project, or is another profile's.
+            UserError: the lake was made by another version of this project, or is another profile's; or a file under
+                sql/ is wrong.
 
         """
         if self._prepared:
@@ -468,6 +470,7 @@ class Lake:
         remove_spilled(self.warehouse)
         wanted = _definitions()
         if self._present() != wanted or not self._is_claimed:
+            refuse(problems())
             self._transact(lambda connection: self._define(connection, wanted), Commit("define tables and views"))
         self._prepared = True
 

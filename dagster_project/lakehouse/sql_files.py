@@ -29,6 +29,7 @@ from sqlglot import exp
 from sqlglot.optimizer.scope import build_scope
 
 from dagster_project.lakehouse.tables import SCHEMAS, TABLES, TABLES_BY_NAME, grain_text
+from dagster_project.profile.words import shown
 from dagster_project.root import PROJECT_ROOT
 from models_py.content import file_sha256, fingerprint
 from models_py.errors import UserError, did_you_mean, unknown
@@ -40,6 +41,9 @@ _OTHER_FOLDERS = ("checks", "pending", "macros")
 _KEY_LINE = re.compile(r"^([a-z_-]+)\s*:(?!//)\s*(.*)$")
 _GRAIN = re.compile(r"^one row an? (?:(\w+)|\((\w+(?:, \w+)*)\))$")
 _MACRO_CALL = re.compile(rf"\b(?<!macro ){MACRO_SCHEMA} \. (\w+) \(")
+# What sql/kept_pairs.sql takes of every policy, and what it adds to it.
+POLICY_COLUMNS = ("teacher", "student", "pair_id", "candidate")
+_ADDED_TO_POLICIES = ("policy", "ranks")
 Value = TypeVar("Value")
 
 
@@ -65,10 +69,20 @@ class SqlFile:
     description: str
     header: Header
     folder: Path = field(repr=False)  # the sql/ it belongs to, where its macros are
+    is_template: bool = False  # then the lines of `sql` are not those of the file
 
     @property
     def name(self) -> str:
         return self.path.stem
+
+    @property
+    def shown(self) -> str:
+        """Its path as a person in the project's folder would write it."""
+        return shown(self.path)
+
+    def at(self, line: int) -> str:
+        """Where a line of `sql` stands, as `sql/recycled_pairs.sql:9`; of a template the file."""
+        return self.shown if self.is_template else f"{self.shown}:{line}"
 
     @cached_property
     def select(self) -> exp.Select:
@@ -80,11 +94,11 @@ class SqlFile:
         """
         try:
             statements = sqlglot.parse(self.sql, dialect="duckdb")
-        except sqlglot.errors.ParseError as error:
-            raise UserError(f"{self.path}: not readable as DuckDB SQL: {error}") from error
+        except sqlglot.errors.SqlglotError as error:
+            raise self._unreadable(error) from error
         if len(statements) != 1 or not isinstance(statements[0], exp.Select):
             raise UserError(
-                f"{self.path}: must hold exactly one SELECT (CTEs first), found {len(statements)} statements."
+                f"{self.shown}: must hold exactly one SELECT (CTEs first), found {len(statements)} statements."
             )
         return statements[0]
 
@@ -107,7 +121,7 @@ class SqlFile:
         while called:
             name = called.pop()
             if name not in known:
-                raise UserError(f"{self.path}: {unknown(f'a macro of {MACRO_SCHEMA}', name, known)}")
+                raise UserError(f"{self.shown}: {unknown(f'a macro of {MACRO_SCHEMA}', name, known)}")
             found.add(name)
             called |= known[name]._calls - found
         return tuple(sorted(found))
@@ -125,7 +139,22 @@ class SqlFile:
 
     @cached_property
     def _tokens(self) -> str:
-        return " ".join(self.sql[t.start : t.end + 1] for t in sqlglot.tokenize(self.sql, dialect="duckdb"))
+        try:
+            return " ".join(self.sql[t.start : t.end + 1] for t in sqlglot.tokenize(self.sql, dialect="duckdb"))
+        except sqlglot.errors.TokenError as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: sqlglot.errors.SqlglotError) -> UserError:
+        """Where it is no SQL, and what stands there; sqlglot's own text is chopped, with codes for a terminal."""
+        if not isinstance(error, sqlglot.errors.ParseError) or not error.errors:
+            why = f"a quoted text or a comment is not closed ({error.__cause__})"
+            return UserError(f"{self.shown}: not readable as DuckDB SQL: {why}.")
+        wrong = error.errors[0]
+        line, what = int(wrong["line"] or 1), str(wrong["description"]).partition(" but got <Token ")[0]
+        return UserError(
+            f"{self.at(line)}: not readable as DuckDB SQL: {what}, at `{wrong['highlight']}` of "
+            f"`{self.sql.splitlines()[line - 1].strip()}`."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +204,14 @@ def _read(path: Path, folder: Path, **variables: object) -> SqlFile:
     """The file, its template filled in with `variables`."""
     text = path.read_text(encoding="utf-8")
     description, header = _leading_comment(path, text)
-    if "{%" in text or "{{" in text:
-        text = jinja2.Template(text, undefined=jinja2.StrictUndefined).render(**variables)
-    return SqlFile(path, text.strip(), description, header, folder)
+    is_template = "{%" in text or "{{" in text
+    if is_template:
+        try:
+            text = jinja2.Template(text, undefined=jinja2.StrictUndefined).render(**variables)
+        except jinja2.TemplateError as error:
+            known = f"; there are: {', '.join(variables)}" if variables else ""
+            raise UserError(f"{shown(path)}: not readable as a template: {error}{known}.") from error
+    return SqlFile(path, text.strip(), description, header, folder, is_template)
 
 
 def _leading_comment(path: Path, text: str) -> tuple[str, Header]:
@@ -188,14 +222,14 @@ def _leading_comment(path: Path, text: str) -> tuple[str, Header]:
             break
         comment = line.removeprefix("--").strip()
         if match := _KEY_LINE.match(comment):
-            name, value = _key(match[1], match[2].strip(), f"{path}:{number}: `{comment}`")
+            name, value = _key(match[1], match[2].strip(), f"{shown(path)}:{number}: `{comment}`")
             if name in found:
-                raise UserError(f"{path}:{number}: `{comment}`: an earlier line says {name} too. Keep one.")
+                raise UserError(f"{shown(path)}:{number}: `{comment}`: an earlier line says {name} too. Keep one.")
             found[name] = value
         else:
             sentences.append(comment)
     if not sentences:
-        raise UserError(f"{path}: begins with no comment. Say in its first line what one row is for.")
+        raise UserError(f"{shown(path)}: begins with no comment. Say in its first line what one row is for.")
     header = Header(**found)
     if header.grain:
         sentences.append(f"Grain: {grain_text(header.grain)}.")
@@ -257,18 +291,30 @@ def _columns(file: SqlFile) -> dict[str, str]:
     for projection in file.select.selects:
         name = projection.alias_or_name
         if name in {"", "*"} or not isinstance(projection, exp.Alias | exp.Column):
-            raise UserError(f"{file.path}: the last SELECT must name every column, found `{projection.sql()}`.")
+            raise UserError(f"{file.shown}: the last SELECT must name every column, found `{projection.sql()}`.")
         comments = list(projection.comments or [])
         for part in projection.walk():
             comments += part.comments or []
         columns[name] = " ".join(dict.fromkeys(comment.strip() for comment in comments))
     undocumented = [name for name, text in columns.items() if not text]
     if undocumented:
-        raise UserError(f"{file.path}: no comment beside the columns {', '.join(undocumented)} of the last SELECT.")
+        raise UserError(f"{file.shown}: no comment beside the columns {', '.join(undocumented)} of the last SELECT.")
     for name in file.header.grain:
         if name not in columns:
-            raise UserError(f"{file.path}: grain: {unknown('a column of the last SELECT', name, columns)}")
+            raise UserError(f"{file.shown}: grain: {unknown('a column of the last SELECT', name, columns)}")
     return columns
+
+
+def _check_policy(file: SqlFile, columns: Iterable[str]) -> None:
+    """Raise UserError for columns that would show only where all policies come together, late in a run."""
+    selected = {name.lower() for name in columns}
+    wrong = [f"no `{name}`" for name in POLICY_COLUMNS if name not in selected]
+    wrong += [f"`{name}`, which selection.kept_pairs adds itself" for name in _ADDED_TO_POLICIES if name in selected]
+    if wrong:
+        raise UserError(
+            f"{file.shown}: selects {', '.join(wrong)}; a policy selects {', '.join(POLICY_COLUMNS[:-1])} and "
+            f"{POLICY_COLUMNS[-1]}, where it is random also seed, where it orders its rows itself also rank_by."
+        )
 
 
 # ── the files of each folder ───────────────────────────────────────────────────────────────────────────────────────
@@ -287,13 +333,15 @@ def load_models(sql_dir: Path = SQL_DIR) -> dict[str, Model]:
     stems: set[str] = set()
     for path in _model_paths(sql_dir):
         if path.stem in stems:
-            raise UserError(f"{path}: another file under sql/ is called {path.name} too. Rename one of the two.")
+            raise UserError(f"{shown(path)}: another file under sql/ is called {path.name} too. Rename one of the two.")
         stems.add(path.stem)
         place = "" if path.parent == sql_dir else path.parent.name
         file = _read(path, sql_dir, **variables)
         model = Model(file, _FOLDER_SCHEMA.get(place, place), _columns(file), place == "policies")
+        if model.is_policy:
+            _check_policy(file, model.columns)
         if model.table in TABLES_BY_NAME:
-            raise UserError(f"{path}: {model.table} is a table of the lake already. Rename the file.")
+            raise UserError(f"{shown(path)}: {model.table} is a table of the lake already. Rename the file.")
         models[model.table] = model
     _check_dependencies(models)
     files = {table: model.file for table, model in models.items()}
@@ -306,7 +354,7 @@ def _in_order(needs: Mapping[str, Iterable[str]], files: Mapping[str, SqlFile]) 
     try:
         return list(TopologicalSorter(graph).static_order())
     except CycleError as error:
-        circle = ", ".join(str(files[name].path) for name in sorted(set(error.args[1])))
+        circle = ", ".join(files[name].shown for name in sorted(set(error.args[1])))
         raise UserError(f"{circle}: read each other in a circle, so none can be created first.") from error
 
 
@@ -316,7 +364,7 @@ def _model_paths(sql_dir: Path) -> list[Path]:
     for folder in folders:
         if folder.name not in {*_FOLDER_SCHEMA, *SCHEMAS} and any(folder.glob("*.sql")):
             known = ["policies", *_OTHER_FOLDERS, *SCHEMAS]
-            raise UserError(f"{folder}: {unknown('a schema of the lake', folder.name, known)}")
+            raise UserError(f"{shown(folder)}: {unknown('a schema of the lake', folder.name, known)}")
     return [path for folder in [sql_dir, *folders] for path in sorted(folder.glob("*.sql"))]
 
 
@@ -329,7 +377,7 @@ def _check_dependencies(models: Mapping[str, Model]) -> None:
         for table in model.depends_on:
             if table not in models and table not in TABLES_BY_NAME:
                 raise UserError(
-                    f"{model.file.path}: reads {table}, which is neither a table of the lake nor a model"
+                    f"{model.file.shown}: reads {table}, which is neither a table of the lake nor a model"
                     f"{did_you_mean(table, (*models, *TABLES_BY_NAME))}."
                 )
 
@@ -351,12 +399,12 @@ def load_checks(sql_dir: Path = SQL_DIR) -> dict[tuple[str, str], SqlFile]:
     for path in sorted(sql_dir.glob("checks/*.sql")):
         _, header = _leading_comment(path, path.read_text(encoding="utf-8"))
         if not header.assets:
-            raise UserError(f"{path}: names no asset. Add a line `-- asset: <group>/<name>`.")
+            raise UserError(f"{shown(path)}: names no asset. Add a line `-- asset: <group>/<name>`.")
         for asset in header.assets:
             table = asset.replace("/", ".")
             if table not in known:
                 near = did_you_mean(asset, [name.replace(".", "/") for name in known])
-                raise UserError(f"{path}: asset: {asset!r} is neither a table of the lake nor a model{near}.")
+                raise UserError(f"{shown(path)}: asset: {asset!r} is neither a table of the lake nor a model{near}.")
             checks[table, path.stem] = _read(path, sql_dir, table=table, name=table.split(".")[1])
     return checks
 
@@ -374,7 +422,7 @@ def pending_files(sql_dir: Path = SQL_DIR) -> dict[str, SqlFile]:
     files = {}
     for path in sorted(sql_dir.glob("pending/*.sql")):
         if path.stem not in tables:
-            raise UserError(f"{path}: {unknown('a table of the lake', path.stem, tables)}")
+            raise UserError(f"{shown(path)}: {unknown('a table of the lake', path.stem, tables)}")
         files[tables[path.stem]] = _read(path, sql_dir)
     return files
 
@@ -412,7 +460,7 @@ def load_macros(sql_dir: Path = SQL_DIR) -> dict[str, SqlFile]:
     for name, file in macros.items():
         beginning = f"create or replace macro {MACRO_SCHEMA}.{name}("
         if beginning not in file.sql:
-            raise UserError(f"{file.path}: the statement must begin with `{beginning}`, as the file is called.")
+            raise UserError(f"{file.shown}: the statement must begin with `{beginning}`, as the file is called.")
     return {name: macros[name] for name in _in_order({name: file._calls for name, file in macros.items()}, macros)}
 
 

@@ -3,18 +3,19 @@
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dagster as dg
 import duckdb
 import pytest
 
-from dagster_project.checks import asset_checks, claims, evaluate
+from dagster_project.checks import asset_checks, claims, evaluate, evaluate_all
 from dagster_project.lakehouse.answers import Answer
 from dagster_project.lakehouse.lake import Commit, Lake
 from dagster_project.lakehouse.sql_files import load_models
 from dagster_project.lakehouse.tables import TABLES_BY_NAME
+from models_py.errors import UserError
 from tests.sql.story import Story, Text
 from tests.sql.test_drift_checks import PLANTED
 
@@ -304,3 +305,10 @@ def test_a_blocking_violation_stops_the_run_and_leaves_its_result(lake: Lake) ->
     result = definitions.resolve_job_def("checks").execute_in_process(raise_on_error=False)
     assert {e.check_name: e.passed for e in result.get_asset_check_evaluations()}["rows_are_unique"] is False
     assert not result.success
+
+
+def test_a_check_that_cannot_be_computed_names_its_file(lake: Lake) -> None:
+    claim = CLAIMS["raw/quarantined_rows:quarantine_share"]
+    wrong = replace(claim, sql="select 1\nwhere 'x'::bigint = 1")
+    with pytest.raises(UserError, match=r"^sql/checks/quarantine_share\.sql:2: Could not convert string 'x'"):
+        evaluate_all([claim, wrong], lake)

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import re
 import socket
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from models_py.content import content_id
 from models_py.errors import UserError
 from models_py.s3 import KEYS
 from models_py.sources.read import read_sources
+from models_py.teacher.engines.openai.address import is_loopback, unreached
 from models_py.teacher.ledger import Ledger
 from models_py.teacher.open_teacher import open_teacher
 from models_py.teacher.reflect_pairs import reflect_pairs
@@ -67,6 +69,7 @@ def a_gguf(file: Path, architecture: str = "llama", **values: int) -> Path:
 @pytest.fixture(autouse=True)
 def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(command, "unreached", lambda url, wait_s: unreached(url, wait_s) if is_loopback(url) else None)
     monkeypatch.delenv("KEY_OF_TESTS", raising=False)
 
 
@@ -121,10 +124,10 @@ def told(found: list[Finding], verdict: str) -> list[str]:
 def test_where_nothing_is_wrong_each_part_has_a_line(folder: Path, port: int) -> None:
     lines = found(folder, sound(), port)
     assert {finding.verdict for finding in lines} == {"ok"}
-    beginnings = ("mine.yaml", "warehouse", "sources.mine", "teachers.tape", "students.small", "disk", "port")
+    beginnings = ("mine.yaml", "sql", "warehouse", "sources.mine", "teachers.tape", "students.small", "disk", "port")
     assert len(lines) == len(beginnings)
     assert all(beginning in finding.told for finding, beginning in zip(lines, beginnings, strict=True))
-    assert "2 pairs in 2 rows, 0 to be quarantined" in lines[2].told
+    assert "2 pairs in 2 rows, 0 to be quarantined" in lines[3].told
     assert not (folder / "warehouse").exists()
 
 
@@ -382,7 +385,7 @@ def test_there_is_no_such_profile(capsys: pytest.CaptureFixture[str]) -> None:
     [
         sets("response_reflection", "all"),
         both(sets("teachers.tape", GPT | {"api_key_env": None, "budget": {"max_usd": 5}}), sets("prices", PRICES)),
-        sets("teachers.tape", GPT | {"api_key_env": None, "base_url": "http://127.0.0.1:9/v1"}),
+        NEEDS_NO_KEY,
         sets(SMALL, {"scratch": {}}),
         a_model_of(context_length=4096),
         sets(f"{SOURCE}.fields", None),
@@ -424,6 +427,54 @@ def test_a_key_is_not_needed_where_all_is_answered(folder: Path, port: int) -> N
     assert told(found(folder, reusing, port), "problem") == []
     assert_one(told(found(folder, gpt | {"warehouse": "third"}, port), "problem"), "KEY_OF_TESTS is not set")
     assert everything(folder / "warehouse") == before
+
+
+def test_a_server_where_nobody_listens_is_told(folder: Path, port: int) -> None:
+    """Of a teacher and of a judge; not where somebody takes the connection, to whom nothing is said."""
+    address = f"http://127.0.0.1:{port}/v1"
+    mine = GPT | {"api_key_env": None, "base_url": address}
+    profile = sound() | {"teachers": {"tape": mine}, "evaluation": {"judges": {"gpt": mine}}}
+    assert told(found(folder, profile, port + 1), "problem") == [
+        f"{key}.base_url: {address} does not answer (Connection refused); start what listens there, or correct the "
+        "address"
+        for key in ("teachers.tape", "evaluation.judges.gpt")
+    ]
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", port))
+        server.listen()
+        assert told(found(folder, profile, port + 1), "problem") == []
+        with server.accept()[0] as taken:
+            assert taken.recv(1) == b""
+
+
+def test_a_server_that_is_slow_to_be_found_is_waited_for_two_seconds(
+    folder: Path, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    never = threading.Event()
+    monkeypatch.setattr(command, "_CONNECT_S", 0.05)
+    monkeypatch.setattr(command, "unreached", lambda url, wait_s: str(never.wait()))
+    profile = sound() | {"teachers": {"tape": GPT | {"api_key_env": None}}}
+    assert_one(
+        told(found(folder, profile, port), "problem"), r"^teachers\.tape\.base_url: .* \(no answer in time\); start"
+    )
+    never.set()
+
+
+def test_of_a_server_behind_a_proxy_the_proxy_is_looked_at(
+    folder: Path, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "unreached", unreached)
+    monkeypatch.setenv("https_proxy", f"http://me:secret@127.0.0.1:{port}")
+    monkeypatch.setenv("no_proxy", "")
+    profile = sound() | {"teachers": {"tape": GPT | {"api_key_env": None, "base_url": "https://api.invalid/v1"}}}
+    assert_one(
+        told(found(folder, profile, port + 1), "problem"),
+        rf"\.base_url: the proxy http://127\.0\.0\.1:{port} before https://api\.invalid/v1 does not answer \(Conn",
+    )
+    with socket.socket() as proxy:
+        proxy.bind(("127.0.0.1", port))
+        proxy.listen()
+        assert told(found(folder, profile, port + 1), "problem") == []
 
 
 def test_a_budget_that_is_used_up_is_told(folder: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,7 +93,7 @@ def test_of_a_check_that_fails_an_offender_is_shown_and_the_way_to_all(tmp_path:
     at = lines.index("  ! check quarantine_share on scoring/rows: 2 violations")
     assert lines[at + 1] == "      such as: share 0.5, source mine"
     assert lines[at + 2] == "      all: make sql PROFILE=mine FILE=sql/checks/quarantine_share.sql"
-    at = lines.index("  ! check reflections_are_usable on scoring/rows: 1 violations")
+    at = lines.index("  ! check reflections_are_usable on scoring/rows: 1 violation")
     assert not any("reflections_are_usable.sql" in line for line in lines)  # the file is for several assets
 
 
@@ -118,6 +118,31 @@ def lost() -> None:
 def of_lost() -> dg.JobDefinition:
     whole = dg.define_asset_job("whole", executor_def=dg.in_process_executor)
     return dg.Definitions(assets=[lost], jobs=[whole]).resolve_job_def("whole")
+
+
+def test_blocking_checks_that_fail_end_a_run_in_our_words(tmp_path: Path) -> None:
+    assert failures(of_blocked, tmp_path) == [
+        "scoring/rows: a blocking check does not hold, so nothing is made of these rows; the lines with ✗ above say "
+        "what it found. Mend that, or the check (sql/checks/) where it asks too much"
+    ]
+
+
+@dg.multi_asset_check(
+    name="check_scoring_rows",
+    specs=[dg.AssetCheckSpec(name, asset=KEY, blocking=name != "told") for name in ("a", "b", "told")],
+)
+def blocked() -> Iterator[dg.AssetCheckResult]:
+    for name in ("a", "b", "told"):
+        yield dg.AssetCheckResult(passed=False, check_name=name, asset_key=KEY, metadata={"violations": 1})
+
+
+def of_blocked() -> dg.JobDefinition:
+    whole = dg.define_asset_job(
+        "whole",
+        selection=dg.AssetSelection.all() | dg.AssetSelection.all_asset_checks(),
+        executor_def=dg.in_process_executor,
+    )
+    return dg.Definitions(assets=[rows], asset_checks=[blocked], jobs=[whole]).resolve_job_def("whole")
 
 
 class Nowhere(dg.Executor):

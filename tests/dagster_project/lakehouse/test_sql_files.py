@@ -139,6 +139,7 @@ def test_lineage_names_only_columns_that_exist() -> None:
 
 # ── files that break the rules ─────────────────────────────────────────────────────────────────────────────────────
 
+KEPT = ("teacher", "student", "pair_id", "candidate")
 GOOD = "-- Every pair.\n-- grain: one row a pair_id\nselect\n    pair_id -- raw pair\nfrom raw.raw_pairs\n"
 
 
@@ -178,7 +179,8 @@ def test_the_header_makes_stored_rows(sql: Path) -> None:
             "columns output of",
         ),
         ("-- Lost.\nselect a -- a\nfrom raw.no_such_table\n", r"reads raw\.no_such_table, which is neither"),
-        ("-- Broken.\nselect from where\n", "not readable as DuckDB SQL"),
+        ("-- Broken.\nselect from where\n", "not readable as DuckDB SQL: Expected table name, at `where` of"),
+        ("-- Open.\nselect 'a as a -- a\nfrom raw.raw_pairs\n", "SQL: a quoted text or a comment is not closed"),
         ("-- Itself.\nselect a -- a\nfrom selection.bad\n", "read each other"),
     ],
 )
@@ -188,6 +190,22 @@ def test_a_file_that_breaks_a_rule_is_named(sql: Path, text: str, message: str) 
         load_models(sql)
 
 
+def test_what_is_no_sql_is_told_by_its_line_in_plain_words(sql: Path) -> None:
+    (sql / "bad.sql").write_text("-- Cut.\nselect\n    tudent = source -- who\n    wher pairs.source <> 'a' from x\n")
+    with pytest.raises(UserError) as told:
+        load_models(sql)
+    assert str(told.value) == (
+        f"{sql}/bad.sql:4: not readable as DuckDB SQL: Invalid expression / Unexpected token, at `pairs` of "
+        "`wher pairs.source <> 'a' from x`."
+    )
+
+
+def test_a_template_that_names_nothing_is_told(sql: Path) -> None:
+    (sql / "checks" / "claim.sql").write_text("-- One.\n-- asset: raw/raw_pairs\nselect 1 as one from {{ tabel }}\n")
+    with pytest.raises(UserError, match=r"claim\.sql: not readable as a template: 'tabel' is undef.*: table, name\."):
+        load_checks(sql)
+
+
 def test_two_files_of_one_name_are_refused(sql: Path) -> None:
     (sql / "policies" / "good.sql").write_text(GOOD)
     with pytest.raises(UserError, match=r"policies/good\.sql: another file .* Rename one"):
@@ -195,9 +213,25 @@ def test_two_files_of_one_name_are_refused(sql: Path) -> None:
 
 
 def test_a_policys_header_says_what_it_needs(sql: Path) -> None:
-    (sql / "policies" / "cheap.sql").write_text(GOOD)
-    (sql / "policies" / "dear.sql").write_text("-- Both.\n-- response_reflection: all\n" + GOOD)
+    (sql / "policies" / "cheap.sql").write_text(_view("Cheap", KEPT))
+    (sql / "policies" / "dear.sql").write_text("-- Both.\n-- response_reflection: all\n" + _view("Dear", KEPT))
     assert policies(sql) == {"cheap": "selected", "dear": "all"}
+
+
+def test_a_policy_selects_what_every_policy_does(sql: Path) -> None:
+    said = (
+        "; a policy selects teacher, student, pair_id and candidate, where it is random also seed, where it orders its "
+        "rows itself also rank_by."
+    )
+    columns = {"foo": (*KEPT[:3], "foo"), "less": ("teacher", "pair_id"), "more": (*KEPT, "ranks"), "fine": KEPT}
+    told = {"foo": "selects no `candidate`", "less": "selects no `student`, no `candidate`"}
+    told |= {"more": "selects `ranks`, which selection.kept_pairs adds itself"}
+    for name, selected in columns.items():
+        (sql / "policies" / "mine.sql").write_text(_view(name, selected))
+        if name in told:
+            with pytest.raises(UserError, match=re.escape(f"policies/mine.sql: {told[name]}{said}")):
+                load_models.__wrapped__(sql)
+    assert "selection.mine" in load_models(sql)
 
 
 @pytest.mark.parametrize(
@@ -330,9 +364,8 @@ def _view(name: str, columns: tuple[str, ...]) -> str:
 def test_a_new_policy_joins_the_kept_pairs_by_itself(sql: Path) -> None:
     for name in ("kept_pairs.sql", "policies/random_choice.sql", "policies/longest.sql"):
         (sql / name).write_text((SQL_DIR / name).read_text())
-    kept = ("teacher", "student", "pair_id", "candidate")
-    (sql / "policies" / "mine.sql").write_text(_view("Mine", kept))
-    (sql / "candidate_scores.sql").write_text(_view("Scores", (*kept, "answer_tokens", "status")))
+    (sql / "policies" / "mine.sql").write_text(_view("Mine", KEPT))
+    (sql / "candidate_scores.sql").write_text(_view("Scores", (*KEPT, "answer_tokens", "status")))
     text = load_models(sql)["selection.kept_pairs"].file.sql
     unseeded, unranked = "null::bigint as seed, ", "null::double as rank_by, "
     assert f"select 'mine' as policy, {unseeded}{unranked}False as ranks, * from selection.mine" in text

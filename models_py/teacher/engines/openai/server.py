@@ -20,14 +20,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
-from urllib.parse import urljoin, urlsplit
-from urllib.request import getproxies, proxy_bypass
+from urllib.parse import urljoin
 
 import aiohttp
 
 from models_py.errors import UserError
 from models_py.teacher.engines.base import profile_key
-from models_py.teacher.engines.openai.address import COMPLETIONS, endpoint, shown_url
+from models_py.teacher.engines.openai.address import COMPLETIONS, endpoint, proxy_before, shown_url
 from models_py.teacher.engines.openai.pacing import retry_after
 from models_py.teacher.engines.openai.redaction import Redaction
 from models_py.teacher.engines.openai.verdicts import Said, Verdict, judge, read_error, refused_parameter
@@ -97,7 +96,7 @@ class Server:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self._connections, ssl=_certificates()),
             timeout=aiohttp.ClientTimeout(total=self._settings.timeout_s, sock_connect=self._connect_s),
-            proxy=_proxy(self._settings.base_url),
+            proxy=proxy_before(self._settings.base_url),
             auto_decompress=True,
         )
         return self
@@ -332,29 +331,6 @@ async def _read(response: aiohttp.ClientResponse, into: IO[bytes] | None) -> byt
         if size > _LONGEST_BODY:
             return None
     return b"".join(parts)
-
-
-def _proxy(url: str) -> str | None:
-    """The proxy that the environment names for an address; one without a scheme speaks HTTP, as curl has it.
-
-    aiohttp's own `trust_env` looks into ~/.netrc too, and refuses every call when that has a `default` beside our key.
-    Raises UserError for a proxy that speaks something else.
-    """
-    parts = urlsplit(url)
-    if proxy_bypass(parts.hostname or ""):
-        return None
-    proxies = getproxies()
-    name = parts.scheme if proxies.get(parts.scheme) else "all"
-    proxy = proxies.get(name)
-    if not proxy:
-        return None
-    proxy = proxy if "://" in proxy else f"http://{proxy}"
-    if not proxy.startswith(("http://", "https://")):
-        raise UserError(
-            f"{name}_proxy: {proxy.partition('://')[0]} is no proxy that can be used; name one that speaks HTTP, or "
-            f"except {parts.hostname} by no_proxy"
-        )
-    return proxy
 
 
 def _certificates() -> ssl.SSLContext | bool:
