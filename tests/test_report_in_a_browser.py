@@ -392,6 +392,102 @@ def test_all_can_be_done_with_the_keyboard(pairs: Report) -> None:
     assert page.evaluate("document.activeElement.getAttribute('aria-label')") == second  # back where it was opened
 
 
+def focused(pairs: Report) -> str | None:
+    named: str | None = pairs.page.evaluate("document.activeElement.getAttribute('aria-label')")
+    return named
+
+
+def opener(pairs: Report, place: int) -> str | None:
+    return pairs.page.locator("#table button.open").nth(place).get_attribute("aria-label")
+
+
+def test_arrows_go_through_the_rows_from_the_page_as_it_opens(pairs: Report) -> None:
+    page = pairs.page
+    page.locator("#nav a[href='#pairs']").focus()  # as it is after a click there
+    for key, row in (("ArrowDown", 0), ("ArrowDown", 1), ("ArrowUp", 0)):
+        page.keyboard.press(key)
+        assert focused(pairs) == opener(pairs, row)
+    page.keyboard.press("ArrowUp")
+    assert page.evaluate("document.activeElement.id") == "search"
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("dialog[open]")
+    page.keyboard.press("ArrowDown")  # scrolls the pair
+    page.keyboard.press("Escape")
+    assert focused(pairs) == opener(pairs, 0)
+
+
+def test_arrows_go_from_the_search_to_what_it_finds(pairs: Report) -> None:
+    page = pairs.page
+    page.locator("#nav a[href='#pairs']").focus()
+    page.keyboard.press("/")
+    page.keyboard.type("zanzibar")
+    page.keyboard.press("ArrowDown")  # before the table has followed
+    page.keyboard.press("Enter")
+    page.wait_for_selector("dialog[open]")
+    assert pairs.text("#pair-title") == "Pair failed"
+    page.keyboard.press("Escape")
+    assert pairs.find(1) == {"failed"}
+    page.fill("#search", "subject 7")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("dialog[open]")
+    page.keyboard.press("Escape")
+    assert focused(pairs) == opener(pairs, 0)
+    page.fill("#search", "nowhere")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    pairs.find(0)
+    assert page.evaluate("document.activeElement.id") == "search"
+
+
+def test_arrows_go_on_to_the_next_page_of_rows_and_back(pairs: Report) -> None:
+    page = pairs.page
+    page.select_option("#table .tabulator-page-size", "25")
+    page.locator("#table button.open").nth(24).focus()
+    last = focused(pairs)
+    page.keyboard.press("ArrowDown")
+    page.locator("#table button.open:focus").wait_for()
+    assert focused(pairs) == opener(pairs, 0) != last
+    assert page.locator("#table button.open").count() == 5
+    page.keyboard.press("ArrowUp")
+    page.locator("#table button.open:focus").wait_for()
+    assert focused(pairs) == last == opener(pairs, 24)
+
+
+def test_arrows_keep_their_meaning_in_other_controls(pairs: Report) -> None:
+    page = pairs.page
+    page.locator("#direction").focus()
+    page.keyboard.press("ArrowDown")
+    assert (page.evaluate("document.activeElement.id"), page.input_value("#direction")) == ("direction", "desc")
+    page.keyboard.press("ArrowUp")
+    page.evaluate("document.querySelector('#page-pairs details').open = true")
+    page.fill("#least-rank", "1")
+    page.keyboard.press("ArrowUp")
+    assert (page.evaluate("document.activeElement.id"), page.input_value("#least-rank")) == ("least-rank", "2")
+
+
+def test_a_click_on_a_row_opens_its_pair(pairs: Report) -> None:
+    page = pairs.page
+    page.locator("#table .tabulator-row").nth(3).locator("[tabulator-field=source]").click()
+    page.wait_for_selector("dialog[open]")
+    assert f"Open {pairs.text('#pair-title')}".replace("Pair", "pair") == opener(pairs, 3)
+    page.keyboard.press("Escape")
+    assert focused(pairs) == opener(pairs, 3)  # from where arrows go on
+
+
+def test_text_of_a_row_can_be_selected(pairs: Report) -> None:
+    page = pairs.page
+    box = page.locator("#table .tabulator-row").nth(3).locator("[tabulator-field=at]").bounding_box()
+    assert box
+    page.mouse.move(box["x"] + 10, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 90, box["y"] + box["height"] / 2, steps=5)
+    page.mouse.up()
+    assert page.evaluate("getSelection().toString()") in pairs.text("#table .tabulator-row:nth-child(4)")
+    assert page.evaluate("getSelection().toString().length") > 3
+    assert page.locator("dialog[open]").count() == 0
+
+
 def test_disagreements_are_those_of_the_largest_margin(lake: Lake, report: Report) -> None:
     report.show("disagreements")
     heads = report.page.locator("#page-disagreements h3").all_inner_texts()
