@@ -134,9 +134,14 @@ def test_every_headline_figure_is_what_sql_says(lake: Lake, report: Report) -> N
         assert figures["instructions vetoed"] == str(row["instruction_vetoed"])
         assert figures["answers vetoed"] == str(row["response_vetoed"])
         assert [figures["mean IFD"], figures["mean reversed IFD"]] == [f"{mean:.4f}" for mean in means]
-        for text, name in (("instruction", "instructions"), ("answer", "answers")):
-            before, after = (f"{row[f'{text}_chars_{side}']:,g}" for side in ("before", "after"))
-            assert figures[f"characters, {name}"] == f"{before} → {after}"
+        medians = lake.read(
+            "select median(length(raw_pairs.instruction) + length(raw_pairs.input)), median(length(raw_pairs.output)), "
+            "median(length(kept.instruction) + length(kept.input)), median(length(kept.output)) "
+            "from selection.recycled_pairs as kept inner join raw.raw_pairs as raw_pairs using (pair_id) "
+            f"where recipe = '{recipe}'"
+        ).row(0)
+        for at, name in enumerate(("instructions", "answers")):
+            assert figures[f"median characters, {name}"] == f"{medians[at]:,g} → {medians[at + 2]:,g}"
     assert "training loss\n3.500 → 2.250" in report.text(".card[data-recipe='paper']")
     for stage, count in lake.read("select stage, row_count from selection.stage_counts").iter_rows():
         assert f"{stage}\t{count}" in report.text("[aria-label='Rows at each stage']")

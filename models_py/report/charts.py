@@ -98,19 +98,17 @@ def _by_pairing(content: Content) -> Iterator[Chart]:
 
 
 def _of_recipes(content: Content) -> Iterator[Chart]:
-    summary = content.tables["summary"]
     for text, name in (("instruction", "Instructions"), ("answer", "Answers")):
         lengths = [
-            {"recipe": row["recipe"], "side": side, "characters": row[f"{text}_chars_{side}"]}
-            for row in summary.iter_rows(named=True)
+            {"recipe": row["recipe"], "side": side, "characters": row[f"{text}_{side}"]}
+            for row in content.tables["lengths"].iter_rows(named=True)
             for side in _SIDES
-            if row[f"{text}_chars_{side}"] is not None
         ]
         if lengths:
             yield Chart(
                 "pictures",
                 f"{name} before and after",
-                f"Mean characters of the kept pairs' {name.lower()} in each recipe, as they came and as they are "
+                f"Median characters of the kept pairs' {name.lower()} in each recipe, as they came and as they are "
                 "trained on.",
                 _bars(pl.DataFrame(lengths), "recipe", "characters", ",.1f", _SIDES, within="side"),
             )

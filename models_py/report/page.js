@@ -235,11 +235,12 @@
     const checkpoints = facts.tables.checkpoints;
     const cards = facts.tables.summary.map((row) => {
       const trained = checkpoints.filter((one) => one.name === row.recipe || one.name.startsWith(`${row.recipe}/`));
-      const lengths = (text) => `${shown(row[`${text}_chars_before`])} → ${shown(row[`${text}_chars_after`])}`;
+      const medians = facts.tables.lengths.find((one) => one.recipe === row.recipe);
+      const lengths = (text) => medians && `${shown(medians[`${text}_before`])} → ${shown(medians[`${text}_after`])}`;
       const lines = [["instructions vetoed", count(row.instruction_vetoed ?? 0)],
         ["answers vetoed", count(row.response_vetoed ?? 0)],
         ["mean IFD", shown(row.ifd, "ifd")], ["mean reversed IFD", shown(row.r_ifd, "ifd")],
-        ["characters, instructions", lengths("instruction")], ["characters, answers", lengths("answer")],
+        ["median characters, instructions", lengths("instruction")], ["median characters, answers", lengths("answer")],
         ...trained.map((one) => [`training loss${one.name === row.recipe ? "" : `, ${one.name}`}`,
           `${one.loss_before.toFixed(3)} → ${one.loss_after.toFixed(3)}`])];
       return el("div", { class: "card", "data-recipe": row.recipe }, el("h3", {}, row.recipe),
@@ -250,7 +251,7 @@
     });
     const kept = facts.tables.summary.map(({ recipe, kept_original, kept_instruction, kept_response, kept_both, dropped }) =>
       ({ recipe, original: kept_original, instruction: kept_instruction, response: kept_response, both: kept_both, dropped }));
-    return [el("h2", {}, "Recipes"), el("p", { class: "quiet" }, "Means are of the pairs that a recipe keeps."),
+    return [el("h2", {}, "Recipes"), el("p", { class: "quiet" }, "Means and medians are of the pairs that a recipe keeps."),
       el("div", { class: "cards" }, cards), figures("overview", section),
       plainTable(kept, "Which of a pair's four texts each recipe keeps"), plainTable(facts.tables.stages, "Rows at each stage"),
       plainTable(facts.tables.sources, "Sources"), plainTable(checkpoints, "Current checkpoints"),
@@ -445,7 +446,7 @@
           plainTable(share(mine("by_source")), "Sources, before and after"),
           plainTable(share(mine("categories")), "Categories, before and after"),
           plainTable(share(mine("near_duplicates")), "Pairs that nearly repeat an earlier one"),
-          spread && plainTable(spread.distinct, `distinct-n of ${count(spread.answers)} answers before and as many after`),
+          spread && plainTable(spread.distinct, `distinct-n of the first ${count(spread.words)} words of each of ${count(spread.answers)} answers before and as many after`),
           spread && ["before", "after"].map(repeated)));
     }
     return made;
