@@ -161,10 +161,26 @@ def test_every_picture_is_drawn_and_told(report: Report) -> None:
         "Instructions before and after",
         "Answers before and after",
         "Statuses of reflections",
+        "Spend",
         "Training loss",
     ]
     for name in names:
         assert report.page.locator(f"figure svg[aria-label^='{name}. ']").count() == 1
+
+
+# Letters of pictures that end right of their picture, where nothing of them is seen.
+CUT = """
+[...document.querySelectorAll('section:not([hidden]) .picture svg')].flatMap((svg) => [...svg.querySelectorAll('text')]
+  .filter((text) => text.getBoundingClientRect().right > svg.getBoundingClientRect().right)
+  .map((text) => text.textContent))
+"""
+
+
+@pytest.mark.parametrize("name", WITH_PICTURES)
+def test_no_letter_of_a_picture_is_cut_at_its_right(report: Report, name: str) -> None:
+    report.show(name)
+    assert report.page.locator(f"#page-{name} .picture text").count()
+    assert report.page.evaluate(CUT) == []
 
 
 def test_a_point_of_a_picture_opens_its_pair(report: Report) -> None:
@@ -553,6 +569,7 @@ def test_a_phone_shows_it_without_sideways_scrolling(opened: Report, window: "Br
     for name in PAGES:
         phone.show(name)
         assert page.evaluate("document.documentElement.scrollWidth") == 390, name
+        assert page.evaluate(CUT) == []
     phone.show("pairs")
     open_pair(phone, "06")
     assert page.evaluate("document.getElementById('pair').scrollWidth <= 390")

@@ -20,6 +20,7 @@ _MOST_POINTS = 2000  # of a scatter
 _FEW_POINTS = 100  # of lines, that each are seen
 _BINS = 40
 _HEIGHT = 240
+_LETTER = 7  # pixels, at most, of a digit beside a bar
 _DECIMALS = 4
 _OUTCOMES = {
     "original": "#8b95a1",
@@ -296,14 +297,22 @@ def _scatter(points: pl.DataFrame, before: str, after: str) -> Spec:
 def _bars(
     rows: pl.DataFrame, name: str, value: str, format: str, colors: dict[str, str], *, within: str | None = None
 ) -> Spec:
-    """A bar a name, its value at the end; where `within` names a column, a bar each of its values, side by side."""
+    """A bar a name, its value at the end; where `within` names a column, a bar each of its values, side by side.
+
+    Bars end left of the room that the longest value needs: Vega makes room for letters at another width than it draws.
+    """
     order = [*dict.fromkeys(rows[name])]
+    room = _LETTER * max(len(f"{one:{format.lstrip('$')}}") for one in rows[value]) + 2 * _LETTER
     color = _color(within or name, colors)
     return {
         **_data(rows),
         "height": len(order) * (20 * len(colors) + 8 if within else 34),
         "encoding": {
-            "x": {**_number(value, value.replace("_", " ")), "axis": {"tickCount": 5}},
+            "x": {
+                **_number(value, value.replace("_", " ")),
+                "scale": {"range": [0, {"expr": f"width - {room}"}]},
+                "axis": {"tickCount": 5},
+            },
             "y": {"field": name, "type": "nominal", "sort": order, "title": None, "axis": {"labelLimit": 200}},
             **({"yOffset": {"field": within, "sort": [*colors]}} if within else {}),
         },
