@@ -248,6 +248,11 @@ TABLES = {
         ) as means on means.recipe = summary.recipe
         order by summary.recipe
     """,
+    "vetoes": """
+        select distinct
+            teacher, student, instruction_vetoed as instructions_vetoed, response_vetoed as answers_vetoed
+        from selection.selection_summary order by teacher, student
+    """,
     # Medians: one huge text moves the means of selection_summary by as much as it likes.
     "lengths": """
         select

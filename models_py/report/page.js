@@ -237,9 +237,7 @@
       const trained = checkpoints.filter((one) => one.name === row.recipe || one.name.startsWith(`${row.recipe}/`));
       const medians = facts.tables.lengths.find((one) => one.recipe === row.recipe);
       const lengths = (text) => medians && `${shown(medians[`${text}_before`])} → ${shown(medians[`${text}_after`])}`;
-      const lines = [["instructions vetoed", count(row.instruction_vetoed ?? 0)],
-        ["answers vetoed", count(row.response_vetoed ?? 0)],
-        ["mean IFD", shown(row.ifd, "ifd")], ["mean reversed IFD", shown(row.r_ifd, "ifd")],
+      const lines = [["mean IFD", shown(row.ifd, "ifd")], ["mean reversed IFD", shown(row.r_ifd, "ifd")],
         ["median characters, instructions", lengths("instruction")], ["median characters, answers", lengths("answer")],
         ...trained.map((one) => [`training loss${one.name === row.recipe ? "" : `, ${one.name}`}`,
           `${one.loss_before.toFixed(3)} → ${one.loss_after.toFixed(3)}`])];
@@ -253,6 +251,7 @@
       ({ recipe, original: kept_original, instruction: kept_instruction, response: kept_response, both: kept_both, dropped }));
     return [el("h2", {}, "Recipes"), el("p", { class: "quiet" }, "Means and medians are of the pairs that a recipe keeps."),
       el("div", { class: "cards" }, cards), figures("overview", section),
+      plainTable(facts.tables.vetoes, "Rewrites that were vetoed, by teacher and student: the same for all their recipes"),
       plainTable(kept, "Which of a pair's four texts each recipe keeps"), plainTable(facts.tables.stages, "Rows at each stage"),
       plainTable(facts.tables.sources, "Sources"), plainTable(checkpoints, "Current checkpoints"),
       plainTable(facts.tables.spend, "What the teachers were asked, and what it cost")];
