@@ -5,7 +5,7 @@ Histograms are counted here and not in the page; of a scatter with many pairs so
 Colours of lines and letters are the page's, by its style sheet: a specification says only which mark is which.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,21 @@ _OUTCOMES = {
 }
 _SIDES = {"before": "#8b95a1", "after": "#16a37f"}
 _REASONS = {"rewrite_wins": "#16a37f", "rewrite_vetoed": "#d1605e", "tie": "#8b95a1"}
-_SERIES = ["#3f8ae0", "#e69f00", "#16a37f", "#d1605e", "#9b6fd0", "#8b95a1", "#c2a02c", "#4bb3c3"]
+# Seen on light and on dark paper; where they do not suffice, they come again with the next dashes.
+_SERIES = [
+    "#3f8ae0",
+    "#d07a00",
+    "#16a37f",
+    "#d1605e",
+    "#9b6fd0",
+    "#7f8a96",
+    "#9a6b3c",
+    "#1f9bb3",
+    "#d65aa6",
+    "#7d8c1f",
+]
+_LEGEND: Spec = {"orient": "bottom", "columns": 3, "labelLimit": 220}
+_DASHES = [[1, 0], [7, 3], [2, 2], [8, 3, 2, 3]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +176,8 @@ def _of_students(content: Content) -> Iterator[Chart]:
         yield Chart(
             "pictures",
             "Training loss",
-            "Mean nats a target token at the optimizer's steps, a line a checkpoint; of a long one every n-th step.",
+            "Mean nats a target token at the optimizer's steps, a line a checkpoint; of a long one every n-th step. "
+            "Click a name in the legend to see its line alone.",
             _lines(losses, "step", "loss", "name"),
         )
     rates = content.tables["win_rates"].drop_nulls("win_rate")
@@ -352,18 +367,27 @@ def _shares(shares: pl.DataFrame) -> Spec:
 
 
 def _lines(rows: pl.DataFrame, x: str, y: str, name: str) -> Spec:
+    colors = _palette(rows[name])
+    dashes = {one: _DASHES[at // len(_SERIES) % len(_DASHES)] for at, one in enumerate(colors)}
+    legend = {**_LEGEND, "symbolType": "stroke", "symbolSize": 400, "symbolStrokeWidth": 2}
+    color = {**_color(name, colors), "legend": legend}
+    seen = _picked() if rows.height <= _FEW_POINTS else {"value": 0}
     return {
         **_data(rows),
         "height": _HEIGHT,
-        "params": [_pick(name)],
-        "mark": {"type": "line", "point": True if rows.height <= _FEW_POINTS else "transparent", "strokeWidth": 1.8},
         "encoding": {
             "x": {**_number(x, x), "axis": {"tickCount": 7, "tickMinStep": 1}},
             "y": {**_number(y, y), "scale": {"zero": False}},
-            "color": _color(name, _palette(rows[name])),
-            "opacity": _picked(),
-            "tooltip": _tooltip(name, x, y),
+            "color": color,
         },
+        "layer": [
+            {
+                "params": [_pick(name)],
+                "mark": {"type": "line", "strokeWidth": 1.8},
+                "encoding": {"strokeDash": {**color, **_scale(dashes)}, "opacity": _picked()},
+            },
+            {"mark": {"type": "circle", "size": 36}, "encoding": {"opacity": seen, "tooltip": _tooltip(name, x, y)}},
+        ],
     }
 
 
@@ -408,9 +432,12 @@ def _palette(values: pl.Series, known: dict[str, str] | None = None) -> dict[str
 
 
 def _color(field: str, colors: dict[str, str]) -> Spec:
-    scale = {"domain": [*colors], "range": [*colors.values()]}
-    legend = {"orient": "bottom", "columns": 3, "labelLimit": 220}
-    return {"field": field, "type": "nominal", "title": None, "scale": scale, "legend": legend}
+    return {"field": field, "type": "nominal", "title": None, **_scale(colors), "legend": _LEGEND}
+
+
+def _scale(looks: Mapping[str, str | list[int]]) -> Spec:
+    """A colour, or dashes, a value."""
+    return {"scale": {"domain": [*looks], "range": [*looks.values()]}}
 
 
 def _pick(field: str) -> Spec:
