@@ -7,6 +7,7 @@ Colours of lines and letters are the page's, by its style sheet: a specification
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 import polars as pl
@@ -426,9 +427,10 @@ def _number(field: str, title: str) -> Spec:
 
 def _palette(values: pl.Series, known: dict[str, str] | None = None) -> dict[str, str]:
     """A colour a value: the known ones, and for the others one after the other."""
+    known = known or {}
     names = values.unique().sort().to_list()
-    others = [name for name in names if name not in (known or {})]
-    return {name: (known or {}).get(name) or _SERIES[others.index(name) % len(_SERIES)] for name in names}
+    others = cycle([color for color in _SERIES if color not in known.values()])
+    return {name: known.get(name) or next(others) for name in names}
 
 
 def _color(field: str, colors: dict[str, str]) -> Spec:

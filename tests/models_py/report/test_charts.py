@@ -63,3 +63,11 @@ def test_every_curve_is_seen_on_light_and_on_dark_paper(looks: dict[str, tuple[s
     for (color, _), paper in product(looks.values(), PAPERS):
         darker, lighter = sorted((luminance(color), luminance(paper)))
         assert (lighter + 0.05) / (darker + 0.05) >= 3, (color, paper)  # WCAG 1.4.11
+
+
+def test_no_two_reasons_have_one_colour() -> None:
+    reasons = ["guard_not_scored", "rewrite_off_topic", "rewrite_too_hard", "rewrite_vetoed", "rewrite_wins", "tie"]
+    many = content(len(reasons))
+    choices = many.choices.with_columns(first_reason=pl.Series(reasons))
+    [points] = [one for one in charts(replace(many, choices=choices)) if one.name == "IFD before and after"]
+    assert len(set(points.spec["layer"][1]["encoding"]["color"]["scale"]["range"])) == len(reasons)
