@@ -248,6 +248,23 @@ TABLES = {
         ) as means on means.recipe = summary.recipe
         order by summary.recipe
     """,
+    "vetoes": """
+        select distinct
+            teacher, student, instruction_vetoed as instructions_vetoed, response_vetoed as answers_vetoed
+        from selection.selection_summary order by teacher, student
+    """,
+    # Medians: one huge text moves the means of selection_summary by as much as it likes.
+    "lengths": """
+        select
+            kept.recipe,
+            median(length(raw_pairs.instruction) + length(coalesce(raw_pairs.input, ''))) as instruction_before,
+            median(length(kept.instruction) + length(coalesce(kept.input, ''))) as instruction_after,
+            median(length(raw_pairs.output)) as answer_before,
+            median(length(kept.output)) as answer_after
+        from selection.recycled_pairs as kept
+        inner join raw.raw_pairs as raw_pairs on raw_pairs.pair_id = kept.pair_id
+        group by kept.recipe order by kept.recipe
+    """,
     "stages": "select stage, row_count from selection.stage_counts order by place",
     "sources": """
         select source, row_count, pair_count, duplicate_count, quarantined_count, turns_left_out

@@ -5,8 +5,9 @@ Histograms are counted here and not in the page; of a scatter with many pairs so
 Colours of lines and letters are the page's, by its style sheet: a specification says only which mark is which.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 import polars as pl
@@ -20,6 +21,7 @@ _MOST_POINTS = 2000  # of a scatter
 _FEW_POINTS = 100  # of lines, that each are seen
 _BINS = 40
 _HEIGHT = 240
+_LETTER = 7  # pixels, at most, of a digit beside a bar
 _DECIMALS = 4
 _OUTCOMES = {
     "original": "#8b95a1",
@@ -30,7 +32,21 @@ _OUTCOMES = {
 }
 _SIDES = {"before": "#8b95a1", "after": "#16a37f"}
 _REASONS = {"rewrite_wins": "#16a37f", "rewrite_vetoed": "#d1605e", "tie": "#8b95a1"}
-_SERIES = ["#3f8ae0", "#e69f00", "#16a37f", "#d1605e", "#9b6fd0", "#8b95a1", "#c2a02c", "#4bb3c3"]
+# Seen on light and on dark paper; where they do not suffice, they come again with the next dashes.
+_SERIES = [
+    "#3f8ae0",
+    "#d07a00",
+    "#16a37f",
+    "#d1605e",
+    "#9b6fd0",
+    "#7f8a96",
+    "#9a6b3c",
+    "#1f9bb3",
+    "#d65aa6",
+    "#7d8c1f",
+]
+_LEGEND: Spec = {"orient": "bottom", "columns": 3, "labelLimit": 220}
+_DASHES = [[1, 0], [7, 3], [2, 2], [8, 3, 2, 3]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,19 +114,17 @@ def _by_pairing(content: Content) -> Iterator[Chart]:
 
 
 def _of_recipes(content: Content) -> Iterator[Chart]:
-    summary = content.tables["summary"]
     for text, name in (("instruction", "Instructions"), ("answer", "Answers")):
         lengths = [
-            {"recipe": row["recipe"], "side": side, "characters": row[f"{text}_chars_{side}"]}
-            for row in summary.iter_rows(named=True)
+            {"recipe": row["recipe"], "side": side, "characters": row[f"{text}_{side}"]}
+            for row in content.tables["lengths"].iter_rows(named=True)
             for side in _SIDES
-            if row[f"{text}_chars_{side}"] is not None
         ]
         if lengths:
             yield Chart(
                 "pictures",
                 f"{name} before and after",
-                f"Mean characters of the kept pairs' {name.lower()} in each recipe, as they came and as they are "
+                f"Median characters of the kept pairs' {name.lower()} in each recipe, as they came and as they are "
                 "trained on.",
                 _bars(pl.DataFrame(lengths), "recipe", "characters", ",.1f", _SIDES, within="side"),
             )
@@ -163,7 +177,8 @@ def _of_students(content: Content) -> Iterator[Chart]:
         yield Chart(
             "pictures",
             "Training loss",
-            "Mean nats a target token at the optimizer's steps, a line a checkpoint; of a long one every n-th step.",
+            "Mean nats a target token at the optimizer's steps, a line a checkpoint; of a long one every n-th step. "
+            "Click a name in the legend to see its line alone.",
             _lines(losses, "step", "loss", "name"),
         )
     rates = content.tables["win_rates"].drop_nulls("win_rate")
@@ -298,14 +313,22 @@ def _scatter(points: pl.DataFrame, before: str, after: str) -> Spec:
 def _bars(
     rows: pl.DataFrame, name: str, value: str, format: str, colors: dict[str, str], *, within: str | None = None
 ) -> Spec:
-    """A bar a name, its value at the end; where `within` names a column, a bar each of its values, side by side."""
+    """A bar a name, its value at the end; where `within` names a column, a bar each of its values, side by side.
+
+    Bars end left of the room that the longest value needs: Vega makes room for letters at another width than it draws.
+    """
     order = [*dict.fromkeys(rows[name])]
+    room = _LETTER * max(len(f"{one:{format.lstrip('$')}}") for one in rows[value]) + 2 * _LETTER
     color = _color(within or name, colors)
     return {
         **_data(rows),
         "height": len(order) * (20 * len(colors) + 8 if within else 34),
         "encoding": {
-            "x": {**_number(value, value.replace("_", " ")), "axis": {"tickCount": 5}},
+            "x": {
+                **_number(value, value.replace("_", " ")),
+                "scale": {"range": [0, {"expr": f"width - {room}"}]},
+                "axis": {"tickCount": 5},
+            },
             "y": {"field": name, "type": "nominal", "sort": order, "title": None, "axis": {"labelLimit": 200}},
             **({"yOffset": {"field": within, "sort": [*colors]}} if within else {}),
         },
@@ -345,18 +368,27 @@ def _shares(shares: pl.DataFrame) -> Spec:
 
 
 def _lines(rows: pl.DataFrame, x: str, y: str, name: str) -> Spec:
+    colors = _palette(rows[name])
+    dashes = {one: _DASHES[at // len(_SERIES) % len(_DASHES)] for at, one in enumerate(colors)}
+    legend = {**_LEGEND, "symbolType": "stroke", "symbolSize": 400, "symbolStrokeWidth": 2}
+    color = {**_color(name, colors), "legend": legend}
+    seen = _picked() if rows.height <= _FEW_POINTS else {"value": 0}
     return {
         **_data(rows),
         "height": _HEIGHT,
-        "params": [_pick(name)],
-        "mark": {"type": "line", "point": True if rows.height <= _FEW_POINTS else "transparent", "strokeWidth": 1.8},
         "encoding": {
             "x": {**_number(x, x), "axis": {"tickCount": 7, "tickMinStep": 1}},
             "y": {**_number(y, y), "scale": {"zero": False}},
-            "color": _color(name, _palette(rows[name])),
-            "opacity": _picked(),
-            "tooltip": _tooltip(name, x, y),
+            "color": color,
         },
+        "layer": [
+            {
+                "params": [_pick(name)],
+                "mark": {"type": "line", "strokeWidth": 1.8},
+                "encoding": {"strokeDash": {**color, **_scale(dashes)}, "opacity": _picked()},
+            },
+            {"mark": {"type": "circle", "size": 36}, "encoding": {"opacity": seen, "tooltip": _tooltip(name, x, y)}},
+        ],
     }
 
 
@@ -395,15 +427,19 @@ def _number(field: str, title: str) -> Spec:
 
 def _palette(values: pl.Series, known: dict[str, str] | None = None) -> dict[str, str]:
     """A colour a value: the known ones, and for the others one after the other."""
+    known = known or {}
     names = values.unique().sort().to_list()
-    others = [name for name in names if name not in (known or {})]
-    return {name: (known or {}).get(name) or _SERIES[others.index(name) % len(_SERIES)] for name in names}
+    others = cycle([color for color in _SERIES if color not in known.values()])
+    return {name: known.get(name) or next(others) for name in names}
 
 
 def _color(field: str, colors: dict[str, str]) -> Spec:
-    scale = {"domain": [*colors], "range": [*colors.values()]}
-    legend = {"orient": "bottom", "columns": 3, "labelLimit": 220}
-    return {"field": field, "type": "nominal", "title": None, "scale": scale, "legend": legend}
+    return {"field": field, "type": "nominal", "title": None, **_scale(colors), "legend": _LEGEND}
+
+
+def _scale(looks: Mapping[str, str | list[int]]) -> Spec:
+    """A colour, or dashes, a value."""
+    return {"scale": {"domain": [*looks], "range": [*looks.values()]}}
 
 
 def _pick(field: str) -> Spec:

@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from models_py.report.content import CANDIDATES, ID_CHARS, Content
-from models_py.report.diversity import distinct_n, openings
+from models_py.report.diversity import FIRST_WORDS, distinct_n, openings
 
 _DECIMALS = 4
 _DIGITS = 5  # of a perplexity
@@ -112,5 +112,6 @@ def diversity(content: Content) -> list[dict[str, Any]]:
         distinct = [{"n": n, **{side: distinct_n(texts, n) for side, texts in sides.items()}} for n in (1, 2, 3)]
         repeated = {side: openings(texts) for side, texts in sides.items()}
         shown = {side: {"most": begun[:_MOST_OPENINGS], "all": len(begun)} for side, begun in repeated.items()}
-        found.append({"recipe": recipe, "answers": len(sides["after"]), "distinct": distinct, "openings": shown})
+        counts = {"answers": len(sides["after"]), "words": FIRST_WORDS}
+        found.append({"recipe": recipe, **counts, "distinct": distinct, "openings": shown})
     return found

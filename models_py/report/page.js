@@ -235,11 +235,10 @@
     const checkpoints = facts.tables.checkpoints;
     const cards = facts.tables.summary.map((row) => {
       const trained = checkpoints.filter((one) => one.name === row.recipe || one.name.startsWith(`${row.recipe}/`));
-      const lengths = (text) => `${shown(row[`${text}_chars_before`])} → ${shown(row[`${text}_chars_after`])}`;
-      const lines = [["instructions vetoed", count(row.instruction_vetoed ?? 0)],
-        ["answers vetoed", count(row.response_vetoed ?? 0)],
-        ["mean IFD", shown(row.ifd, "ifd")], ["mean reversed IFD", shown(row.r_ifd, "ifd")],
-        ["characters, instructions", lengths("instruction")], ["characters, answers", lengths("answer")],
+      const medians = facts.tables.lengths.find((one) => one.recipe === row.recipe);
+      const lengths = (text) => medians && `${shown(medians[`${text}_before`])} → ${shown(medians[`${text}_after`])}`;
+      const lines = [["mean IFD", shown(row.ifd, "ifd")], ["mean reversed IFD", shown(row.r_ifd, "ifd")],
+        ["median characters, instructions", lengths("instruction")], ["median characters, answers", lengths("answer")],
         ...trained.map((one) => [`training loss${one.name === row.recipe ? "" : `, ${one.name}`}`,
           `${one.loss_before.toFixed(3)} → ${one.loss_after.toFixed(3)}`])];
       return el("div", { class: "card", "data-recipe": row.recipe }, el("h3", {}, row.recipe),
@@ -250,8 +249,9 @@
     });
     const kept = facts.tables.summary.map(({ recipe, kept_original, kept_instruction, kept_response, kept_both, dropped }) =>
       ({ recipe, original: kept_original, instruction: kept_instruction, response: kept_response, both: kept_both, dropped }));
-    return [el("h2", {}, "Recipes"), el("p", { class: "quiet" }, "Means are of the pairs that a recipe keeps."),
+    return [el("h2", {}, "Recipes"), el("p", { class: "quiet" }, "Means and medians are of the pairs that a recipe keeps."),
       el("div", { class: "cards" }, cards), figures("overview", section),
+      plainTable(facts.tables.vetoes, "Rewrites that were vetoed, by teacher and student: the same for all their recipes"),
       plainTable(kept, "Which of a pair's four texts each recipe keeps"), plainTable(facts.tables.stages, "Rows at each stage"),
       plainTable(facts.tables.sources, "Sources"), plainTable(checkpoints, "Current checkpoints"),
       plainTable(facts.tables.spend, "What the teachers were asked, and what it cost")];
@@ -313,6 +313,7 @@
     }
     async function apply() {
       clearTimeout(timer);
+      timer = 0;
       const asked = search.value.toLowerCase().split(/\s+/).filter(Boolean)
         .map((word) => (/^[0-9a-f]{17,64}$/.test(word) ? word.slice(0, 16) : word)); // the whole id of a pair
       if (asked.length) haystack ??= searchable(texts);
@@ -359,25 +360,46 @@
         el("button", { type: "button", id: "clear", onclick: clear }, "Clear"),
         el("details", {}, el("summary", {}, "Ranges of statistics"), el("div", { class: "filters ranges" },
           ranges.map(([name, inputs]) => el("fieldset", {}, el("legend", {}, words(name)), inputs))))),
-      el("p", { id: "search-in", class: "quiet" }, "Search finds pairs of which every word is somewhere in the id, source, category, system, earlier turns, any candidate or critique. Keys: / searches, ↑ ↓ go through the rows, Enter opens, ← → turn pages in an open pair, Esc closes."),
+      el("p", { id: "search-in", class: "quiet" }, "Search finds pairs of which every word is somewhere in the id, source, category, system, earlier turns, any candidate or critique. Keys: / goes to the search, ↓ from there or from the page to the rows, ↑ ↓ through them, Enter opens a pair (in the search the first that is found), ← → turn to the next, Esc closes. A click on a row opens its pair, too."),
       found, place);
     fill();
     visible = [...everything].sort(inOrder);
     table = new Tabulator(place, { columns: shownColumns, index: "at", layout: "fitData", pagination: true, paginationMode: "remote",
       sortMode: "remote", ajaxURL: "#", ajaxRequestFunc: pageOf, dataLoader: false, paginationSize: PAGE_SIZE,
-      paginationSizeSelector: [25, 100], initialSort: [{ column: by.field, dir: by.dir }] });
+      paginationSizeSelector: [25, 100], initialSort: [{ column: by.field, dir: by.dir }],
+      autoResize: false }); // a row that is drawn anew loses the focus, and none depends on the width
     await new Promise((done) => { table.on("dataProcessed", done); });
-    place.addEventListener("keydown", (event) => {
-      const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-      const openers = [...place.querySelectorAll("button.open")];
-      const next = by && openers[openers.indexOf(document.activeElement) + by];
-      if (next && openers.includes(document.activeElement)) { event.preventDefault(); next.focus(); }
+    table.on("rowClick", (event, row) => {
+      if (event.target.closest("button, a, input, select") || !getSelection().isCollapsed) return;
+      const button = row.getElement().querySelector("button.open");
+      button.focus(); // where arrows go on when the pair is closed
+      button.click();
     });
+    async function move(by) {
+      if (timer) await apply(); // what was typed just now
+      const openers = () => [...place.querySelectorAll("button.open")];
+      const rows = openers(), to = rows.indexOf(document.activeElement) + by;
+      if (to in rows) rows[to].focus();
+      else if (by > 0 && table.getPage() < table.getPageMax()) { await table.nextPage(); openers()[0].focus(); }
+      else if (by < 0 && table.getPage() > 1) { await table.previousPage(); openers().at(-1).focus(); }
+      else if (by < 0) search.focus();
+    }
+    async function openFound() {
+      if (!isInRow(document.activeElement)) await move(1);
+      if (isInRow(document.activeElement)) document.activeElement.click();
+    }
+    const isInRow = (one) => one.matches("#table button.open"), isControl = (one) => /^(INPUT|SELECT)$/.test(one.tagName);
+    let answered = Promise.resolve(); // one key after the other: what a key asks for may take a while
     document.addEventListener("keydown", (event) => {
-      if (event.key === "/" && !section.hidden && !dialog.open && !/^(INPUT|SELECT)$/.test(event.target.tagName)) {
-        event.preventDefault();
-        search.focus();
-      }
+      const { key, target } = event;
+      if (section.hidden || dialog.open || event.ctrlKey || event.altKey || event.metaKey || event.isComposing) return;
+      const isFree = !event.shiftKey && (target === search || !isControl(target));
+      if (key === "/" && !isControl(target)) search.focus();
+      else if (key === "ArrowDown" && isFree) answered = answered.then(() => move(1));
+      else if (key === "ArrowUp" && isFree && isInRow(target)) answered = answered.then(() => move(-1));
+      else if (key === "Enter" && target === search) answered = answered.then(openFound);
+      else return;
+      event.preventDefault();
     });
     tell();
     return [];
@@ -423,7 +445,7 @@
           plainTable(share(mine("by_source")), "Sources, before and after"),
           plainTable(share(mine("categories")), "Categories, before and after"),
           plainTable(share(mine("near_duplicates")), "Pairs that nearly repeat an earlier one"),
-          spread && plainTable(spread.distinct, `distinct-n of ${count(spread.answers)} answers before and as many after`),
+          spread && plainTable(spread.distinct, `distinct-n of the first ${count(spread.words)} words of each of ${count(spread.answers)} answers before and as many after`),
           spread && ["before", "after"].map(repeated)));
     }
     return made;

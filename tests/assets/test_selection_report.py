@@ -71,6 +71,18 @@ def test_rare_categories_are_counted_together(flow: Flow) -> None:
     assert rows[40:] == [("raw", "(3 others)", 3, 3)]
 
 
+def test_one_huge_answer_does_not_decide_the_lengths(flow: Flow) -> None:
+    story = Story(flow.lake)
+    story.recipe("raw", "original")
+    for n, length in enumerate((10, 20, 300_000)):
+        story.pair(str(n), Text())
+        story.rows["raw.raw_pairs"][-1] |= {"instruction": "x" * 7, "output": "y" * length}
+    story.tell()
+    with report_content(flow.lake, "mine") as content:
+        [row] = content.tables["lengths"].to_dicts()
+    assert (row["instruction_before"], row["answer_before"], row["answer_after"]) == (7, 20, 20)
+
+
 def test_a_long_curve_is_thinned_and_keeps_its_ends(flow: Flow) -> None:
     from tests.support.reported import tell
 

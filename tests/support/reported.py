@@ -58,6 +58,7 @@ def tell(lake: Lake) -> Lake:
     repeats = {"similarity": 0.9, "similarity_to_representative": 0.9, "cluster_size": 2, "representative_id": "00"}
     story.add("raw.near_duplicates", pair_id="00", place=1, **repeats)
     story.add("raw.near_duplicates", pair_id="01", place=2, linked_to="00", **repeats)
+    _pay(story)
     _train(story)
     _evaluate(story)
     return freeze(story.tell(), "v1", "where recipe = 'paper'")
@@ -77,6 +78,12 @@ def _says(story: Story, instruction: str, output: str, category: str | None, inp
                     row |= {"output": f"{output} {ending}"}
                 if row["status"] == "ok" and table == "instruction":
                     row |= {"instruction": f"{instruction} Do it {ending}."}
+
+
+def _pay(story: Story) -> None:
+    for phase, dollars in (("instruction_reflection", 0.02), ("response_reflection", 0.0615)):
+        reply = {"request_id": phase, "teacher": "gpt", "phase": phase, "status": "ok", "cost_usd": dollars}
+        story.add("reflection.teacher_replies", **reply)
 
 
 def _train(story: Story) -> None:

@@ -21,7 +21,7 @@ from models_py.report.page import PARTS, publish_report
 VENDOR = Path(page.__file__).parent / "vendor"
 NO_TABLES: dict[str, dict[str, type[pl.DataType]]] = {
     "recipes": {"recipe": pl.String},
-    "summary": {"recipe": pl.String, "instruction_chars_before": pl.Float64},
+    "lengths": {"recipe": pl.String},
     "outcomes": {"teacher": pl.String, "student": pl.String, "outcome": pl.String, "pairs": pl.Int64},
     "statuses": {"phase": pl.String, "status": pl.String, "replies": pl.Int64},
     "spend": {"teacher": pl.String, "phase": pl.String, "cost_usd": pl.Float64},
