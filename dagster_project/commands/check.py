@@ -54,7 +54,7 @@ from models_py.s3 import ObjectStore
 from models_py.shared_folders import check_place
 from models_py.sources import hub
 from models_py.sources.first_rows import check_fields
-from models_py.sources.read import check_bad_fraction, read_sources, readable_files
+from models_py.sources.read import SourceCounts, check_bad_fraction, read_sources, readable_files
 from models_py.sources.spec import Source
 from models_py.student.hub import fetched
 from models_py.student.resolve import check_student
@@ -270,7 +270,17 @@ class _Looked:
         (counts,) = read.counts
         self.saw_all = counts.rows_seen < _MOST_ROWS
         rows = f"{counts.row_count:,} rows" if self.saw_all else f"the first {_MOST_ROWS:,} rows"
-        return f"{told}: {len(self.pairs):,} pairs in {rows}, {counts.quarantined_count:,} to be quarantined"
+        return f"{told}: {len(self.pairs):,} pairs in {rows}, {_became(counts)}"
+
+
+def _became(counts: SourceCounts) -> str:
+    """Of the rows those that are no pair of their own, so that the figures add up."""
+    told, copies = f"{counts.quarantined_count:,} to be quarantined", counts.duplicate_count
+    if copies:
+        told += f", {copies:,} that {'repeats another' if copies == 1 else 'repeat others'}"
+    if counts.further_pair_count:
+        told += f"; {counts.further_pair_count:,} more than rows, from conversations of several turns"
+    return told
 
 
 def _readable(source: Source) -> str:

@@ -513,6 +513,20 @@ def test_a_small_disk_is_told(folder: Path, port: int) -> None:
         assert told(found(folder, one, port), "problem") == []
 
 
+def test_what_became_of_every_row_adds_up(folder: Path, port: int) -> None:
+    (folder / "pairs.jsonl").write_text(rows_of(CAT, DOG, DOG) + "{\n")
+    lines = found(folder, sound() | {"max_bad_fraction": 0.5}, port)
+    assert any("2 pairs in 4 rows, 1 to be quarantined, 1 that repeats another" in line for line in told(lines, "ok"))
+    turns = [{"role": role, "content": f"{role} {number}"} for number in (1, 2) for role in ("user", "assistant")]
+    (folder / "pairs.jsonl").write_text(f"{json.dumps({'messages': turns})}\n" * 3)
+    (folder / "replies.jsonl").write_text(reply_of(("user 1", "", "assistant 1")))
+    talks = found(folder, sound() | {"sources": [{"name": "mine", "path": "pairs.jsonl", "turns": "each"}]}, port)
+    assert any(
+        "2 pairs in 3 rows, 0 to be quarantined, 4 that repeat others; 3 more than rows, from conversations" in line
+        for line in told(talks, "ok")
+    )
+
+
 def test_of_a_long_source_the_first_rows_are_read(folder: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "_MOST_ROWS", 2)
     lines = found(folder, sound(), port)
