@@ -80,7 +80,8 @@ def check_student(spec: Student) -> str:
     try:
         answer_template(chat_template)
     except UserError as error:
-        raise UserError(f"students.{spec.name}: {error}") from error
+        where = f".chat_template: {spec.chat_template}" if spec.chat_template else ""
+        raise UserError(f"students.{spec.name}{where}: {error}") from error
     return chat_template
 
 
