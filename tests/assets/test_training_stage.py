@@ -444,7 +444,8 @@ def test_every_training_seed_has_a_checkpoint_and_a_further_one_trains_no_other(
     freeze(ready)
     first, second = seeds(0, 1)
     assert len(trained) == 2
-    assert ready.lake.read("select training_seed, name, checkpoint_id from training.current_checkpoints").rows() == [
+    current = "select training_seed, name, checkpoint_id from training.current_checkpoints order by training_seed"
+    assert ready.lake.read(current).rows() == [
         (0, "original/0", first),
         (1, "original/1", second),
     ]
