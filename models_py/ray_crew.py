@@ -78,6 +78,10 @@ class Crew(Generic[Work]):
         self._actors.append(actor)
         self._under_way[actor.load.remote()] = actor, None
 
+    def begin(self) -> None:
+        """Something new is to be done: who died before did not die of it."""
+        self._deaths.clear()
+
     def give(self, actor: Any, asked: Any, work: Work) -> None:
         """Remember that it was asked for that. asked: what its method's `remote` returned."""
         self._under_way[asked] = actor, work

@@ -37,11 +37,11 @@ class Opened:
         page.on("console", lambda said: self.errors.append(said.text) if said.type == "error" else None)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
 
-    def asset(self, name: str) -> str:
-        """The page of an asset, all that it says."""
+    def asset(self, name: str, *says: str) -> str:
+        """The page of an asset, all that it says once it says this: its parts come one after the other."""
         self.page.goto(f"{self.url}/assets/{name}?view=overview")
-        self.page.wait_for_selector("text=Row count")
-        self.page.wait_for_selector("text=snapshot_id")
+        for part in ("Row count", "snapshot_id", *says):
+            self.page.wait_for_function("part => document.body.innerText.includes(part)", arg=part)
         return self.page.inner_text("body")
 
     def picture(self, name: str) -> tuple[int, ...]:
@@ -92,8 +92,7 @@ def test_an_asset_page_has_rows_schema_and_preview(materialized: Opened) -> None
 
 
 def test_the_page_of_a_view_shows_its_select_and_its_pictures(materialized: Opened) -> None:
-    said = materialized.asset("selection/candidate_scores")
-    assert "inner join selection.pairings as pairings" in said
+    materialized.asset("selection/candidate_scores", "inner join selection.pairings as pairings")
     assert materialized.picture("histograms") == (240, 750)
     materialized.asset("selection/response_choices")
     assert materialized.picture("before_and_after") == (375, 375)

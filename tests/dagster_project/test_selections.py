@@ -115,7 +115,7 @@ def test_evaluation_and_report_run_with_all_above_them_and_make_rows(profile: Pr
     shown = [key for key in selected if key.path[0] == "evaluation" or key == REPORT]
     rows = {key.path[1]: _rows(result, key.to_user_string()) for key in shown}
     # Nobody judges: there is no server. tests/assets/test_verdicts.py has one.
-    assert {name for name, count in rows.items() if count == 0} == {"judges", "verdicts"}
+    assert {name for name, count in rows.items() if count == 0} == {"judges", "verdicts", "current_verdicts"}
 
 
 def _rows(result: dg.ExecuteInProcessResult, name: str) -> int:

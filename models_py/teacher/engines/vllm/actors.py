@@ -91,6 +91,7 @@ class _Engines:
 
     def replies(self, waiting: Iterator[TeacherRequest], stop: Event) -> Iterator[TeacherReply]:
         """The replies to all of them, or to those that come before `stop`."""
+        self._crew.begin()
         while not stop.is_set():
             self._hand_out(waiting)
             if self._idle and not self._crew.at_work and not self._is_early:
