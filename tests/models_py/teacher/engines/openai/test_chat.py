@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -239,18 +240,20 @@ def test_no_more_calls_are_under_way_than_allowed() -> None:
 
 def test_rates_hold_for_repeated_calls_too() -> None:
     with ChatServer(every("500", "503", "good")) as server:
+        began = time.monotonic()
         list(teacher(server, requests_per_minute=2400, concurrency=8).ask(SEAS[:25], Event()))
     arrived = sorted(call.arrived_s for call in server.calls)
     assert len(arrived) == 75
-    assert arrived[-1] - arrived[0] > (75 - 40 - 1) / 40  # 40 a second, and a second's worth at once
+    assert arrived[-1] - began > (75 - 40 - 1) / 40  # 40 a second, and a second's worth at once
 
 
 def test_tokens_of_the_minute_hold() -> None:
     a_call = prompt_tokens_at_most(SEAS[0]) + SEAS[0].sampling.max_tokens
     with ChatServer(every("no usage")) as server:
+        began = time.monotonic()
         list(teacher(server, tokens_per_minute=60 * 20 * a_call).ask(SEAS[:35], Event()))
     arrived = sorted(call.arrived_s for call in server.calls)
-    assert arrived[-1] - arrived[0] > (35 - 20 - 1) / 20  # 20 calls a second, and a second's worth at once
+    assert arrived[-1] - began > (35 - 20 - 1) / 20  # 20 calls a second, and a second's worth at once
 
 
 @pytest.fixture
