@@ -1,12 +1,6 @@
 -- The verdicts of the judges, models and instructions that the profile names now, on answers as it says now how they are made; one that came
 -- after all hides the failures before it.
 -- grain: one row a (judge, instruction_id, model_1, model_2)
-with both_orders as (
-    select model as model_1, opponent as model_2 from evaluation.opponents
-    union
-    select opponent, model from evaluation.opponents
-)
-
 select
     verdicts.judge, -- judge of the profile
     verdicts.prompt_version, -- of its prompt
@@ -30,9 +24,9 @@ semi join evaluation.judges as judges
 semi join evaluation.instructions as instructions
     on instructions.generation = verdicts.generation
     and instructions.instruction_id = verdicts.instruction_id
-semi join both_orders
-    on both_orders.model_1 = verdicts.model_1
-    and both_orders.model_2 = verdicts.model_2
+semi join evaluation.opponents as opponents
+    on (opponents.model = verdicts.model_1 and opponents.opponent = verdicts.model_2)
+    or (opponents.model = verdicts.model_2 and opponents.opponent = verdicts.model_1)
 qualify row_number() over (
     partition by verdicts.judge, verdicts.instruction_id, verdicts.model_1, verdicts.model_2
     order by verdicts.status = 'failed', verdicts.rowid desc
